@@ -1,0 +1,92 @@
+/* run.h - the run directory and its run.h5 (design.md section 4). All HDF5 stands in mpi/.
+ *
+ * Crash safety: the structure of the file (groups, datasets, attributes) changes only in a copy that rank 0 edits
+ * serially, syncs and renames over run.h5 (dtx_run_edit). Between edits the file is open on all ranks with the MPI driver
+ * and only values of existing contiguous, early-allocated datasets are written: data, flush, then the `done` flags, flush.
+ * A kill at any time leaves a readable file that holds every row whose flag is set.
+ * A lock (fcntl on RUN/lock, held by rank 0 and gone with its process) keeps a second job off the directory. */
+#ifndef DTX_RUN_H
+#define DTX_RUN_H
+
+#include <hdf5.h>
+
+#include "mpi/par.h"
+
+enum { DTX_SCHEMA_VERSION = 1 };
+
+typedef struct {
+    const dtx_par *par;
+    char dir[1024], path[1100]; /* RUN, RUN/run.h5 */
+    hid_t file;                 /* < 0 while closed */
+    int lock_fd;                /* rank 0 */
+    int64_t launch;             /* index in /provenance */
+} dtx_run;
+
+/* Collective. Makes the directory (with log/, checkpoints/, report/), takes the lock (DTX_ERR_USAGE with the holder's
+ * host, pid and Slurm job when it is taken), makes an empty run.h5 when there is none, checks schema_version. */
+dtx_status dtx_run_open(const dtx_par *par, const char *dir, dtx_run **out);
+/* Collective. Closes the file and gives the lock back. NULL is fine. */
+void dtx_run_close(dtx_run *run);
+
+/* A structural change: called on rank 0 alone with the copy opened serially. */
+typedef dtx_status (*dtx_run_editor)(hid_t file, void *user);
+/* Collective. Closes the parallel file, lets rank 0 edit a copy, syncs, renames, reopens on all ranks. When the editor
+ * fails, or the disk is full, run.h5 stays as it was. */
+dtx_status dtx_run_edit(dtx_run *run, dtx_run_editor editor, void *user);
+
+/* --- pieces for editors and for serial readers (a file opened without MPI); local --- */
+
+/* A dataset: contiguous, early allocation, filled with its fill value (NaN for floats, `fill` for integers), with
+ * long_name, units and dimension scales as design.md section 4 demands. Groups on the way are made. The first axis uses
+ * the scale `dims[i]` of the same group or the root ("/row", "/row_edge", "/step"), made when it is missing;
+ * a name beginning with "flat:" makes the unwritten late-allocated scale for a flat axis. */
+typedef struct {
+    const char *path;       /* absolute, "/variants/IT/completions/tokens" */
+    hid_t type;             /* H5T_NATIVE_FLOAT -> stored little-endian f32, and so on */
+    int rank;
+    hsize_t shape[2];
+    const char *dims[2];
+    int64_t fill;           /* integers only */
+    const char *long_name, *units;
+} dtx_h5_spec;
+dtx_status dtx_h5_make(hid_t file, const dtx_h5_spec *spec);
+/* Opens a file for reading without MPI (report, inspect, tests). DTX_ERR_MISSING / DTX_ERR_INPUT. */
+dtx_status dtx_h5_open_serial(const char *path, hid_t *out);
+bool dtx_h5_exists(hid_t file, const char *path);
+dtx_status dtx_h5_delete(hid_t file, const char *path);
+/* Shape of a dataset (rank <= 2; missing axes 1). */
+dtx_status dtx_h5_shape(hid_t file, const char *path, hsize_t shape[2]);
+/* Whole dataset or rows first..first+count-1 of its first axis, converted to `type`; x has room. */
+dtx_status dtx_h5_read(hid_t file, const char *path, hid_t type, void *x);
+dtx_status dtx_h5_read_rows(hid_t file, const char *path, hid_t type, hsize_t first, hsize_t count, void *x);
+/* Serial whole write. */
+dtx_status dtx_h5_write(hid_t file, const char *path, hid_t type, const void *x);
+/* Attributes (fixed-length strings, UTF-8; replaced when there). `path` is a group or dataset. */
+dtx_status dtx_h5_attr_str(hid_t file, const char *path, const char *name, const char *value);
+dtx_status dtx_h5_attr_int(hid_t file, const char *path, const char *name, int64_t value);
+dtx_status dtx_h5_attr_double(hid_t file, const char *path, const char *name, double value);
+/* *out allocated (dtx_free); NULL when the attribute is absent. */
+dtx_status dtx_h5_attr_get_str(hid_t file, const char *path, const char *name, char **out);
+dtx_status dtx_h5_attr_get_int(hid_t file, const char *path, const char *name, int64_t *out, bool *there);
+
+/* --- collective values --- */
+
+/* Collective. Writes, for i < n, elements start[i] .. start[i]+count[i]-1 of the first axis (whole rows of trailing
+ * axes) of `path` from x, where the pieces stand one after the other in the order given. Pieces may come in any order and
+ * must not overlap; n = 0 writes nothing but takes part. */
+dtx_status dtx_run_write(dtx_run *run, const char *path, hid_t type, int64_t n, const int64_t *start,
+                         const int64_t *count, const void *x);
+/* Collective. Flush to disk (H5Fflush, which syncs on every rank, and a barrier). */
+dtx_status dtx_run_flush(dtx_run *run);
+/* Collective. Every rank gets the whole dataset (rank 0 reads, broadcast); *x allocated with dtx_malloc. */
+dtx_status dtx_run_read(dtx_run *run, const char *path, hid_t type, void **x, hsize_t shape[2]);
+
+/* --- provenance --- */
+
+/* Collective. Adds /provenance/<k> with argv, the resolved configuration, version, commit, hosts, ranks, threads,
+ * library versions, Slurm job, start time. Done inside an edit of its own. */
+dtx_status dtx_run_provenance_begin(dtx_run *run, const char *job, int argc, char **argv, const char *config_json);
+/* Collective. Sets stop time and exit code (and extra text facts, may be NULL). */
+dtx_status dtx_run_provenance_end(dtx_run *run, int exit_code, const char *facts_json);
+
+#endif

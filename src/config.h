@@ -1,0 +1,98 @@
+/* config.h - the resolved configuration of a run and the one table that describes every key: type, default, range,
+ * help, and which jobs it concerns. Precedence: command line > environment (DETOXLENS_GENERATE__BATCH) > JSON file >
+ * default. Unknown keys, wrong types and values out of range are DTX_ERR_USAGE naming the key and what is allowed. */
+#ifndef DTX_CONFIG_H
+#define DTX_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/status.h"
+
+/* Jobs as bits, for the table. */
+enum {
+    DTX_JOB_PRETRAIN = 1 << 0,
+    DTX_JOB_GENERATE = 1 << 1,
+    DTX_JOB_ATTRIBUTE = 1 << 2,
+    DTX_JOB_REPORT = 1 << 3,
+    DTX_JOB_INSPECT = 1 << 4,
+    DTX_JOB_TOKENIZE = 1 << 5,
+    DTX_JOB_VERIFY = 1 << 6,
+    DTX_JOB_BENCH = 1 << 7,
+    DTX_JOB_ALL = (1 << 8) - 1
+};
+
+enum { DTX_PATH_MAX = 1024, DTX_MAX_TEXTS = 16, DTX_MAX_VARIANTS = 32 };
+
+typedef struct {
+    char name[64];
+    char adapter[DTX_PATH_MAX];
+} dtx_variant;
+
+typedef struct {
+    char run[DTX_PATH_MAX];
+    int64_t seed, threads;              /* threads 0 = from the rank's CPU mask */
+    char reduce[16];
+    double round_seconds;               /* run.h5 is written at least this often */
+    struct { char gemm[16], precision[16]; } compute;
+    struct {
+        char path[DTX_PATH_MAX], dtype[16];
+        struct { char user[64], bot[64], text[256]; } tmpl; /* key model.template.* */
+    } model;
+    int64_t n_variants;
+    dtx_variant variants[DTX_MAX_VARIANTS];
+    struct {
+        char prompts[DTX_PATH_MAX], select[32];
+        int64_t expect_count, limit;
+        char dialogues[DTX_PATH_MAX];
+        int64_t n_text;
+        char text[DTX_MAX_TEXTS][DTX_PATH_MAX];
+    } data;
+    struct {
+        int64_t max_new_tokens, min_new_tokens;
+        bool do_sample;
+        double temperature;
+        int64_t top_k;
+        double top_p;
+        int64_t no_repeat_ngram_size, samples, batch;
+    } generate;
+    struct {
+        char name[64], method[32], target[16], norm[8], merge[16];
+        int64_t steps;
+        char baseline[64];
+        bool template_tokens;
+        char eos[8], completions_of[64];
+        int64_t check;                  /* rows of the faithfulness check, 0 = none */
+        int64_t memory_mb;
+    } attribute;
+    struct {
+        char task[16], arch[16];
+        int64_t layers, hidden, heads, vocab, context, steps, batch, warmup_steps, eval_every, save_every;
+        double lr, clip, weight_decay, holdout;
+        char schedule[16], label[128];
+    } pretrain;
+} dtx_config;
+
+/* All defaults. */
+void dtx_config_init(dtx_config *c);
+/* Applies a JSON file; `path` and key appear in messages. */
+dtx_status dtx_config_apply_file(dtx_config *c, const char *path);
+/* Applies all DETOXLENS_* variables of the environment. */
+dtx_status dtx_config_apply_env(dtx_config *c, char **environ_list);
+/* Applies "key.path=value" (value is JSON, else a bare string). */
+dtx_status dtx_config_apply_set(dtx_config *c, const char *assignment);
+/* Applies one key with a value as text. */
+dtx_status dtx_config_apply(dtx_config *c, const char *key, const char *value);
+/* The resolved configuration as pretty-printed JSON, keys that concern `jobs` only; freed with dtx_free. */
+dtx_status dtx_config_print(const dtx_config *c, unsigned jobs, char **out);
+
+/* The table, for --help and for the documentation. Returns false past the end. */
+typedef struct {
+    const char *key, *type, *allowed, *help;
+    char fallback[256]; /* default as text */
+    unsigned jobs;
+} dtx_config_key;
+bool dtx_config_key_at(size_t i, dtx_config_key *out);
+
+#endif

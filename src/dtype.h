@@ -1,0 +1,40 @@
+/* dtype.h - element types of stored tensors, and widening of 16-bit values to f32 (exact). */
+#ifndef DTX_DTYPE_H
+#define DTX_DTYPE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef enum { DTX_F32, DTX_F16, DTX_BF16, DTX_F64, DTX_I64, DTX_I32, DTX_I16, DTX_I8, DTX_U8, DTX_BOOL } dtx_dtype;
+
+size_t dtx_dtype_size(dtx_dtype t);
+/* safetensors' name: "F32", "BF16", ... */
+const char *dtx_dtype_name(dtx_dtype t);
+
+/* out[i] = x[i] for n elements of a floating type (F32, F16, BF16, F64 rounds). x need not be aligned. */
+void dtx_widen(dtx_dtype t, const void *x, int64_t n, float *out);
+
+static inline float dtx_bf16_to_f32(uint16_t h)
+{
+    uint32_t u = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+/* Round to nearest even; NaN stays NaN. */
+static inline uint16_t dtx_f32_to_bf16(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    if ((u & 0x7FFFFFFFu) > 0x7F800000u) {
+        return (uint16_t)(u >> 16 | 0x40u);
+    }
+    return (uint16_t)((u + 0x7FFFu + (u >> 16 & 1u)) >> 16);
+}
+
+float dtx_f16_to_f32(uint16_t h);
+uint16_t dtx_f32_to_f16(float f);
+
+#endif

@@ -1,0 +1,138 @@
+#include "src/mem.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* In front of each block: its size, so that the counters can be kept. One cache line keeps the alignment. */
+enum { HEADER = 64 };
+
+static atomic_size_t used, peak;
+static atomic_llong fail_countdown; /* 0 = off, 1 = failing */
+
+static int must_fail(void)
+{
+    long long left = atomic_load(&fail_countdown);
+
+    if (left == 0) {
+        return 0;
+    }
+    if (left > 1) {
+        return atomic_fetch_sub(&fail_countdown, 1) <= 1;
+    }
+    return 1;
+}
+
+static void count_add(size_t bytes)
+{
+    size_t now = atomic_fetch_add(&used, bytes) + bytes, top = atomic_load(&peak);
+
+    while (now > top && !atomic_compare_exchange_weak(&peak, &top, now)) {
+    }
+}
+
+void *dtx_malloc(size_t n, size_t size)
+{
+    size_t bytes;
+    char *base;
+
+    if (__builtin_mul_overflow(n, size, &bytes) || bytes > SIZE_MAX - 2 * HEADER || must_fail()) {
+        return NULL;
+    }
+    /* aligned_alloc wants a multiple of the alignment */
+    base = aligned_alloc(HEADER, (bytes + 2 * HEADER - 1) / HEADER * HEADER);
+    if (base == NULL) {
+        return NULL;
+    }
+    *(size_t *)(void *)base = bytes;
+    count_add(bytes);
+    return base + HEADER;
+}
+
+void *dtx_calloc(size_t n, size_t size)
+{
+    void *p = dtx_malloc(n, size);
+
+    if (p != NULL) {
+        memset(p, 0, n * size);
+    }
+    return p;
+}
+
+void *dtx_realloc(void *old, size_t n, size_t size)
+{
+    void *p = dtx_malloc(n, size);
+
+    if (p != NULL && old != NULL) {
+        size_t had = *(size_t *)(void *)((char *)old - HEADER);
+        memcpy(p, old, had < n * size ? had : n * size);
+        dtx_free(old);
+    }
+    return p;
+}
+
+void dtx_free(void *p)
+{
+    if (p != NULL) {
+        char *base = (char *)p - HEADER;
+        atomic_fetch_sub(&used, *(size_t *)(void *)base);
+        free(base);
+    }
+}
+
+char *dtx_strndup(const char *s, size_t len)
+{
+    char *p = dtx_malloc(len + 1, 1);
+
+    if (p != NULL) {
+        memcpy(p, s, len);
+        p[len] = '\0';
+    }
+    return p;
+}
+
+char *dtx_strdup(const char *s)
+{
+    return dtx_strndup(s, strlen(s));
+}
+
+dtx_status dtx_mem_check(const void *p, size_t n, size_t size, const char *what)
+{
+    if (p == NULL) {
+        return DTX_FAIL(DTX_ERR_MISSING,
+                        "out of memory: %zu x %zu bytes for '%s' are not there (%.1f MB in use); ask for more memory per "
+                        "rank, start fewer ranks per node, or lower the batch and memory settings",
+                        n, size, what, (double)dtx_mem_used() / 1e6);
+    }
+    return DTX_OK;
+}
+
+dtx_status dtx_mem_grow(void **ptr, size_t *cap, size_t need, size_t size, const char *what)
+{
+    if (need <= *cap) {
+        return DTX_OK;
+    }
+    size_t next = *cap + *cap / 2;
+    next = next < 16 ? 16 : next;
+    next = next < need ? need : next;
+    void *p = dtx_realloc(*ptr, next, size);
+    DTX_TRY(dtx_mem_check(p, next, size, what));
+    *ptr = p;
+    *cap = next;
+    return DTX_OK;
+}
+
+size_t dtx_mem_used(void)
+{
+    return atomic_load(&used);
+}
+
+size_t dtx_mem_peak(void)
+{
+    return atomic_load(&peak);
+}
+
+void dtx_mem_fail_at(int64_t n)
+{
+    atomic_store(&fail_countdown, n);
+}
