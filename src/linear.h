@@ -19,7 +19,7 @@ typedef struct {
     int64_t n_out, n_in;
 } dtx_matrix;
 
-typedef enum { DTX_GEMM_AUTO, DTX_GEMM_REFERENCE, DTX_GEMM_OPENBLAS } dtx_gemm;
+typedef enum { DTX_GEMM_AUTO, DTX_GEMM_REFERENCE, DTX_GEMM_OPENBLAS, DTX_GEMM_NATIVE } dtx_gemm;
 
 /* Chooses the back end and the number of threads for this process (>= 1). AUTO takes the fastest one here.
  * Also sets OpenBLAS to one thread per call. DTX_ERR_USAGE when the machine does not have it. Call once at start;
