@@ -79,17 +79,20 @@ void dtx_config_init(dtx_config *c);
 /* Applies a JSON file; `path` and key appear in messages. */
 dtx_status dtx_config_apply_file(dtx_config *c, const char *path);
 /* Applies all DETOXLENS_* variables of the environment. */
-dtx_status dtx_config_apply_env(dtx_config *c, char **environ_list);
+dtx_status dtx_config_apply_env(dtx_config *c, const char *const *environ_list);
 /* Applies "key.path=value" (value is JSON, else a bare string). */
 dtx_status dtx_config_apply_set(dtx_config *c, const char *assignment);
 /* Applies one key with a value as text. */
 dtx_status dtx_config_apply(dtx_config *c, const char *key, const char *value);
+/* Keys that must agree with each other; call once after all sources. */
+dtx_status dtx_config_check(const dtx_config *c, unsigned jobs);
 /* The resolved configuration as pretty-printed JSON, keys that concern `jobs` only; freed with dtx_free. */
 dtx_status dtx_config_print(const dtx_config *c, unsigned jobs, char **out);
 
 /* The table, for --help and for the documentation. Returns false past the end. */
 typedef struct {
-    const char *key, *type, *allowed, *help;
+    const char *key, *type, *help;
+    char allowed[256];  /* "a|b", "a whole number, 1..4096" */
     char fallback[256]; /* default as text */
     unsigned jobs;
 } dtx_config_key;

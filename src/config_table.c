@@ -1,0 +1,146 @@
+#include "src/config_table.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Largest whole number that a JSON number holds exactly. */
+#define MAX_INT 9007199254740992.0
+
+enum {
+    PRETRAIN = DTX_JOB_PRETRAIN,
+    GENERATE = DTX_JOB_GENERATE,
+    ATTRIBUTE = DTX_JOB_ATTRIBUTE,
+    REPORT = DTX_JOB_REPORT,
+    ROWS = GENERATE | ATTRIBUTE,                    /* jobs that fill rows of run.h5 */
+    COMPUTE = PRETRAIN | ROWS | DTX_JOB_VERIFY | DTX_JOB_BENCH,
+    WITH_RUN = PRETRAIN | ROWS | REPORT
+};
+
+static bool valid_select(const char *s)
+{
+    if (strncmp(s, "prompt>", 7) == 0) {
+        char *end;
+        double x = strtod(s + 7, &end);
+        return s[7] != '\0' && *end == '\0' && x >= 0 && x <= 1;
+    }
+    return strcmp(s, "auto") == 0 || strcmp(s, "both>0.5") == 0 || strcmp(s, "challenging") == 0 || strcmp(s, "all") == 0;
+}
+
+static bool valid_template(const char *s)
+{
+    return strstr(s, "{text}") != NULL;
+}
+
+static bool valid_word(const char *s)
+{
+    return s[0] != '\0' && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.@") == strlen(s)
+        && strcmp(s, ".") != 0 && strcmp(s, "..") != 0;
+}
+
+static bool valid_word_or_empty(const char *s)
+{
+    return s[0] == '\0' || valid_word(s);
+}
+
+static bool valid_not_empty(const char *s)
+{
+    return s[0] != '\0';
+}
+
+#define AT(field) offsetof(dtx_config, field), sizeof(((dtx_config *)0)->field)
+#define INT(key, field, fallback, min, max, jobs, help) \
+    {key, DTX_CFG_INT, AT(field), fallback, min, max, NULL, NULL, jobs, help}
+#define NUMBER(key, field, fallback, min, max, jobs, help) \
+    {key, DTX_CFG_NUMBER, AT(field), fallback, min, max, NULL, NULL, jobs, help}
+#define BOOL(key, field, fallback, jobs, help) {key, DTX_CFG_BOOL, AT(field), fallback, 0, 0, NULL, NULL, jobs, help}
+#define TEXT(key, field, fallback, allowed, valid, jobs, help) \
+    {key, DTX_CFG_TEXT, AT(field), fallback, 0, 0, allowed, valid, jobs, help}
+#define CHOICE(key, field, fallback, choices, jobs, help) \
+    {key, DTX_CFG_CHOICE, AT(field), fallback, 0, 0, choices, NULL, jobs, help}
+
+const dtx_config_row dtx_config_table[] = {
+    TEXT("run", run, "run", "a folder", valid_not_empty, WITH_RUN, "run directory: run.h5, log/, checkpoints/, report/"),
+    INT("seed", seed, "42", 0, MAX_INT, COMPUTE, "key of all random numbers, with text, sample and step"),
+    INT("threads", threads, "0", 0, 4096, COMPUTE,
+        "threads of each rank; 0 = its share of the CPUs that it may use"),
+    CHOICE("reduce", reduce, "strict", "strict|fast", PRETRAIN,
+           "sums over ranks: strict = a fixed order, the same bits on any number of ranks; fast = MPI_Allreduce"),
+    NUMBER("round_seconds", round_seconds, "30", 0.01, 86400, ROWS, "run.h5 is written at least this often"),
+    CHOICE("compute.gemm", compute.gemm, "auto", "auto|reference|openblas", COMPUTE, "back end of dense algebra"),
+    CHOICE("compute.precision", compute.precision, "f32", "f32", COMPUTE, "precision of activations and products"),
+
+    TEXT("model.path", model.path, "", "a folder", NULL, PRETRAIN | ROWS | REPORT,
+         "model folder in Hugging Face layout; pretrain writes it, the others read it"),
+    CHOICE("model.dtype", model.dtype, "auto", "auto|f32", ROWS,
+           "weights in memory: auto = as stored (16-bit stays 16-bit), f32 = widened"),
+    TEXT("model.template.user", model.tmpl.user, "<human>:", "text of at most 63 bytes", NULL, GENERATE,
+         "what stands for {user}"),
+    TEXT("model.template.bot", model.tmpl.bot, "<bot>:", "text of at most 63 bytes", NULL, GENERATE,
+         "what stands for {bot}"),
+    TEXT("model.template.text", model.tmpl.text, "{user} \"{text}\".\n{bot} ", "text of at most 255 bytes with {text} in it",
+         valid_template, GENERATE, "how an evaluation text becomes a prompt"),
+
+    TEXT("data.prompts", data.prompts, "", "a file", NULL, GENERATE,
+         "evaluation texts: RealToxicityPrompts JSONL, or plain text or CSV of one's own"),
+    TEXT("data.select", data.select, "auto", "auto|both>0.5|challenging|prompt>X|all (X between 0 and 1)", valid_select,
+         GENERATE, "which texts; auto = both>0.5 where the file holds scores, else all"),
+    INT("data.expect_count", data.expect_count, "0", 0, MAX_INT, GENERATE, "stop when the selection has another size; 0 = any"),
+    INT("data.limit", data.limit, "0", 0, MAX_INT, GENERATE, "only the first texts of the selection; 0 = all"),
+    {"data.text", DTX_CFG_LIST, AT(data.text), "[]", 0, 0, "a list of at most 16 FILE or FILE:FIELD", NULL, PRETRAIN,
+     "training text: plain text, JSONL with a dotted field, CSV with a column"},
+
+    INT("generate.max_new_tokens", generate.max_new_tokens, "70", 1, 65536, ROWS, "longest completion"),
+    INT("generate.min_new_tokens", generate.min_new_tokens, "4", 0, 65536, GENERATE, "no end of text before this many"),
+    BOOL("generate.do_sample", generate.do_sample, "true", GENERATE, "false = greedy"),
+    NUMBER("generate.temperature", generate.temperature, "0.7", 0.001, 1000, GENERATE, "divides the logits"),
+    INT("generate.top_k", generate.top_k, "50", 0, 1048576, GENERATE, "keep the k likeliest tokens; 0 = off"),
+    NUMBER("generate.top_p", generate.top_p, "0.8", 0, 1, GENERATE,
+           "keep the likeliest tokens whose probabilities sum to p; 1 = off"),
+    INT("generate.no_repeat_ngram_size", generate.no_repeat_ngram_size, "2", 0, 65536, GENERATE,
+        "no n-gram twice, prompt included; 0 = off"),
+    INT("generate.samples", generate.samples, "1", 1, 4096, ROWS, "completions of each text"),
+    INT("generate.batch", generate.batch, "16", 1, 4096, GENERATE,
+        "streams decoded together by each rank; 1 may use a kernel of its own"),
+
+    TEXT("attribute.name", attribute.name, "", "a word of letters, digits, _ - . @", valid_word_or_empty, ATTRIBUTE | REPORT,
+         "name of the result; empty = the method, METHOD@W for another variant's completions"),
+    CHOICE("attribute.method", attribute.method, "input_x_gradient", "input_x_gradient|saliency|integrated_gradients",
+           ATTRIBUTE | REPORT, "attribution method"),
+    CHOICE("attribute.target", attribute.target, "probability", "probability|logprob|logit", ATTRIBUTE,
+           "what of the generated token is differentiated"),
+    CHOICE("attribute.norm", attribute.norm, "l2", "l2|l1|sum", ATTRIBUTE, "how embedding dimensions become one score"),
+    CHOICE("attribute.merge", attribute.merge, "words", "none|words|inseq", ATTRIBUTE,
+           "sub-words: not merged, merged into words, or as Inseq's aggregator does it"),
+    INT("attribute.steps", attribute.steps, "50", 1, 10000, ATTRIBUTE, "steps of integrated_gradients"),
+    TEXT("attribute.baseline", attribute.baseline, "zero", "zero, or a token of the vocabulary", valid_not_empty, ATTRIBUTE,
+         "baseline of integrated_gradients: zeros, or a token's embedding"),
+    BOOL("attribute.template_tokens", attribute.template_tokens, "true", ATTRIBUTE,
+         "the template's own tokens count as prompt in entropy and prompt dependence"),
+    CHOICE("attribute.eos", attribute.eos, "drop", "drop|keep", ATTRIBUTE, "a final end-of-text token"),
+    TEXT("attribute.completions_of", attribute.completions_of, "", "a variant's name", valid_word_or_empty, ATTRIBUTE | REPORT,
+         "attribute this variant's completions with --variant's model; empty = its own"),
+    INT("attribute.check", attribute.check, "0", 0, MAX_INT, ATTRIBUTE, "rows of the faithfulness check; 0 = none"),
+    INT("attribute.memory_mb", attribute.memory_mb, "1024", 1, 16777216, ATTRIBUTE,
+        "memory of each rank for cotangents; bounds the block of steps"),
+
+    CHOICE("pretrain.task", pretrain.task, "lm", "lm", PRETRAIN, "causal language model"),
+    CHOICE("pretrain.arch", pretrain.arch, "gpt_neox", "gpt_neox|falcon", PRETRAIN, "architecture"),
+    INT("pretrain.layers", pretrain.layers, "4", 1, 1024, PRETRAIN, "number of layers"),
+    INT("pretrain.hidden", pretrain.hidden, "128", 2, 65536, PRETRAIN, "width; a multiple of heads"),
+    INT("pretrain.heads", pretrain.heads, "4", 1, 1024, PRETRAIN, "attention heads"),
+    INT("pretrain.vocab", pretrain.vocab, "2048", 258, 1048576, PRETRAIN,
+        "entries of the byte-level BPE vocabulary that is trained first"),
+    INT("pretrain.context", pretrain.context, "256", 2, 65536, PRETRAIN, "tokens of a training sequence, and the model's limit"),
+    INT("pretrain.steps", pretrain.steps, "1000", 1, 1000000000, PRETRAIN, "optimiser steps"),
+    INT("pretrain.batch", pretrain.batch, "16", 1, 65536, PRETRAIN, "sequences of a step, over all ranks"),
+    NUMBER("pretrain.lr", pretrain.lr, "0.001", 0, 10, PRETRAIN, "peak learning rate of AdamW"),
+    INT("pretrain.warmup_steps", pretrain.warmup_steps, "50", 0, 1000000000, PRETRAIN, "linear warm-up"),
+    CHOICE("pretrain.schedule", pretrain.schedule, "cosine", "cosine|linear|constant", PRETRAIN, "learning rate after warm-up"),
+    NUMBER("pretrain.clip", pretrain.clip, "1.0", 0, HUGE_VAL, PRETRAIN, "norm that gradients are clipped to; 0 = off"),
+    NUMBER("pretrain.weight_decay", pretrain.weight_decay, "0.01", 0, 1, PRETRAIN, "AdamW's weight decay on matrices"),
+    NUMBER("pretrain.holdout", pretrain.holdout, "0.05", 0, 0.9, PRETRAIN, "share of the texts held out for evaluation"),
+    INT("pretrain.eval_every", pretrain.eval_every, "100", 1, 1000000000, PRETRAIN, "steps between held-out losses"),
+    INT("pretrain.save_every", pretrain.save_every, "200", 1, 1000000000, PRETRAIN, "steps between checkpoints"),
+};
+const size_t dtx_config_table_size = sizeof dtx_config_table / sizeof dtx_config_table[0];
