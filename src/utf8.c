@@ -1,5 +1,7 @@
 #include "src/utf8.h"
 
+#include <string.h>
+
 size_t dtx_utf8_next(const char *text, size_t len, uint32_t *cp, int *ok)
 {
     const unsigned char *s = (const unsigned char *)text;
@@ -89,4 +91,26 @@ size_t dtx_utf8_put(uint32_t cp, char out[4])
     out[2] = (char)(0x80 | (cp >> 6 & 0x3F));
     out[3] = (char)(0x80 | (cp & 0x3F));
     return 4;
+}
+
+size_t dtx_utf8_bom(const char *s, size_t len)
+{
+    return len >= 3 && memcmp(s, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+}
+
+dtx_status dtx_utf8_check(const char *path, const char *s, size_t len)
+{
+    size_t bad = dtx_utf8_valid(s, len), line = 1, start = 0;
+
+    if (bad == len) {
+        return DTX_OK;
+    }
+    for (size_t i = 0; i < bad; i++) {
+        if (s[i] == '\n') {
+            line++;
+            start = i + 1;
+        }
+    }
+    return DTX_FAIL(DTX_ERR_INPUT, "%s: line %zu: byte %zu: not UTF-8 (0x%02X); convert the file to UTF-8", path, line,
+                    bad - start, (unsigned char)s[bad]);
 }
