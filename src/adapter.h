@@ -4,13 +4,23 @@
 #ifndef DTX_ADAPTER_H
 #define DTX_ADAPTER_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "src/arch.h"
 #include "src/status.h"
 
 /* The linear modules of a layer; a slot is layer * DTX_MODULES + module. RoBERTa uses Q, K, V apart. */
-typedef enum { DTX_MOD_QKV, DTX_MOD_Q = DTX_MOD_QKV, DTX_MOD_K, DTX_MOD_V, DTX_MOD_OUT, DTX_MOD_UP, DTX_MOD_DOWN, DTX_MODULES } dtx_module_kind;
+typedef enum {
+    DTX_MOD_QKV,
+    DTX_MOD_Q = DTX_MOD_QKV,
+    DTX_MOD_K,
+    DTX_MOD_V,
+    DTX_MOD_OUT,
+    DTX_MOD_UP,
+    DTX_MOD_DOWN,
+    DTX_MODULES
+} dtx_module_kind;
 
 typedef struct {
     float *A, *B;          /* (r, n_in), (n_out, r); NULL = this module has none. Into `arena`. */
@@ -40,6 +50,9 @@ void dtx_module_shape(const dtx_arch *a, dtx_module_kind kind, int64_t *n_out, i
  * rule). No match is DTX_ERR_USAGE naming the modules there are. */
 dtx_status dtx_adapter_new(const dtx_arch *a, int64_t r, double alpha, double dropout, const char *const *targets,
                            int n_targets, uint64_t seed, dtx_adapter **out);
+/* The same with A = B = 0. */
+dtx_status dtx_adapter_alloc(const dtx_arch *a, int64_t r, double alpha, double dropout, const char *const *targets,
+                             int n_targets, dtx_adapter **out);
 /* Same shapes, all zeros: a gradient or an optimizer moment. */
 dtx_status dtx_adapter_like(const dtx_adapter *a, dtx_adapter **out);
 /* Reads a PEFT folder (adapter_config.json + adapter_model.safetensors or .bin). Every tensor must be there once and

@@ -5,7 +5,7 @@
  * sequence with first = 0; attribution is one segment a generated token, which starts as the single row first = len-1
  * and covers 0..len-1 from the first attention downward (design.md section 7).
  * R = rows, d = hidden, V = vocab. f32 activations. All functions are local and deterministic: a row's bits do not depend
- * on the other rows of its batch or on the number of threads. */
+ * on the other rows of its batch or on the number of threads. Passes of one model, tape or cache are not concurrent. */
 #ifndef DTX_MODEL_H
 #define DTX_MODEL_H
 
@@ -59,7 +59,8 @@ void dtx_kv_reset(dtx_kv *kv, int64_t slot);
 int64_t dtx_kv_len(const dtx_kv *kv, int64_t slot);
 void dtx_kv_del(dtx_kv *kv);
 
-/* What a forward pass keeps for the backward pass. Reusable: grows as needed. */
+/* What a forward pass keeps for the backward pass. Reusable: grows as needed. The adapter of the pass is borrowed until
+ * the last backward. */
 typedef struct dtx_tape dtx_tape;
 /* recompute: keep only each layer's input and run the layer again in backward (less memory, a third more work). */
 dtx_status dtx_tape_new(const dtx_model *m, bool recompute, dtx_tape **out);
@@ -95,8 +96,8 @@ typedef struct {
 typedef struct {                /* which gradients are wanted; NULL = not */
     float *embeds;              /* (sum of len, d): cotangents of the word embedding's output, all rows 0..len-1 of each
                                  * segment, segments one after the other; overwritten */
-    float *params;              /* arena of a trainable model, added to; every segment must then be a whole sequence
-                                 * (one segment a sequence, first = 0) */
+    float *params;              /* arena of a trainable model, added to; the segments must then be all sequences that have
+                                 * rows, whole and in order (one segment a sequence, first = 0) */
     dtx_adapter *lora;          /* gradients of the adapter that the forward pass used, added to; same condition */
 } dtx_wanted;
 
@@ -109,6 +110,8 @@ int64_t dtx_model_backward_bytes_per_row(const dtx_model *m);
 
 /* Encoder with classification head: logits (n_seq, n_labels). */
 dtx_status dtx_model_classify(const dtx_model *m, const dtx_batch *b, float *logits);
+/* Backward pass of a classification whose forward pass kept a tape: d_logits (n_seq, n_labels). */
+dtx_status dtx_model_classify_backward(const dtx_model *m, dtx_tape *tape, const float *d_logits, const dtx_wanted *want);
 /* logits -> probabilities in place: softmax, or sigmoid for multi-label heads. */
 void dtx_model_label_probs(const dtx_arch *a, int64_t n, float *logits);
 

@@ -1,0 +1,111 @@
+/* model_classify.c - RoBERTa's classification head on the first token of each sequence: out_proj(tanh(dense(h_0))). */
+#include <math.h>
+#include <string.h>
+
+#include "src/mem.h"
+#include "src/model_impl.h"
+
+/* Rows of a classification: first tokens' hidden states, and tanh of the dense layer. */
+typedef struct {
+    float *first, *act; /* (n_seq, d) each, one allocation at `first` */
+} head_rows;
+
+static dtx_status head_forward(const dtx_model *m, int64_t n_seq, const int64_t *offset, const float *hidden, head_rows *h)
+{
+    const int64_t d = m->arch.hidden;
+
+    DTX_TRY(DTX_NEW_RAW(h->first, 2 * n_seq * d));
+    h->act = h->first + n_seq * d;
+    for (int64_t s = 0; s < n_seq; s++) {
+        memcpy(h->first + s * d, hidden + offset[s] * d, (size_t)d * sizeof(float));
+    }
+    dtx_linear_forward(&m->cls_dense.w, m->cls_dense.bias, n_seq, h->first, d, h->act, d, false);
+    for (int64_t i = 0; i < n_seq * d; i++) {
+        h->act[i] = tanhf(h->act[i]);
+    }
+    return DTX_OK;
+}
+
+static dtx_status check(const dtx_model *m, int64_t n_seq, const int64_t *offset)
+{
+    if (m->cls_out.w.w == NULL) {
+        return DTX_FAIL(DTX_ERR_USAGE, "a %s model has no classification head", m->arch.model_type);
+    }
+    for (int64_t s = 0; s < n_seq; s++) {
+        if (offset[s + 1] <= offset[s]) {
+            return DTX_FAIL(DTX_ERR_INPUT, "sequence %lld is empty: there is nothing to classify", (long long)s);
+        }
+    }
+    return DTX_OK;
+}
+
+dtx_status dtx_model_classify(const dtx_model *m, const dtx_batch *b, float *logits)
+{
+    dtx_status st;
+    float *hidden = NULL;
+    head_rows h = {0};
+
+    DTX_GO(check(m, b->n_seq, b->offset));
+    DTX_GO(DTX_NEW_RAW(hidden, b->offset[b->n_seq] * m->arch.hidden));
+    DTX_GO(dtx_model_forward(m, b, hidden));
+    DTX_GO(head_forward(m, b->n_seq, b->offset, hidden, &h));
+    dtx_linear_forward(&m->cls_out.w, m->cls_out.bias, b->n_seq, h.act, m->arch.hidden, logits, m->arch.n_labels, false);
+done:
+    dtx_free(h.first);
+    dtx_free(hidden);
+    return st;
+}
+
+dtx_status dtx_model_classify_backward(const dtx_model *m, dtx_tape *t, const float *d_logits, const dtx_wanted *want)
+{
+    dtx_status st;
+    const int64_t d = m->arch.hidden, n = t->n_seq, labels = m->arch.n_labels;
+    float *d_hidden = NULL, *d_act = NULL, *grads = want->params;
+    dtx_segment *seg = NULL;
+    head_rows h = {0};
+
+    if (!t->filled) {
+        return DTX_FAIL(DTX_ERR_CHECK, "the tape holds no forward pass");
+    }
+    DTX_GO(check(m, n, t->offset));
+    DTX_GO(DTX_NEW(d_hidden, t->R * d));
+    DTX_GO(DTX_NEW_RAW(d_act, 2 * n * d));
+    DTX_GO(DTX_NEW(seg, n));
+    DTX_GO(head_forward(m, n, t->offset, dtx_tape_x(t, m->arch.n_layers), &h));
+    dtx_linear_backward_input(&m->cls_out.w, n, d_logits, labels, d_act, d, false);
+    if (grads != NULL) {
+        dtx_linear_backward_weight(labels, d, n, d_logits, labels, h.act, d, grads + m->params[m->cls_out.w_param].offset,
+                                   grads + m->params[m->cls_out.b_param].offset);
+    }
+    for (int64_t i = 0; i < n * d; i++) {
+        d_act[i] *= 1 - h.act[i] * h.act[i];
+    }
+    float *d_first = d_act + n * d;
+    dtx_linear_backward_input(&m->cls_dense.w, n, d_act, d, d_first, d, false);
+    if (grads != NULL) {
+        dtx_linear_backward_weight(d, d, n, d_act, d, h.first, d, grads + m->params[m->cls_dense.w_param].offset,
+                                   grads + m->params[m->cls_dense.b_param].offset);
+    }
+    for (int64_t s = 0; s < n; s++) {
+        memcpy(d_hidden + t->offset[s] * d, d_first + s * d, (size_t)d * sizeof(float));
+        seg[s] = (dtx_segment){.seq = s, .first = 0, .len = t->offset[s + 1] - t->offset[s]};
+    }
+    DTX_GO(dtx_model_backward(m, t, n, seg, d_hidden, want));
+done:
+    dtx_free(h.first);
+    dtx_free(seg);
+    dtx_free(d_act);
+    dtx_free(d_hidden);
+    return st;
+}
+
+void dtx_model_label_probs(const dtx_arch *a, int64_t n, float *logits)
+{
+    if (!a->multi_label) {
+        dtx_softmax(n, a->n_labels, logits);
+        return;
+    }
+    for (int64_t i = 0; i < n * a->n_labels; i++) {
+        logits[i] = (float)(1 / (1 + exp(-(double)logits[i])));
+    }
+}
