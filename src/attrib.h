@@ -21,15 +21,18 @@ typedef struct {
     dtx_attrib_merge merge;
     int64_t steps;              /* integrated gradients: Gauss-Legendre nodes */
     int32_t baseline;           /* integrated gradients: token whose embedding is the baseline, -1 = zeros */
-    size_t memory_bytes;        /* budget for cotangent rows, 0 = a default */
+    size_t memory_bytes;        /* budget for cotangent rows, 0 = 1 GiB; the result does not depend on it */
     const dtx_adapter *adapter;
     bool (*stop)(void *user);   /* asked between blocks; true ends with DTX_STOPPED */
+    /* NULL, or receives each step's scores (len, d) before norm and merging; steps come in ascending order */
+    void (*granular)(void *user, int64_t step, int64_t len, int64_t d, const float *score);
     void *user;
 } dtx_attrib_settings;
 
 typedef struct {
     int64_t G, T;               /* steps, prompt + generated */
-    float *value;               /* (G, T), row g normalised, NaN for t >= P + g */
+    float *value;               /* (G, T): norm over the embedding axis, each row divided by the sum of its magnitudes
+                                 * (or by 1e-12 where that is less), NaN for t >= P + g */
     float *probability;         /* (G) p(token P+g | before), whatever the target */
     float *entropy;             /* (G) bits, over the prompt, renormalised */
     float *prompt_dependence;   /* (G) */
@@ -46,9 +49,12 @@ void dtx_attribution_free(dtx_attribution *a);
 dtx_status dtx_attribute(const dtx_model *m, const dtx_attrib_settings *s, const int32_t *ids, int64_t P, int64_t G,
                          const uint8_t *counts_as_prompt, const char *const *pieces, dtx_attribution *out);
 
-/* Entropy (bits) of a row's first P scores renormalised to 1, where use[t] != 0 (use may be NULL); NaN when their sum is 0. */
+/* Entropy (bits) of a row's first P scores renormalised to 1, where use[t] != 0 (use may be NULL). NaN when their sum is
+ * 0 or one of them is NaN or (signed sums) negative. */
 double dtx_prompt_entropy(const float *row, int64_t P, const uint8_t *use);
 /* sum p log2(p / q) over the prompt, both renormalised; NaN terms skipped. */
 double dtx_prompt_kl(const float *p, const float *q, int64_t P);
+/* Nodes (ascending) and weights of the n-point Gauss-Legendre rule on [0, 1]. */
+void dtx_gauss_legendre(int64_t n, double *node, double *weight);
 
 #endif
