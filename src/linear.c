@@ -1,30 +1,52 @@
 #include "src/linear.h"
 
-#include <cblas.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
-extern void openblas_set_num_threads(int n);
+#include "src/linear_native.h"
+#include "src/linear_openblas.h"
+#include "src/simd.h"
 
 static struct {
     dtx_gemm gemm;
     int threads;
-    char text[160];
-} state = {DTX_GEMM_REFERENCE, 1, "reference"};
+    const dtx_native *native;
+    char text[224];
+} state = {.gemm = DTX_GEMM_NATIVE, .threads = 1};
 
 static _Atomic double flops;
 
+static const dtx_native *native(void)
+{
+    if (state.native == NULL) {
+        state.native = dtx_native_pick(NULL);
+    }
+    return state.native;
+}
+
 dtx_status dtx_linear_setup(dtx_gemm gemm, int threads)
 {
-    state.gemm = gemm == DTX_GEMM_AUTO ? DTX_GEMM_REFERENCE : gemm;
+    if (threads < 1) {
+        return DTX_FAIL(DTX_ERR_USAGE, "threads = %d: at least 1 is needed", threads);
+    }
+    state.gemm = gemm == DTX_GEMM_AUTO ? DTX_GEMM_NATIVE : gemm;
     state.threads = threads;
-    openblas_set_num_threads(1);
-    snprintf(state.text, sizeof state.text, "reference, %d threads", threads);
+    dtx_openblas_setup();
     return DTX_OK;
 }
 
 const char *dtx_linear_describe(void)
 {
+    const char *plural = state.threads == 1 ? "" : "s";
+
+    if (state.gemm == DTX_GEMM_NATIVE) {
+        snprintf(state.text, sizeof state.text, "native %s, tiles %dx%dx%d, %d thread%s", native()->name, native()->mr,
+                 native()->nr, DTX_NATIVE_KC, state.threads, plural);
+    } else if (state.gemm == DTX_GEMM_OPENBLAS) {
+        snprintf(state.text, sizeof state.text, "%s, %d thread%s", dtx_openblas_describe(), state.threads, plural);
+    } else {
+        snprintf(state.text, sizeof state.text, "reference, 1 thread");
+    }
     return state.text;
 }
 
@@ -40,7 +62,10 @@ int dtx_linear_threads(void)
 
 static void count(int64_t M, int64_t N, int64_t K)
 {
-    atomic_store(&flops, atomic_load(&flops) + 2.0 * (double)M * (double)N * (double)K);
+    double had = atomic_load_explicit(&flops, memory_order_relaxed), add = 2.0 * (double)M * (double)N * (double)K;
+
+    while (!atomic_compare_exchange_weak(&flops, &had, had + add)) {
+    }
 }
 
 double dtx_linear_flops(void)
@@ -51,20 +76,76 @@ double dtx_linear_flops(void)
 void dtx_linear_forward(const dtx_matrix *w, const float *bias, int64_t M, const float *x, int64_t ldx, float *y,
                         int64_t ldy, bool accumulate)
 {
+    if (M <= 0) {
+        return;
+    }
     count(M, w->n_out, w->n_in);
-    dtx_linear_forward_ref(w, bias, M, x, ldx, y, ldy, accumulate);
+    switch (state.gemm) {
+    case DTX_GEMM_REFERENCE:
+        dtx_linear_forward_ref(w, bias, M, x, ldx, y, ldy, accumulate);
+        break;
+    case DTX_GEMM_OPENBLAS:
+        dtx_openblas_forward(state.threads, w, bias, M, x, ldx, y, ldy, accumulate);
+        break;
+    default:
+        dtx_native_forward(native(), state.threads, w, bias, M, x, ldx, y, ldy, accumulate);
+    }
 }
 
 void dtx_linear_backward_input(const dtx_matrix *w, int64_t M, const float *dy, int64_t lddy, float *dx, int64_t lddx,
                                bool accumulate)
 {
+    if (M <= 0) {
+        return;
+    }
     count(M, w->n_out, w->n_in);
-    dtx_linear_backward_input_ref(w, M, dy, lddy, dx, lddx, accumulate);
+    switch (state.gemm) {
+    case DTX_GEMM_REFERENCE:
+        dtx_linear_backward_input_ref(w, M, dy, lddy, dx, lddx, accumulate);
+        break;
+    case DTX_GEMM_OPENBLAS:
+        dtx_openblas_backward_input(state.threads, w, M, dy, lddy, dx, lddx, accumulate);
+        break;
+    default:
+        dtx_native_backward_input(native(), state.threads, w, M, dy, lddy, dx, lddx, accumulate);
+    }
+}
+
+enum { BIAS_COLS = 256 };
+
+/* Column sums of dy, row after row, in double. */
+DTX_CLONES
+static void bias_gradient(int64_t cols, int64_t M, const float *dy, int64_t lddy, float *db)
+{
+    double sum[BIAS_COLS] = {0};
+
+    for (int64_t m = 0; m < M; m++) {
+        for (int64_t j = 0; j < cols; j++) {
+            sum[j] += dy[m * lddy + j];
+        }
+    }
+    for (int64_t j = 0; j < cols; j++) {
+        db[j] += (float)sum[j];
+    }
 }
 
 void dtx_linear_backward_weight(int64_t N, int64_t K, int64_t M, const float *dy, int64_t lddy, const float *x,
                                 int64_t ldx, float *dw, float *db)
 {
+    if (M <= 0) {
+        return;
+    }
     count(M, N, K);
-    dtx_linear_backward_weight_ref(N, K, M, dy, lddy, x, ldx, dw, db);
+    if (state.gemm == DTX_GEMM_REFERENCE) {
+        dtx_linear_backward_weight_ref(N, K, M, dy, lddy, x, ldx, dw, db);
+        return;
+    }
+    if (state.gemm == DTX_GEMM_OPENBLAS) {
+        dtx_openblas_backward_weight(state.threads, N, K, M, dy, lddy, x, ldx, dw);
+    } else {
+        dtx_native_backward_weight(native(), state.threads, N, K, M, dy, lddy, x, ldx, dw);
+    }
+    for (int64_t n = 0; db != NULL && n < N; n += BIAS_COLS) {
+        bias_gradient(N - n < BIAS_COLS ? N - n : BIAS_COLS, M, dy + n, lddy, db + n);
+    }
 }

@@ -1,7 +1,7 @@
 /* linear.h - the one seam for dense algebra. Rows x weights, weights f32, f16 or bf16 as stored (16-bit weights widen
- * tile by tile, never as a whole). Work is cut into tiles whose boundaries depend on shapes alone and that a thread
- * computes alone (BLAS single-threaded), and a row's bits depend neither on how many rows there are, nor on its place
- * among them, nor on the number of threads. Back ends stand behind this header, never at call sites.
+ * tile by tile, never as a whole). Each element is a sum over k in an order that the matrix's shape alone fixes, so a
+ * row's bits depend neither on how many rows there are, nor on its place among them, nor on the number of threads.
+ * Back ends stand behind this header, never at call sites.
  *
  * Letters: M rows, N = n_out, K = n_in; W is (N, K) row-major. Row-major everywhere, leading dimensions in elements. */
 #ifndef DTX_LINEAR_H
@@ -21,11 +21,12 @@ typedef struct {
 
 typedef enum { DTX_GEMM_AUTO, DTX_GEMM_REFERENCE, DTX_GEMM_OPENBLAS, DTX_GEMM_NATIVE } dtx_gemm;
 
-/* Chooses the back end and the number of threads for this process (>= 1). AUTO takes the fastest one here.
+/* Chooses the back end and the number of threads for this process (>= 1). AUTO takes the fastest one, NATIVE (our own
+ * register tiles, see linear_native.c).
  * Also sets OpenBLAS to one thread per call. DTX_ERR_USAGE when the machine does not have it. Call once at start;
  * without a call: AUTO, one thread. */
 dtx_status dtx_linear_setup(dtx_gemm gemm, int threads);
-/* "openblas 0.3.21 (SkylakeX), tiles 64x256x512, 2 threads": for log and provenance. Static storage. */
+/* "native avx512, tiles 14x32x256, 2 threads": for log and provenance. Static storage. */
 const char *dtx_linear_describe(void);
 dtx_gemm dtx_linear_backend(void);
 int dtx_linear_threads(void);

@@ -1,16 +1,18 @@
 /* linear_ref.c - plain loops in double: what the other back ends are compared with. */
 #include "src/linear.h"
 
+/* Element i, which may stand at any byte of a mapped file. */
 static inline double weight(const dtx_matrix *w, int64_t i)
 {
-    switch (w->dtype) {
-    case DTX_BF16:
-        return dtx_bf16_to_f32(((const uint16_t *)w->w)[i]);
-    case DTX_F16:
-        return dtx_f16_to_f32(((const uint16_t *)w->w)[i]);
-    default:
-        return ((const float *)w->w)[i];
+    uint16_t h;
+    float f;
+
+    if (w->dtype == DTX_F32) {
+        memcpy(&f, (const char *)w->w + i * 4, 4);
+        return f;
     }
+    memcpy(&h, (const char *)w->w + i * 2, 2);
+    return w->dtype == DTX_BF16 ? dtx_bf16_to_f32(h) : dtx_f16_to_f32(h);
 }
 
 void dtx_linear_forward_ref(const dtx_matrix *w, const float *bias, int64_t M, const float *x, int64_t ldx, float *y,

@@ -1,0 +1,56 @@
+/* linear_native.h - inside of the native back end: what one instruction set provides to linear_native.c. */
+#ifndef DTX_LINEAR_NATIVE_H
+#define DTX_LINEAR_NATIVE_H
+
+#include "src/linear.h"
+
+enum {
+    DTX_NATIVE_KC = 256,                      /* depth of a block: sums run in order within it, blocks in order */
+    DTX_NATIVE_LDA = DTX_NATIVE_KC + 16,      /* distance of packed rows: a constant that spreads over cache sets */
+    DTX_NATIVE_NC = 256                       /* most columns of a tile, a multiple of every nr */
+};
+
+typedef struct {
+    const char *name;
+    int mr, nr; /* rows and columns of the register tile */
+    /* C (rows, cols; ldc) = A (rows, kc; stride DTX_NATIVE_LDA) B (kc, nr), 1 <= rows <= mr, 1 <= cols <= nr.
+     * bias (nr) or NULL is added; add: C += instead. Each element is one chain of multiply-adds over k from zero. */
+    void (*kernel)(int rows, int cols, int64_t kc, const float *a, const float *b, float *c, int64_t ldc,
+                   const float *bias, bool add);
+    /* out[c * ldo + r] = src[r * ld + c]; rows are rounded up to 16 with zeros (ldo has room for them). */
+    void (*transpose)(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo);
+    /* out[r * ldo + c] = src[r * ld + c]. */
+    void (*copy)(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo);
+} dtx_native;
+
+/* One element of a stored matrix; may stand at any byte of a mapped file. */
+static inline float dtx_native_element(dtx_dtype t, const void *src, int64_t i)
+{
+    uint16_t h;
+    float f;
+
+    if (t == DTX_F32) {
+        memcpy(&f, (const char *)src + i * 4, 4);
+        return f;
+    }
+    memcpy(&h, (const char *)src + i * 2, 2);
+    return t == DTX_BF16 ? dtx_bf16_to_f32(h) : dtx_f16_to_f32(h);
+}
+
+/* NULL where the compiler's target or this processor has no such instructions. */
+const dtx_native *dtx_native_avx512(void);
+const dtx_native *dtx_native_avx2(void);
+const dtx_native *dtx_native_portable(void);
+
+/* The best of them here; `isa` forces one by name (tests). NULL = that one is not there. */
+const dtx_native *dtx_native_pick(const char *isa);
+
+/* C (M, N; ldc) = A B, see linear_native.c for what A and B are. */
+void dtx_native_forward(const dtx_native *isa, int threads, const dtx_matrix *w, const float *bias, int64_t M,
+                        const float *x, int64_t ldx, float *y, int64_t ldy, bool accumulate);
+void dtx_native_backward_input(const dtx_native *isa, int threads, const dtx_matrix *w, int64_t M, const float *dy,
+                               int64_t lddy, float *dx, int64_t lddx, bool accumulate);
+void dtx_native_backward_weight(const dtx_native *isa, int threads, int64_t N, int64_t K, int64_t M, const float *dy,
+                                int64_t lddy, const float *x, int64_t ldx, float *dw);
+
+#endif

@@ -1,0 +1,31 @@
+/* linear_portable.c - register tile for any processor: 16-byte vectors. */
+#define VW 4
+#define MR 4
+#include "src/linear_micro.h"
+
+static void transpose(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out,
+                            int64_t ldo)
+{
+    for (int64_t c = 0; c < cols; c++) {
+        for (int64_t r = 0; r < rows; r++) {
+            out[c * ldo + r] = dtx_native_element(t, src, r * ld + c);
+        }
+        for (int64_t r = rows; r % 16 != 0; r++) {
+            out[c * ldo + r] = 0.0f;
+        }
+    }
+}
+
+static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        dtx_widen(t, (const char *)src + (size_t)(r * ld) * dtx_dtype_size(t), cols, out + r * ldo);
+    }
+}
+
+static const dtx_native portable = {"portable", MR, NR, kernel, transpose, copy};
+
+const dtx_native *dtx_native_portable(void)
+{
+    return &portable;
+}
