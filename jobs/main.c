@@ -1,5 +1,11 @@
-int main(void);
-int main(void)
+/* main.c - the table of jobs. One binary: detoxlens JOB. */
+#include "jobs/job.h"
+
+static const dtx_job_def *const jobs[] = {
+    NULL,
+};
+
+int main(int argc, char **argv)
 {
-    return 0;
+    return dtx_job_main(jobs, argc, argv);
 }

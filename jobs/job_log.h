@@ -1,0 +1,13 @@
+/* job_log.h - installs the sink of src/log.h that knows rank, host and log file. Used by job.c alone. */
+#ifndef DTX_JOB_LOG_H
+#define DTX_JOB_LOG_H
+
+#include "jobs/job.h"
+
+void dtx_job_log_start(const dtx_job *job, bool verbose, bool quiet);
+/* The one error message of a job, on rank 0: standard error and log file. */
+void dtx_job_log_failure(const dtx_job *job, dtx_status st);
+/* Ends the log file and restores the default sink. */
+void dtx_job_log_end(void);
+
+#endif

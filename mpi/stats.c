@@ -1,0 +1,36 @@
+#include "mpi/stats.h"
+
+#include <stdio.h>
+
+dtx_status dtx_par_spread(const dtx_par *par, int n, const double *mine, dtx_spread *out)
+{
+    double low[DTX_SPREAD_MAX], sum[DTX_SPREAD_MAX], high[DTX_SPREAD_MAX];
+
+    if (n > DTX_SPREAD_MAX) {
+        return DTX_FAIL(DTX_ERR_CHECK, "%d figures to compare between ranks; at most %d", n, DTX_SPREAD_MAX);
+    }
+    DTX_TRY(DTX_MPI(MPI_Allreduce(mine, low, n, MPI_DOUBLE, MPI_MIN, par->comm)));
+    DTX_TRY(DTX_MPI(MPI_Allreduce(mine, sum, n, MPI_DOUBLE, MPI_SUM, par->comm)));
+    DTX_TRY(DTX_MPI(MPI_Allreduce(mine, high, n, MPI_DOUBLE, MPI_MAX, par->comm)));
+    for (int i = 0; i < n; i++) {
+        out[i] = (dtx_spread){low[i], sum[i] / par->size, high[i]};
+    }
+    return DTX_OK;
+}
+
+double dtx_peak_memory(void)
+{
+    FILE *f = fopen("/proc/self/status", "re");
+    char line[256];
+    double kilobytes = 0;
+
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "VmHWM: %lf", &kilobytes) == 1) {
+            break;
+        }
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    return kilobytes * 1024;
+}
