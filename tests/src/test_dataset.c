@@ -341,6 +341,39 @@ static void templates(void **state)
     check_fault(dtx_template_apply(&odd, "y", 1, &s, &len, &prefix, &suffix), DTX_ERR_USAGE, "twice");
 }
 
+/* What data/README.md says of the quickstart's files. */
+static void quickstart_files(void **state)
+{
+    const char *const folder_of = DTX_SOURCE "/data/quickstart";
+    dtx_texts t = {0};
+    dtx_csv c = {0};
+    char selected[32], path[1024];
+    size_t len;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/texts.jsonl", folder_of);
+    assert_int_equal(dtx_texts_read_prompts(path, "auto", 125, 0, &t, selected), DTX_OK);
+    assert_string_equal(selected, "both>0.5");
+    dtx_texts_free(&t);
+    assert_int_equal(dtx_texts_read_prompts(path, "all", 300, 0, &t, selected), DTX_OK);
+    dtx_texts_free(&t);
+    snprintf(path, sizeof path, "%s/corpus.txt", folder_of);
+    assert_int_equal(dtx_texts_read_field(path, &t), DTX_OK);
+    assert_int_equal(t.n, 2200);
+    dtx_texts_free(&t);
+
+    snprintf(path, sizeof path, "%s/dialogues.csv", folder_of);
+    assert_int_equal(dtx_csv_read(path, &c), DTX_OK);
+    assert_int_equal(c.n_rows, 550);
+    assert_int_equal(c.n_columns, 6);
+    for (int64_t i = 0; i < c.n_rows; i++) { /* remark and answer by turns */
+        const char *cell = dtx_csv_cell(&c, i, dtx_csv_column(&c, "type"), &len);
+        assert_int_equal(len, 2);
+        assert_memory_equal(cell, i % 2 == 0 ? "HS" : "CN", 2);
+    }
+    dtx_csv_free(&c);
+}
+
 /* The real files, read in place. */
 static void real_files(void **state)
 {
@@ -414,6 +447,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(csv_prompts), cmocka_unit_test(csv_records_and_lines),
         cmocka_unit_test(bad_csv_is_answered), cmocka_unit_test(fields_for_training),
         cmocka_unit_test(survives_failing_memory), cmocka_unit_test(templates),
+        cmocka_unit_test(quickstart_files),
     };
     const struct CMUnitTest real[] = {cmocka_unit_test(real_files)};
 
