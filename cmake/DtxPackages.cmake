@@ -14,7 +14,7 @@ find_package(MPI COMPONENTS C)
 dtx_need(MPI_C_FOUND "libopenmpi-dev openmpi-bin" "MPI")
 
 set(HDF5_PREFER_PARALLEL TRUE)
-find_package(HDF5 COMPONENTS C)
+find_package(HDF5 COMPONENTS C HL) # HL: dimension scales
 dtx_need(HDF5_FOUND libhdf5-openmpi-dev "HDF5")
 dtx_need(HDF5_IS_PARALLEL libhdf5-openmpi-dev "A parallel HDF5 (the one found is serial)")
 

@@ -37,9 +37,11 @@ dtx_status dtx_run_edit(dtx_run *run, dtx_run_editor editor, void *user);
 /* --- pieces for editors and for serial readers (a file opened without MPI); local --- */
 
 /* A dataset: contiguous, early allocation, filled with its fill value (NaN for floats, `fill` for integers), with
- * long_name, units and dimension scales as design.md section 4 demands. Groups on the way are made. The first axis uses
- * the scale `dims[i]` of the same group or the root ("/row", "/row_edge", "/step"), made when it is missing;
- * a name beginning with "flat:" makes the unwritten late-allocated scale for a flat axis. */
+ * long_name, units and dimension scales as design.md section 4 demands. Groups on the way are made. Axis i uses the scale
+ * `dims[i]`: the one of that name in the same group, else in the root, where its length fits; else it is made, in the
+ * root when the name begins with "/" ("/row", "/row_edge", "/step") and is free there, otherwise in the group. A name
+ * beginning with "flat:" ("flat:text_byte") makes, in the group, the unwritten late-allocated scale for a flat axis; it
+ * must differ from the names of the group's datasets. dims[0] == NULL: no scales. */
 typedef struct {
     const char *path;       /* absolute, "/variants/IT/completions/tokens" */
     hid_t type;             /* H5T_NATIVE_FLOAT -> stored little-endian f32, and so on */
@@ -50,6 +52,8 @@ typedef struct {
     const char *long_name, *units;
 } dtx_h5_spec;
 dtx_status dtx_h5_make(hid_t file, const dtx_h5_spec *spec);
+/* DTX_ERR_INPUT when the file has no schema_version, DTX_ERR_USAGE when it has another one. */
+dtx_status dtx_h5_check_schema(hid_t file, const char *path);
 /* Opens a file for reading without MPI (report, inspect, tests). DTX_ERR_MISSING / DTX_ERR_INPUT. */
 dtx_status dtx_h5_open_serial(const char *path, hid_t *out);
 bool dtx_h5_exists(hid_t file, const char *path);
@@ -86,7 +90,8 @@ dtx_status dtx_run_read(dtx_run *run, const char *path, hid_t type, void **x, hs
 /* Collective. Adds /provenance/<k> with argv, the resolved configuration, version, commit, hosts, ranks, threads,
  * library versions, Slurm job, start time. Done inside an edit of its own. */
 dtx_status dtx_run_provenance_begin(dtx_run *run, const char *job, int argc, char **argv, const char *config_json);
-/* Collective. Sets stop time and exit code (and extra text facts, may be NULL). */
+/* Collective. Sets stop time and exit code (and extra text facts, at most 4096 bytes, may be NULL; rank 0's count), in
+ * place. Does nothing when no launch was begun. */
 dtx_status dtx_run_provenance_end(dtx_run *run, int exit_code, const char *facts_json);
 
 #endif
