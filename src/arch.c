@@ -395,12 +395,26 @@ static dtx_status read_any(const source *s, dtx_arch *a)
     return unsupported(s, "model_type", "gpt_neox, falcon, RefinedWeb, RefinedWebModel, roberta");
 }
 
+dtx_status dtx_arch_parse(const char *name, const char *text, size_t len, dtx_arch *out)
+{
+    cJSON *root = NULL;
+    dtx_arch a;
+
+    DTX_TRY(dtx_json_parse(text, len, name, 0, &root));
+    source s = {root, name};
+    dtx_status st = read_any(&s, &a);
+    cJSON_Delete(root);
+    if (st == DTX_OK) {
+        *out = a;
+    }
+    return st;
+}
+
 dtx_status dtx_arch_read(const char *path, dtx_arch *out)
 {
     char file[4096];
     size_t n = strlen(path);
-    cJSON *root = NULL;
-    dtx_arch a;
+    dtx_file_map map;
 
     if (n > 5 && strcmp(path + n - 5, ".json") == 0) {
         if (snprintf(file, sizeof file, "%s", path) >= (int)sizeof file) {
@@ -412,18 +426,14 @@ dtx_status dtx_arch_read(const char *path, dtx_arch *out)
             return DTX_FAIL(DTX_ERR_MISSING, "%s: no such folder; a model folder in Hugging Face layout is expected",
                             path);
         }
-        if (!dtx_file_exists(file)) {
+        if (dtx_file_is_dir(path) && !dtx_file_exists(file)) {
             return DTX_FAIL(DTX_ERR_MISSING,
                             "%s: holds no config.json; a model folder in Hugging Face layout is expected", path);
         }
     }
-    DTX_TRY(dtx_json_read(file, &root));
-    source s = {root, file};
-    dtx_status st = read_any(&s, &a);
-    cJSON_Delete(root);
-    if (st == DTX_OK) {
-        *out = a;
-    }
+    DTX_TRY(dtx_file_map_open(file, &map));
+    dtx_status st = dtx_arch_parse(file, map.data, map.size, out);
+    dtx_file_map_close(&map);
     return st;
 }
 

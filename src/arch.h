@@ -5,6 +5,7 @@
 #define DTX_ARCH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "src/status.h"
@@ -43,6 +44,8 @@ typedef struct {
 
 /* Reads and checks DIR/config.json (or the file itself when `path` ends in .json). */
 dtx_status dtx_arch_read(const char *path, dtx_arch *out);
+/* The same from bytes; `name` is for messages. */
+dtx_status dtx_arch_parse(const char *name, const char *text, size_t len, dtx_arch *out);
 /* Writes a config.json that Hugging Face's library loads. */
 dtx_status dtx_arch_write(const char *dir, const dtx_arch *a, const char *torch_dtype);
 /* eos / pad from DIR/generation_config.json where present override config.json's. Missing file is fine. */
