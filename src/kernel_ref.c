@@ -124,27 +124,42 @@ void dtx_rotary_ref(const dtx_heads *h, int64_t dims, const float *cos_t, const 
     }
 }
 
-/* Softmax weight of query i (at key position at) on key j, recomputed from scratch: clarity before speed. */
-static double score(const float *q, const float *k, int64_t hd, const float *slope, int64_t head, int64_t j)
+/* One query against the keys it sees: what softmax needs of all of them. */
+typedef struct {
+    const float *q, *k;
+    int64_t ld_k, hd, n_keys;
+    const float *slope;
+    int64_t head;
+    double top, sum;
+} query;
+
+static double score(const query *a, int64_t j)
 {
-    double dot = 0.0;
-    for (int64_t c = 0; c < hd; c++) {
-        dot += (double)q[c] * k[c];
+    double dot = a->slope != NULL ? dtx_alibi_bias(a->slope[a->head], j) : 0.0;
+
+    for (int64_t c = 0; c < a->hd; c++) {
+        dot += (double)a->q[c] * a->k[j * a->ld_k + c];
     }
-    return (dot + (slope != NULL ? dtx_alibi_bias(slope[head], j) : 0.0)) / sqrt((double)hd);
+    return dot / sqrt((double)a->hd);
 }
 
-static double weight_of(const float *q, const float *k, int64_t ld_k, int64_t n_keys, int64_t hd, const float *slope,
-                        int64_t head, int64_t j)
+static query ask(const float *q, const float *k, int64_t ld_k, int64_t hd, int64_t n_keys, const float *slope,
+                 int64_t head)
 {
-    double top = -INFINITY, sum = 0.0;
-    for (int64_t t = 0; t < n_keys; t++) {
-        top = fmax(top, score(q, k + t * ld_k, hd, slope, head, t));
+    query a = {q, k, ld_k, hd, n_keys, slope, head, -INFINITY, 0.0};
+
+    for (int64_t j = 0; j < n_keys; j++) {
+        a.top = fmax(a.top, score(&a, j));
     }
-    for (int64_t t = 0; t < n_keys; t++) {
-        sum += exp(score(q, k + t * ld_k, hd, slope, head, t) - top);
+    for (int64_t j = 0; j < n_keys; j++) {
+        a.sum += exp(score(&a, j) - a.top);
     }
-    return exp(score(q, k + j * ld_k, hd, slope, head, j) - top) / sum;
+    return a;
+}
+
+static double weight_of(const query *a, int64_t j)
+{
+    return j < a->n_keys ? exp(score(a, j) - a->top) / a->sum : 0.0;
 }
 
 void dtx_attention_forward_ref(const dtx_heads *h, bool causal, const float *slope, int64_t n_seq,
@@ -153,23 +168,23 @@ void dtx_attention_forward_ref(const dtx_heads *h, bool causal, const float *slo
     int64_t hd = h->head_dim, per = h->n_heads / h->n_kv;
 
     for (int64_t s = 0; s < n_seq; s++) {
-        int64_t total = seq[s].past + seq[s].n_q;
-        for (int64_t head = 0; head < h->n_heads; head++) {
+        int64_t total = seq[s].past + seq[s].n_q, ld = seq[s].ld_kv;
+        for (int64_t t = 0; t < h->n_heads * seq[s].n_q; t++) {
+            int64_t head = t / seq[s].n_q, i = t % seq[s].n_q;
             const float *k = seq[s].k + head / per * seq[s].kv_step, *v = seq[s].v + head / per * seq[s].kv_step;
-            for (int64_t i = 0; i < seq[s].n_q; i++) {
-                const float *q = seq[s].qkv + i * h->width + dtx_heads_q(h, head);
-                float *out = seq[s].out + i * h->n_heads * hd + head * hd;
-                int64_t n_keys = causal ? seq[s].past + i + 1 : total;
+            query a = ask(seq[s].qkv + i * h->width + dtx_heads_q(h, head), k, ld, hd,
+                          causal ? seq[s].past + i + 1 : total, slope, head);
+            float *out = seq[s].out + (i * h->n_heads + head) * hd;
+            for (int64_t c = 0; c < hd; c++) {
+                out[c] = 0.0f;
+            }
+            for (int64_t j = 0; j < total; j++) {
+                double p = weight_of(&a, j);
                 for (int64_t c = 0; c < hd; c++) {
-                    double sum = 0.0;
-                    for (int64_t j = 0; j < n_keys; j++) {
-                        sum += weight_of(q, k, seq[s].ld_kv, n_keys, hd, slope, head, j) * v[j * seq[s].ld_kv + c];
-                    }
-                    out[c] = (float)sum;
+                    out[c] = (float)(out[c] + p * v[j * ld + c]);
                 }
-                for (int64_t j = 0; seq[s].probs != NULL && j < total; j++) {
-                    seq[s].probs[(head * seq[s].n_q + i) * total + j] =
-                        j < n_keys ? (float)weight_of(q, k, seq[s].ld_kv, n_keys, hd, slope, head, j) : 0.0f;
+                if (seq[s].probs != NULL) {
+                    seq[s].probs[t * total + j] = (float)p;
                 }
             }
         }
@@ -190,14 +205,13 @@ void dtx_attention_backward_ref(const dtx_heads *h, bool causal, const float *sl
         for (int64_t head = 0; head < h->n_heads; head++) {
             int64_t cq = dtx_heads_q(h, head), ck = dtx_heads_k(h, head / per), cv = dtx_heads_v(h, head / per);
             for (int64_t i = g->first; i < g->len; i++) {
-                const float *q = g->qkv + i * ld + cq;
-                const float *d_out = g->d_out + (i - g->first) * h->n_heads * hd + head * hd;
-                int64_t n_keys = causal ? i + 1 : g->len;
+                const float *q = g->qkv + i * ld + cq, *d_out = g->d_out + ((i - g->first) * h->n_heads + head) * hd;
+                query a = ask(q, g->qkv + ck, ld, hd, causal ? i + 1 : g->len, slope, head);
                 double mean = 0.0; /* sum_j p_j dp_j */
-                for (int64_t pass = 0; pass < 2; pass++) {
-                    for (int64_t j = 0; j < n_keys; j++) {
+                for (int pass = 0; pass < 2; pass++) {
+                    for (int64_t j = 0; j < a.n_keys; j++) {
                         double p = g->probs != NULL ? g->probs[(head * g->len_seq + i) * g->len_seq + j]
-                                                    : weight_of(q, g->qkv + ck, ld, n_keys, hd, slope, head, j);
+                                                    : weight_of(&a, j);
                         const float *k = g->qkv + j * ld + ck, *v = g->qkv + j * ld + cv;
                         double dp = 0.0;
                         for (int64_t c = 0; c < hd; c++) {

@@ -19,7 +19,8 @@ enum { KC = DTX_NATIVE_KC, LDA = DTX_NATIVE_LDA, NC = DTX_NATIVE_NC };
 enum {
     SHARED_ROWS = 24576,   /* rows of LDA floats in the shared buffer: 26.7 MB of address space */
     PRIVATE_ROWS = 128,    /* and in a thread's own one, for calls while the shared one is taken */
-    CHUNK = 768            /* most rows of A at a time */
+    CHUNK = 768,           /* most rows of A at a time */
+    PART = 16              /* rows that one task packs */
 };
 static const double SERIAL_FLOPS = 1e6; /* below this, waking threads costs more than they save */
 
@@ -129,44 +130,77 @@ static void run_tile(const product *p, const float *packed, int64_t chunk, int64
     }
 }
 
-/* One chunk of rows and one range of k: pack A together, then share the tiles. */
+/* One chunk of rows and one range of k: A is packed in `blocks` x `parts` pieces, then C computed in `across` x `down`
+ * tiles of nc columns. */
+typedef struct {
+    const product *p;
+    float *packed;
+    int64_t m0, rows, k0, k1;
+    int64_t parts, across, down, nc;
+} chunk_work;
+
+static void pack_task(const chunk_work *c, int64_t t)
+{
+    int64_t kb = t / c->parts, i = t % c->parts * PART, k = c->k0 + kb * KC;
+
+    pack_a(c->p, c->m0 + i, min64(PART, c->rows - i), k, min64(KC, c->k1 - k), c->packed + (kb * c->rows + i) * LDA);
+}
+
+static void tile_task(const chunk_work *c, int64_t t)
+{
+    int64_t j0 = t / c->down * c->nc, d = t % c->down;
+
+    run_tile(c->p, c->packed, c->rows, c->m0, d * c->rows / c->down, (d + 1) * c->rows / c->down, j0,
+             min64(c->nc, c->p->N - j0), c->k0, c->k1);
+}
+
 static void run_chunk(const product *p, int threads, float *packed, int64_t m0, int64_t rows, int64_t k0, int64_t k1)
 {
-    int64_t nr = p->isa->nr, blocks = ceil_div(k1 - k0, KC), want = threads == 1 ? 1 : 4 * (int64_t)threads;
-    int64_t nc = ceil_div(ceil_div(p->N, want), nr) * nr;
-    nc = nc > NC ? NC : nc;
-    nc = threads > 1 && nc < 2 * nr ? 2 * nr : nc;
-    int64_t across = ceil_div(p->N, nc), down = ceil_div(want, across);
-    down = down > rows / 64 ? rows / 64 : down;
-    down = down < 1 ? 1 : down;
-    int64_t parts = ceil_div(rows, 16), n_pack = blocks * parts, n_tile = across * down;
+    int64_t nr = p->isa->nr, want = threads == 1 ? 1 : 4 * (int64_t)threads;
+    chunk_work c = {.p = p, .packed = packed, .m0 = m0, .rows = rows, .k0 = k0, .k1 = k1};
 
-#pragma omp parallel num_threads(threads) if (threads > 1)
+    c.nc = min64(ceil_div(ceil_div(p->N, want), nr) * nr, NC);
+    c.nc = threads > 1 && c.nc < 2 * nr ? 2 * nr : c.nc;
+    c.across = ceil_div(p->N, c.nc);
+    c.down = min64(ceil_div(want, c.across), rows / 64);
+    c.down = c.down < 1 ? 1 : c.down;
+    c.parts = ceil_div(rows, PART);
+    int64_t n_pack = ceil_div(k1 - k0, KC) * c.parts, n_tile = c.across * c.down;
+    if (threads == 1) { /* without a parallel region, whose cost small products would feel */
+        for (int64_t t = 0; t < n_pack; t++) {
+            pack_task(&c, t);
+        }
+        for (int64_t t = 0; t < n_tile; t++) {
+            tile_task(&c, t);
+        }
+        return;
+    }
+#pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)
         for (int64_t t = 0; t < n_pack; t++) {
-            int64_t kb = t / parts, i = t % parts * 16, k = k0 + kb * KC;
-            pack_a(p, m0 + i, min64(16, rows - i), k, min64(KC, k1 - k), packed + (kb * rows + i) * LDA);
+            pack_task(&c, t);
         }
 #pragma omp for schedule(dynamic)
         for (int64_t t = 0; t < n_tile; t++) {
-            int64_t j0 = t / down * nc, d = t % down;
-            run_tile(p, packed, rows, m0, d * rows / down, (d + 1) * rows / down, j0, min64(nc, p->N - j0), k0, k1);
+            tile_task(&c, t);
         }
     }
 }
 
 static void run(const product *p, int threads)
 {
-    bool shared = !omp_in_parallel() && !atomic_flag_test_and_set(&shared_taken);
+    if (p->M <= 0 || p->N <= 0) {
+        return;
+    }
+    double flops = 2.0 * (double)p->M * (double)p->N * (double)p->K;
+    bool shared = flops >= SERIAL_FLOPS && !omp_in_parallel() && !atomic_flag_test_and_set(&shared_taken);
     float *packed = shared ? shared_buffer : private_buffer;
     int64_t room = shared ? SHARED_ROWS : PRIVATE_ROWS;
-    int64_t chunk = min64(p->M, shared ? CHUNK : 4 * p->isa->mr);
+    int64_t chunk = min64(p->M, shared ? CHUNK : PRIVATE_ROWS);
     int64_t depth = room / chunk * KC;
 
-    if (!shared || 2.0 * (double)p->M * (double)p->N * (double)p->K < SERIAL_FLOPS) {
-        threads = 1;
-    }
+    threads = shared ? threads : 1;
     chunk = ceil_div(p->M, ceil_div(p->M, chunk)); /* chunks of equal height */
     for (int64_t m = 0; m < p->M; m += chunk) {
         for (int64_t k = 0; k < p->K; k += depth) {
@@ -176,6 +210,15 @@ static void run(const product *p, int threads)
     if (shared) {
         atomic_flag_clear(&shared_taken);
     }
+}
+
+void dtx_native_product(const dtx_native *isa, int64_t M, int64_t N, int64_t K, const float *a, int64_t lda,
+                        bool a_turned, const float *b, int64_t ldb, bool b_turned, float *c, int64_t ldc,
+                        bool accumulate)
+{
+    product p = {.isa = isa, .M = M, .N = N, .K = K, .a = a, .lda = lda, .a_turned = a_turned, .b = b, .ldb = ldb,
+                 .b_type = DTX_F32, .b_turned = b_turned, .c = c, .ldc = ldc, .accumulate = accumulate};
+    run(&p, 1);
 }
 
 void dtx_native_forward(const dtx_native *isa, int threads, const dtx_matrix *w, const float *bias, int64_t M,

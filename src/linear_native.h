@@ -45,7 +45,13 @@ const dtx_native *dtx_native_portable(void);
 /* The best of them here; `isa` forces one by name (tests). NULL = that one is not there. */
 const dtx_native *dtx_native_pick(const char *isa);
 
-/* C (M, N; ldc) = A B, see linear_native.c for what A and B are. */
+/* C (M, N; ldc) = A B, or += with accumulate, on the calling thread alone. A[i][k] stands at a[i * lda + k], or at
+ * a[k * lda + i] when turned; B[k][j] at b[k * ldb + j], or at b[j * ldb + k]. For the small products of attention. */
+void dtx_native_product(const dtx_native *isa, int64_t M, int64_t N, int64_t K, const float *a, int64_t lda,
+                        bool a_turned, const float *b, int64_t ldb, bool b_turned, float *c, int64_t ldc,
+                        bool accumulate);
+
+/* The products of linear.h. */
 void dtx_native_forward(const dtx_native *isa, int threads, const dtx_matrix *w, const float *bias, int64_t M,
                         const float *x, int64_t ldx, float *y, int64_t ldy, bool accumulate);
 void dtx_native_backward_input(const dtx_native *isa, int threads, const dtx_matrix *w, int64_t M, const float *dy,
