@@ -2,7 +2,6 @@
 #include "jobs/job.h"
 
 static const dtx_job_def *const jobs[] = {
-    &dtx_job_verify,
     NULL,
 };
 

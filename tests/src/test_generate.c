@@ -10,7 +10,7 @@
 
 #include "src/generate.h"
 #include "src/mem.h"
-#include "tests/src/tiny.h"
+#include "tests/src/model_variants.h"
 
 enum { N = 23, NEW = 12, LONGEST = 20 };
 
@@ -20,10 +20,19 @@ typedef struct {
     dtx_generation item[N];
 } set;
 
+static dtx_status tiny(int variant, dtx_model **m)
+{
+    dtx_arch a = variant_arch(variant);
+
+    DTX_TRY(dtx_model_new(&a, 7, m));
+    variant_shake(*m, 8);
+    return DTX_OK;
+}
+
 static dtx_generate_options options(int64_t batch)
 {
     return (dtx_generate_options){
-        .sampling = {.max_new_tokens = NEW, .min_new_tokens = 2, .do_sample = true, .temperature = 0.9, .top_k = 20,
+        .sampling = {.max_new_tokens = NEW, .min_new_tokens = 2, .do_sample = true, .temperature = 0.9, .top_k = 12,
                      .top_p = 0.9, .no_repeat_ngram = 2, .eos = 5},
         .batch = batch, .seed = 11, .domain = DTX_RNG_SAMPLE};
 }
@@ -34,7 +43,7 @@ static void fill(set *s)
     for (int i = 0; i < N; i++) {
         int64_t P = 1 + (i / 2 * 7) % LONGEST;
         for (int t = 0; t < P; t++) {
-            s->prompt[i][t] = (int32_t)dtx_rng_below(3, DTX_RNG_CHECK, (uint64_t)i / 2, 0, (uint32_t)t, 97);
+            s->prompt[i][t] = (int32_t)dtx_rng_below(3, DTX_RNG_CHECK, (uint64_t)i / 2, 0, (uint32_t)t, VARIANT_VOCAB);
         }
         s->item[i] = (dtx_generation){.prompt = s->prompt[i], .prompt_len = P, .row = 100 + (uint64_t)i / 2,
                                       .sample = (uint32_t)i % 2, .tokens = s->tokens[i], .logprob = s->logprob[i],
@@ -57,10 +66,10 @@ static void test_batch_and_order_do_not_matter(void **state)
     static const int64_t batches[] = {1, 4, 16, 64};
     (void)state;
 
-    for (int kind = 0; kind < TINY_KINDS; kind++) {
+    for (int kind = 0; kind < N_DECODERS; kind++) {
         dtx_model *m = NULL;
         int ended = 0, cut = 0;
-        assert_int_equal(tiny_model(kind, &m), DTX_OK);
+        assert_int_equal(tiny(kind, &m), DTX_OK);
         fill(&a);
         dtx_generate_options o = options(3);
         assert_int_equal(dtx_generate(m, &o, a.item, N), DTX_OK);
@@ -95,15 +104,15 @@ static void test_against_plain_loop(void **state)
     static set a;
     (void)state;
 
-    for (int kind = 0; kind < TINY_KINDS; kind++) {
+    for (int kind = 0; kind < N_DECODERS; kind++) {
         dtx_model *m = NULL;
         dtx_generate_options o = options(4);
-        assert_int_equal(tiny_model(kind, &m), DTX_OK);
+        assert_int_equal(tiny(kind, &m), DTX_OK);
         fill(&a);
         assert_int_equal(dtx_generate(m, &o, a.item, N), DTX_OK);
         for (int i = 0; i < N; i += 3) {
             int32_t ids[LONGEST + NEW];
-            float hidden[(LONGEST + NEW) * 32], logits[97], scores[97], scratch[97];
+            float hidden[(LONGEST + NEW) * 24], logits[VARIANT_VOCAB], scores[VARIANT_VOCAB], scratch[VARIANT_VOCAB];
             int64_t P = a.item[i].prompt_len;
             memcpy(ids, a.prompt[i], (size_t)P * sizeof *ids);
             for (int32_t k = 0; k < a.item[i].length; k++) {
@@ -112,14 +121,14 @@ static void test_against_plain_loop(void **state)
                 float behaviour;
                 double sum = 0;
                 assert_int_equal(dtx_model_forward(m, &(dtx_batch){.n_seq = 1, .offset = offset, .ids = ids}, hidden), DTX_OK);
-                dtx_model_logits(m, 1, hidden + (P + k - 1) * 32, logits);
+                dtx_model_logits(m, 1, hidden + (P + k - 1) * 24, logits);
                 memcpy(scores, logits, sizeof scores);
-                dtx_sampler_process(&o.sampling, ids, P + k, P, 97, scores, scratch);
-                assert_int_equal(dtx_sampler_choose(&o.sampling, 97, scores,
+                dtx_sampler_process(&o.sampling, ids, P + k, P, VARIANT_VOCAB, scores, scratch);
+                assert_int_equal(dtx_sampler_choose(&o.sampling, VARIANT_VOCAB, scores,
                                                     dtx_rng_uniform(11, DTX_RNG_SAMPLE, a.item[i].row, a.item[i].sample, (uint32_t)k),
                                                     &token, &behaviour),
                                  DTX_OK);
-                for (int j = 0; j < 97; j++) {
+                for (int j = 0; j < VARIANT_VOCAB; j++) {
                     sum += exp(logits[j]);
                 }
                 assert_int_equal(token, a.tokens[i][k]);
@@ -141,7 +150,7 @@ static void test_edges(void **state)
     dtx_generation one = {.prompt = prompt, .prompt_len = 63, .tokens = tokens};
     (void)state;
 
-    assert_int_equal(tiny_model(0, &m), DTX_OK);
+    assert_int_equal(tiny(0, &m), DTX_OK);
     assert_int_equal(dtx_generate(m, &o, NULL, 0), DTX_OK);
     o.sampling.max_new_tokens = 1; /* fills the model's 64 positions */
     assert_int_equal(dtx_generate(m, &o, &one, 1), DTX_OK);
@@ -154,7 +163,7 @@ static void test_edges(void **state)
     o.sampling.max_new_tokens = 63;
     o.batch = 0;
     assert_int_equal(dtx_generate(m, &o, &one, 1), DTX_OK);
-    prompt[0] = 97; /* outside the vocabulary */
+    prompt[0] = VARIANT_VOCAB; /* outside the vocabulary */
     assert_int_equal(dtx_generate(m, &o, &one, 1), DTX_ERR_INPUT);
 
     fill(&a);
@@ -181,7 +190,7 @@ static void test_stop(void **state)
     int left = 20, whole = 0;
     (void)state;
 
-    assert_int_equal(tiny_model(2, &m), DTX_OK);
+    assert_int_equal(tiny(2, &m), DTX_OK);
     fill(&a);
     fill(&b);
     dtx_generate_options o = options(4);
@@ -206,7 +215,7 @@ static void test_memory_runs_out(void **state)
     dtx_generate_options o = options(4);
     (void)state;
 
-    assert_int_equal(tiny_model(1, &m), DTX_OK);
+    assert_int_equal(tiny(1, &m), DTX_OK);
     fill(&a);
     assert_int_equal(dtx_generate(m, &o, a.item, 4), DTX_OK); /* what the model keeps is there now */
     size_t before = dtx_mem_used();
