@@ -213,7 +213,7 @@ dtx_status dtx_json_double(const cJSON *object, const char *name, const char *ke
         return DTX_FAIL(DTX_ERR_INPUT, "%s: %s: a number is expected, found %s", name, key, type_name(item));
     }
     if (!(item->valuedouble >= min && item->valuedouble <= max)) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s: %g is outside %g..%g", name, key, item->valuedouble, min, max);
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s: %.10g is outside %.10g..%.10g", name, key, item->valuedouble, min, max);
     }
     *out = item->valuedouble;
     return DTX_OK;

@@ -2,7 +2,8 @@
  * sequence of mutations. The input ends at an unmapped page, so that a read beyond it faults without any sanitizer. A
  * test fails by a fault, by memory that is still held after a call, by a refusal without a message, by a seed that is
  * refused, or when the mutations are all accepted or all refused.
- * Usage: fuzz_NAME [ITERATIONS [SEED]]; one input again: fuzz_NAME --file INPUT. */
+ * Usage: fuzz_NAME [ITERATIONS [SEED]]; one input again: fuzz_NAME --file INPUT; the seeds as files: fuzz_NAME --seeds
+ * DIR. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,6 +181,21 @@ static int run_file(const char *path)
     return 0;
 }
 
+static int write_seeds(const char *dir)
+{
+    char path[4096];
+
+    for (int i = 0; i < n_seeds; i++) {
+        snprintf(path, sizeof path, "%s/seed%d", dir, i);
+        FILE *f = fopen(path, "wb");
+        if (f == NULL || fwrite(seeds[i], 1, seed_size[i], f) != seed_size[i] || fclose(f) != 0) {
+            perror(path);
+            return 2;
+        }
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static uint8_t x[CAP];
@@ -199,6 +215,9 @@ int main(int argc, char **argv)
     state = argc > 2 ? strtoull(argv[2], NULL, 10) * 2 + 1 : 20231123;
     while (n_seeds < MAX_SEEDS && (seed_size[n_seeds] = dtx_fuzz_seed(n_seeds, seeds[n_seeds], CAP)) > 0) {
         n_seeds++;
+    }
+    if (argc > 2 && strcmp(argv[1], "--seeds") == 0) {
+        return write_seeds(argv[2]);
     }
     for (int i = 0; i < n_seeds; i++) {
         if (run(seeds[i], seed_size[i]) != DTX_OK) {
