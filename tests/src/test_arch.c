@@ -333,7 +333,7 @@ static void test_refused(void **unused)
         {FALCON_7B, "bias", "\"no\"", "bias", "true or false"},
         {FALCON_7B, "num_ln_in_parallel_attn", "2", "num_ln_in_parallel_attn: 2", "new_decoder_architecture"},
         {FALCON_7B, "activation", "\"silu\"", "activation: \"silu\"", "gelu"},
-        {FALCON_RW_1B, "n_head_kv", "5", "n_head_kv", "do not divide 32 heads"},
+        {FALCON_RW_1B, "n_head_kv", "4", "parallel_attn: false", "new_decoder_architecture"},
         {FALCON_40B, "n_head_kv", "7", "n_head_kv: 7", "128 heads"},
         {FALCON_40B, "n_head_kv", "129", "n_head_kv", "128"},
         {FALCON_40B, "parallel_attn", "false", "parallel_attn: false", "new_decoder_architecture"},
