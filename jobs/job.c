@@ -201,7 +201,8 @@ static dtx_status share_settings(dtx_job *job, dtx_command_line *o, dtx_status s
 static dtx_status setup_threads(dtx_job *job)
 {
     static const struct { const char *name; dtx_gemm gemm; } names[] = {
-        {"auto", DTX_GEMM_AUTO}, {"reference", DTX_GEMM_REFERENCE}, {"openblas", DTX_GEMM_OPENBLAS}};
+        {"auto", DTX_GEMM_AUTO}, {"native", DTX_GEMM_NATIVE}, {"openblas", DTX_GEMM_OPENBLAS},
+        {"reference", DTX_GEMM_REFERENCE}};
     int fair = job->par.threads, wanted = (int)job->config.threads;
     dtx_gemm gemm = DTX_GEMM_AUTO;
 

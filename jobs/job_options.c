@@ -350,7 +350,10 @@ void dtx_job_help_one(const dtx_job_def *def, FILE *out)
     }
     fprintf(out, "Options of all jobs\n");
     for (int i = 0; i < N_COMMON; i++) {
-        option_line(out, &common[i]);
+        bool long_jobs = common[i].key == OPT_ROWS || common[i].key == OPT_REDO || common[i].key == OPT_MAX_HOURS;
+        if (def->parallel || !long_jobs) {
+            option_line(out, &common[i]);
+        }
     }
     fprintf(out, "\nConfiguration (precedence: command line, environment, --config FILE, default)\n");
     for (size_t i = 0; dtx_config_key_at(i, &k); i++) {

@@ -1,36 +1,59 @@
-/* verify.h - the parts of `detoxlens verify DIR`. DIR is a folder of model folders that have expected values in
- * MODEL/expected; each part recomputes one of its files and notes the largest difference of every quantity. */
+/* verify.h - recomputing reference values of model folders laid out as
+ *   MODEL/config.json, weights, adapter/, expected/<kind>.safetensors (and <kind>.json)
+ * A checker reads one file of expected/, recomputes what it holds and reports each quantity's largest difference against
+ * its tolerance: 20 times the file's own entry in __metadata__ "f32_vs_f64" (the difference that single precision alone
+ * makes), at least 1e-6; 1e-5 where it has no entry. Tensors that no checker read are printed as not checked.
+ * To add a checker: a function, and one line in the table of verify.c. */
 #ifndef DTX_VERIFY_H
 #define DTX_VERIFY_H
 
-#include <stdint.h>
-#include <stdio.h>
-
+#include "src/json.h"
+#include "src/model.h"
 #include "src/weights.h"
 
 typedef struct {
-    FILE *out;          /* a line for each quantity */
-    char model[256];    /* shown in front of it */
-    int64_t n, n_bad;   /* quantities compared so far, and those outside their tolerance */
+    char dir[4096];             /* the model's folder */
+    const char *name;           /* its last component */
+    dtx_model *model;
+    dtx_adapter *adapter;       /* NULL when there is no adapter/ */
+    const char *file;           /* the file of expected/ being checked: "logits.safetensors" */
+    dtx_weights *expected;
+    bool *used;                 /* a flag for each of its tensors */
+    cJSON *f32_vs_f64;          /* NULL when the file has none */
+    bool json;                  /* one JSON object a line instead of the table */
+    int64_t n_equal, n_differ, n_unchecked; /* quantities */
 } dtx_verify;
 
-/* Notes the largest absolute difference of a quantity. NaN or a difference above `tolerance` is bad. */
-void dtx_verify_note(dtx_verify *v, const char *quantity, double difference, double tolerance);
+/* Tensors of the file, converted; *x is freed by the caller. *shape may be NULL, else (DTX_MAX_DIMS). DTX_ERR_INPUT when the
+ * tensor is not there. Reading counts as checking. */
+dtx_status dtx_verify_read(dtx_verify *v, const char *tensor, double **x, int64_t *n, int64_t *shape);
+dtx_status dtx_verify_ids(dtx_verify *v, const char *tensor, int32_t **ids, int64_t *n, int64_t *shape);
+bool dtx_verify_has(const dtx_verify *v, const char *tensor);
+/* expected/NAME parsed; the caller frees it with cJSON_Delete. */
+dtx_status dtx_verify_json(const dtx_verify *v, const char *name, cJSON **out);
 
-/* DIR/expected/NAME.safetensors. */
-dtx_status dtx_verify_open(const char *dir, const char *name, dtx_weights **out);
-/* 20 times the file's entry for `quantity` in "f32_vs_f64", at least 1e-6; 1e-5 where it has none. */
-double dtx_verify_tolerance(const dtx_weights *w, const char *quantity);
-/* A tensor that must be there, with n elements (n < 0: any number), as doubles; *x is freed with dtx_free. */
-dtx_status dtx_verify_doubles(const dtx_weights *w, const char *name, int64_t n, double **x, const dtx_tensor **tensor);
-/* Token ids (I64); DTX_ERR_INPUT for ids outside [0, vocab). */
-dtx_status dtx_verify_ids(const dtx_weights *w, const char *name, int64_t vocab, int32_t **ids, int64_t *n);
-/* Largest |a[i] - b[i]|; where both are NaN they are equal, where one is, the result is infinite. */
-double dtx_verify_difference(int64_t n, const double *a, const double *b);
-double dtx_verify_difference_f(int64_t n, const float *a, const double *b);
+/* One quantity: begin, any number of values, end. */
+typedef struct {
+    const char *name;
+    double tolerance;           /* 0 = must be equal */
+    double worst;               /* largest |got - want|; infinite when one is NaN or infinite and the other is not the same */
+    int64_t n;
+    char where[128];            /* of the worst */
+} dtx_quantity;
+/* entry: key of f32_vs_f64; NULL = has none; "=" = values must be equal (ids). */
+dtx_quantity dtx_verify_begin(const dtx_verify *v, const char *name, const char *entry);
+void dtx_verify_values(dtx_quantity *q, const char *where, int64_t n, const double *got, const double *want);
+void dtx_verify_floats(dtx_quantity *q, const char *where, int64_t n, const float *got, const double *want);
+void dtx_verify_end(dtx_verify *v, const dtx_quantity *q);
+/* Says that something of this file is not compared, and why. */
+void dtx_verify_skip(dtx_verify *v, const char *what, const char *why);
 
-/* Parts. `dir` is one model's folder; nothing is compared where it has no such file. DTX_OK whatever the differences. */
-dtx_status dtx_verify_processors(dtx_verify *v, const char *dir);
-dtx_status dtx_verify_attribution(dtx_verify *v, const char *dir);
+/* All of DIR: a model's folder, or a folder of them. *equal is false when something differs. */
+dtx_status dtx_verify_dir(const char *dir, bool json, bool *equal);
+
+/* checkers */
+dtx_status dtx_verify_logits(dtx_verify *v);
+dtx_status dtx_verify_roberta(dtx_verify *v);
+dtx_status dtx_verify_lora(dtx_verify *v);
 
 #endif

@@ -60,7 +60,7 @@ static dtx_status make_flat_scale(hid_t file, const char *path, hsize_t n)
     hid_t dcpl = H5Pcreate(H5P_DATASET_CREATE), space = H5Screate_simple(1, &n, NULL), dset = -1;
     dtx_status st = DTX_OK;
 
-    snprintf(label, sizeof label, "This is a netCDF dimension but not a netCDF variable%10llu", (unsigned long long)n);
+    snprintf(label, sizeof label, "This is a netCDF dimension but not a netCDF variable.%10llu", (unsigned long long)n);
     H5Pset_obj_track_times(dcpl, false);
     H5Pset_alloc_time(dcpl, H5D_ALLOC_TIME_LATE);
     dset = H5Dcreate2(file, path, H5T_IEEE_F32BE, space, H5P_DEFAULT, dcpl, H5P_DEFAULT);

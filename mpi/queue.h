@@ -8,7 +8,7 @@
  *     do {
  *         dtx_queue_begin_round(q);                                 collective
  *         while (dtx_queue_next(q, &unit)) { work on unit }         local
- *         dtx_queue_end_round(q, local_status, stop, &more);        collective: agree, and tell if units are left
+ *         dtx_queue_end_round(q, local_status, &more, &stopped);    collective: agree, and tell if units are left
  *         collective write of what this rank has
  *     } while (more); */
 #ifndef DTX_QUEUE_H
@@ -18,19 +18,22 @@
 
 typedef struct dtx_queue dtx_queue;
 
-/* Collective. The communicator and the helper thread live until dtx_queue_del. n_units may be 0. */
+/* Collective. The communicator and the helper thread live until dtx_queue_del. n_units may be 0; round_seconds <= 0: no
+ * limit of time. */
 dtx_status dtx_queue_new(const dtx_par *par, int64_t n_units, double round_seconds, dtx_queue **out);
 /* Collective. */
 dtx_status dtx_queue_begin_round(dtx_queue *q);
-/* Local. The next unit of this round; false when the round is over for this rank. A failed message is reported by the
- * next dtx_queue_end_round. */
+/* Local. The next unit of this round; false when the round is over for this rank: no units, time, or a stop. A ticket
+ * that was fetched ahead and not begun is this rank's first one in the next round. A failed message is reported by the next
+ * dtx_queue_end_round. */
 bool dtx_queue_next(dtx_queue *q, int64_t *unit);
-/* Local. Gives a unit back that was begun but not finished (a stop in its middle); only with stop = true. */
+/* Local. Says that a unit was begun but not finished (a stop in its middle): it counts as left. Only after a stop. */
 void dtx_queue_give_back(dtx_queue *q, int64_t unit);
-/* Local, any thread. Asks rank 0 to hand out nothing more; sent with this rank's next message. */
+/* Local, any thread or signal handler. Ends the rounds: this rank gets no more units at once, the others none after the
+ * one they may have fetched ahead. */
 void dtx_queue_request_stop(dtx_queue *q);
-/* Collective. Agrees on the statuses; *more is the same on all ranks: units are left and nobody asked for a stop.
- * *stopped: somebody did. */
+/* Collective. Agrees on the statuses (a failure ends the round of the others as a stop does). The same on all ranks:
+ * *more: units are left and nobody asked for a stop; *stopped: units are left and somebody did. Both false: all is done. */
 dtx_status dtx_queue_end_round(dtx_queue *q, dtx_status mine, bool *more, bool *stopped);
 /* Collective. NULL is fine. */
 void dtx_queue_del(dtx_queue *q);

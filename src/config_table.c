@@ -67,7 +67,7 @@ const dtx_config_row dtx_config_table[] = {
     CHOICE("reduce", reduce, "strict", "strict|fast", PRETRAIN,
            "sums over ranks: strict = a fixed order, the same bits on any number of ranks; fast = MPI_Allreduce"),
     NUMBER("round_seconds", round_seconds, "30", 0.01, 86400, ROWS, "run.h5 is written at least this often"),
-    CHOICE("compute.gemm", compute.gemm, "auto", "auto|reference|openblas", COMPUTE, "back end of dense algebra"),
+    CHOICE("compute.gemm", compute.gemm, "auto", "auto|native|openblas|reference", COMPUTE, "back end of dense algebra"),
     CHOICE("compute.precision", compute.precision, "f32", "f32", COMPUTE, "precision of activations and products"),
 
     TEXT("model.path", model.path, "", "a folder", NULL, PRETRAIN | ROWS | REPORT,

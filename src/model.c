@@ -145,14 +145,20 @@ done:
 
 dtx_status dtx_model_open(const char *dir, bool force_f32, dtx_model **out)
 {
-    dtx_status st;
-    dtx_model *m = NULL;
     dtx_arch arch;
-    int64_t n_missing = 0, first_missing = 0;
 
     DTX_TRY(dtx_arch_read(dir, &arch));
     DTX_TRY(dtx_arch_read_generation(dir, &arch));
-    DTX_GO(new_table(&arch, &m));
+    return dtx_model_open_as(dir, &arch, force_f32, out);
+}
+
+dtx_status dtx_model_open_as(const char *dir, const dtx_arch *a, bool force_f32, dtx_model **out)
+{
+    dtx_status st;
+    dtx_model *m = NULL;
+    int64_t n_missing = 0, first_missing = 0;
+
+    DTX_GO(new_table(a, &m));
     DTX_GO(dtx_weights_open(dir, NULL, &m->weights));
     for (int64_t i = 0; i < m->n_params; i++) {
         if (dtx_weights_find(m->weights, m->specs[i].name) == NULL && n_missing++ == 0) {

@@ -33,6 +33,8 @@ typedef struct dtx_model dtx_model;
  * non-weight buffers are ignored, anything else unknown is DTX_ERR_INPUT). force_f32 widens all weights into memory.
  * Vectors (norms, biases) are widened copies; matrices stay as stored. */
 dtx_status dtx_model_open(const char *dir, bool force_f32, dtx_model **out);
+/* The same with a description of the caller's instead of the folder's config.json. */
+dtx_status dtx_model_open_as(const char *dir, const dtx_arch *a, bool force_f32, dtx_model **out);
 /* A trainable f32 model with fresh weights: N(0, 0.02), output projections scaled by 1/sqrt(2 n_layers), norms 1 and 0.
  * Weights stand in one arena in dtx_arch_params order. */
 dtx_status dtx_model_new(const dtx_arch *a, uint64_t seed, dtx_model **out);

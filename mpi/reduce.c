@@ -1,0 +1,239 @@
+#include "mpi/reduce.h"
+
+#include <string.h>
+
+#include "src/mem.h"
+#include "src/treesum.h"
+
+/* The parameters go through the exchange in blocks of this many floats, each rank combining its slice of a block. */
+enum { BLOCK = 1 << 20, FAST_PIECE = 1 << 18 };
+
+struct dtx_reduce {
+    const dtx_par *par;
+    int64_t n_floats, n_leaves, first, count, next;
+    bool strict;
+    dtx_treesum *tree; /* strict */
+    float *total;      /* fast */
+    double seconds;
+};
+
+static int64_t first_of(const dtx_reduce *r, int rank)
+{
+    return r->n_leaves * rank / r->par->size;
+}
+
+dtx_status dtx_reduce_new(const dtx_par *par, int64_t n_floats, int64_t n_leaves, bool strict, dtx_reduce **out)
+{
+    dtx_reduce *r;
+
+    DTX_TRY(DTX_NEW(r, 1));
+    r->par = par;
+    r->n_floats = n_floats;
+    r->n_leaves = n_leaves;
+    r->strict = strict;
+    r->first = r->next = first_of(r, par->rank);
+    r->count = first_of(r, par->rank + 1) - r->first;
+    dtx_status st = strict ? dtx_treesum_new(n_floats, &r->tree) : DTX_OK;
+    if (st != DTX_OK) {
+        dtx_free(r);
+        return st;
+    }
+    *out = r;
+    return DTX_OK;
+}
+
+void dtx_reduce_del(dtx_reduce *r)
+{
+    if (r != NULL) {
+        dtx_treesum_del(r->tree);
+        dtx_free(r->total);
+        dtx_free(r);
+    }
+}
+
+void dtx_reduce_leaves(const dtx_reduce *r, int64_t *first, int64_t *count)
+{
+    *first = r->first;
+    *count = r->count;
+}
+
+dtx_status dtx_reduce_begin(dtx_reduce *r, float **grad)
+{
+    if (r->strict) {
+        return dtx_treesum_begin(r->tree, grad);
+    }
+    if (r->total == NULL) {
+        DTX_TRY(DTX_NEW(r->total, r->n_floats));
+    } else if (r->next == r->first) {
+        memset(r->total, 0, (size_t)r->n_floats * sizeof *r->total);
+    }
+    *grad = r->total;
+    return DTX_OK;
+}
+
+void dtx_reduce_commit(dtx_reduce *r)
+{
+    if (r->strict) {
+        dtx_treesum_commit(r->tree, r->next);
+    }
+    r->next++;
+}
+
+void dtx_reduce_cancel(dtx_reduce *r)
+{
+    if (r->strict) {
+        dtx_treesum_clear(r->tree);
+    }
+    r->next = r->first;
+}
+
+/* --- strict: every rank's nodes go, slice by slice, to the rank that combines the slice --- */
+
+typedef struct {
+    int n_nodes;               /* of all ranks */
+    dtx_tree_node *nodes;      /* ascending leaves: rank after rank */
+    int *of_rank;              /* number of each rank's nodes */
+    int *counts, *displs, *counts_in, *displs_in;
+    float *out, *in;           /* my nodes for all slices; all nodes for my slice */
+} exchange;
+
+static dtx_status exchange_new(const dtx_reduce *r, exchange *e, int64_t slice)
+{
+    int size = r->par->size;
+    size_t cap = 0;
+    dtx_tree_node some[DTX_TREE_MAX_NODES];
+
+    DTX_TRY(DTX_NEW(e->of_rank, size));
+    DTX_TRY(DTX_NEW(e->counts, 4 * size));
+    e->displs = e->counts + size;
+    e->counts_in = e->displs + size;
+    e->displs_in = e->counts_in + size;
+    for (int k = 0; k < size; k++) {
+        int n = dtx_tree_nodes(first_of(r, k), first_of(r, k + 1) - first_of(r, k), some);
+        DTX_TRY(DTX_GROW(e->nodes, cap, e->n_nodes + n));
+        memcpy(e->nodes + e->n_nodes, some, (size_t)n * sizeof *some);
+        e->of_rank[k] = n;
+        e->n_nodes += n;
+    }
+    DTX_TRY(DTX_NEW_RAW(e->out, e->of_rank[r->par->rank] * size * slice));
+    return DTX_NEW_RAW(e->in, e->n_nodes * slice);
+}
+
+static void exchange_del(exchange *e)
+{
+    dtx_free(e->nodes);
+    dtx_free(e->of_rank);
+    dtx_free(e->counts);
+    dtx_free(e->out);
+    dtx_free(e->in);
+}
+
+static int64_t slice_length(int64_t block, int64_t slice, int rank)
+{
+    int64_t left = block - slice * rank;
+
+    return left < 0 ? 0 : left < slice ? left : slice;
+}
+
+/* Collective. One block of the parameters, from `at` on; sum is its place on this rank. */
+static dtx_status reduce_block(const dtx_reduce *r, exchange *e, int64_t at, int64_t block, int64_t slice, float *sum)
+{
+    const dtx_par *par = r->par;
+    dtx_tree_node stack[DTX_TREE_MAX_NODES];
+    int mine = 0, n = 0, fill = 0, fill_in = 0;
+    const dtx_tree_node *local = dtx_treesum_stack(r->tree, &mine);
+    int64_t own = slice_length(block, slice, par->rank);
+
+    for (int k = 0; k < par->size; k++) {
+        int64_t len = slice_length(block, slice, k);
+        e->displs[k] = fill;
+        e->displs_in[k] = fill_in;
+        for (int i = 0; i < mine; i++) {
+            memcpy(e->out + fill, local[i].x + at + slice * k, (size_t)len * sizeof *sum);
+            fill += (int)len;
+        }
+        e->counts[k] = fill - e->displs[k];
+        e->counts_in[k] = (int)(e->of_rank[k] * own);
+        fill_in += e->counts_in[k];
+    }
+    DTX_TRY(DTX_MPI(MPI_Alltoallv(e->out, e->counts, e->displs, MPI_FLOAT, e->in, e->counts_in, e->displs_in, MPI_FLOAT,
+                                  par->comm)));
+    for (int i = 0; i < e->n_nodes; i++) {
+        dtx_tree_node node = e->nodes[i];
+        node.x = e->in + i * own;
+        dtx_tree_push(stack, &n, node, own, NULL, NULL);
+    }
+    dtx_tree_fold(stack, &n, own, NULL, NULL);
+    for (int k = 0; k < par->size; k++) {
+        int64_t len = slice_length(block, slice, k);
+        e->counts[k] = (int)len;
+        e->displs[k] = len > 0 ? (int)(slice * k) : 0;
+    }
+    return DTX_MPI(MPI_Allgatherv(n > 0 ? stack[0].x : e->in, (int)own, MPI_FLOAT, sum, e->counts, e->displs, MPI_FLOAT,
+                                  par->comm));
+}
+
+static dtx_status strict_sum(dtx_reduce *r, float *sum)
+{
+    const dtx_par *par = r->par;
+    exchange e = {0};
+    int64_t block = r->n_floats < BLOCK ? r->n_floats : BLOCK, slice = (block + par->size - 1) / par->size;
+    dtx_status st;
+
+    if (r->n_leaves == 0 || par->size == 1) {
+        const float *all = dtx_treesum_fold(r->tree);
+        if (all != NULL) {
+            memcpy(sum, all, (size_t)r->n_floats * sizeof *sum);
+        } else {
+            memset(sum, 0, (size_t)r->n_floats * sizeof *sum);
+        }
+        return DTX_OK;
+    }
+    DTX_GO(dtx_par_agree(par, exchange_new(r, &e, slice)));
+    for (int64_t at = 0; at < r->n_floats; at += block) {
+        int64_t n = r->n_floats - at < block ? r->n_floats - at : block;
+        DTX_GO(reduce_block(r, &e, at, n, slice, sum + at));
+    }
+done:
+    exchange_del(&e);
+    return st;
+}
+
+/* --- fast --- */
+
+static dtx_status fast_sum(dtx_reduce *r, float *sum)
+{
+    if (r->count == 0) {
+        memset(sum, 0, (size_t)r->n_floats * sizeof *sum);
+    } else {
+        memcpy(sum, r->total, (size_t)r->n_floats * sizeof *sum);
+    }
+    for (int64_t at = 0; at < r->n_floats && r->par->size > 1; at += FAST_PIECE) {
+        int n = (int)(r->n_floats - at < FAST_PIECE ? r->n_floats - at : FAST_PIECE);
+        DTX_TRY(DTX_MPI(MPI_Allreduce(MPI_IN_PLACE, sum + at, n, MPI_FLOAT, MPI_SUM, r->par->comm)));
+    }
+    return DTX_OK;
+}
+
+dtx_status dtx_reduce_finish(dtx_reduce *r, float *sum)
+{
+    double begun = MPI_Wtime();
+    dtx_status st = DTX_OK;
+
+    if (r->next != r->first + r->count) {
+        st = DTX_FAIL(DTX_ERR_CHECK, "%lld of %lld leaves of a gradient sum are there", (long long)(r->next - r->first),
+                      (long long)r->count);
+    }
+    st = dtx_par_agree(r->par, st);
+    if (st == DTX_OK) {
+        st = dtx_par_agree(r->par, r->strict ? strict_sum(r, sum) : fast_sum(r, sum));
+    }
+    dtx_reduce_cancel(r);
+    r->seconds += MPI_Wtime() - begun;
+    return st;
+}
+
+double dtx_reduce_seconds(const dtx_reduce *r)
+{
+    return r->seconds;
+}
