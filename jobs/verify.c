@@ -17,6 +17,7 @@ static const struct {
 } checkers[] = {
     {"logits.safetensors", dtx_verify_logits},
     {"roberta.safetensors", dtx_verify_roberta},
+    {"lora.safetensors", dtx_verify_lora},
 };
 
 static const dtx_tensor *find(const dtx_verify *v, const char *name, int64_t *index)
@@ -129,7 +130,9 @@ void dtx_verify_values(dtx_quantity *q, const char *where, int64_t n, const doub
         bool same = got[i] == want[i] || (isnan(got[i]) && isnan(want[i]));
         double diff = same ? 0 : fabs(got[i] - want[i]);
         diff = isfinite(diff) ? diff : INFINITY;
-        if (q->n == 0 || diff > q->worst) {
+        if (diff > q->tolerance && diff <= q->outlier) {
+            q->n_outliers++;
+        } else if (q->n == 0 || diff > q->worst) {
             q->worst = diff;
             snprintf(q->where, sizeof q->where, "%s[%" PRId64 "]", where, i);
         }
@@ -151,7 +154,7 @@ void dtx_verify_floats(dtx_quantity *q, const char *where, int64_t n, const floa
 
 void dtx_verify_end(dtx_verify *v, const dtx_quantity *q)
 {
-    const bool equal = q->n > 0 && q->worst <= q->tolerance;
+    const bool equal = q->n > 0 && q->worst <= q->tolerance && (q->n_outliers <= 3 || q->n_outliers <= q->n / 1000);
     const double ratio = q->tolerance > 0 ? q->worst / q->tolerance : 0;
 
     v->n_equal += equal;
@@ -163,7 +166,7 @@ void dtx_verify_end(dtx_verify *v, const dtx_quantity *q)
         } else {
             printf("null");
         }
-        printf(",\"tolerance\":%.6g,\"equal\":%s}\n", q->tolerance, equal ? "true" : "false");
+        printf(",\"tolerance\":%.6g,\"outliers\":%" PRId64 ",\"equal\":%s}\n", q->tolerance, q->n_outliers, equal ? "true" : "false");
     } else if (q->tolerance > 0) {
         printf("  %-34s %9" PRId64 " values  difference %.2e  tolerance %.2e  ratio %6.3f  %s", q->name, q->n, q->worst,
                q->tolerance, ratio, equal ? "ok" : "DIFFERS");
@@ -171,6 +174,9 @@ void dtx_verify_end(dtx_verify *v, const dtx_quantity *q)
         printf("  %-34s %9" PRId64 " values  %-57s  %s", q->name, q->n, "must be equal", equal ? "ok" : "DIFFERS");
     }
     if (!v->json) {
+        if (q->n_outliers > 0) {
+            printf(", %" PRId64 " outliers below %.1e", q->n_outliers, q->outlier);
+        }
         if (!equal) {
             printf(" at %s", q->n > 0 ? q->where : "nothing: no value was compared");
         }

@@ -39,6 +39,8 @@ typedef struct {
     double worst;               /* largest |got - want|; infinite when one is NaN or infinite and the other is not the same */
     int64_t n;
     char where[128];            /* of the worst */
+    double outlier;             /* > 0: one value in a thousand (and always three) may differ by up to this instead */
+    int64_t n_outliers;
 } dtx_quantity;
 /* entry: key of f32_vs_f64; NULL = has none; "=" = values must be equal (ids). */
 dtx_quantity dtx_verify_begin(const dtx_verify *v, const char *name, const char *entry);
