@@ -18,6 +18,8 @@ static const struct {
     {"logits.safetensors", dtx_verify_logits},
     {"roberta.safetensors", dtx_verify_roberta},
     {"lora.safetensors", dtx_verify_lora},
+    {"processors.safetensors", dtx_verify_processors},
+    {"attribution.safetensors", dtx_verify_attribution},
 };
 
 static const dtx_tensor *find(const dtx_verify *v, const char *name, int64_t *index)

@@ -57,5 +57,7 @@ dtx_status dtx_verify_dir(const char *dir, bool json, bool *equal);
 dtx_status dtx_verify_logits(dtx_verify *v);
 dtx_status dtx_verify_roberta(dtx_verify *v);
 dtx_status dtx_verify_lora(dtx_verify *v);
+dtx_status dtx_verify_processors(dtx_verify *v);
+dtx_status dtx_verify_attribution(dtx_verify *v);
 
 #endif
