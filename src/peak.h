@@ -1,0 +1,11 @@
+/* peak.h - what this machine can do at most, measured, so that speeds can be given as shares of it. */
+#ifndef DTX_PEAK_H
+#define DTX_PEAK_H
+
+/* f32 flop/s of multiply-adds on registers alone, `threads` threads for about `seconds`. */
+double dtx_peak_fma(int threads, double seconds);
+/* Bytes/s of reading memory far larger than the caches (256 MB, allocated at the first call and kept). 0 when the
+ * memory is not there. */
+double dtx_peak_read(int threads, double seconds);
+
+#endif
