@@ -15,31 +15,46 @@ void dtx_ids_free(dtx_ids *ids)
 
 /* --- open and close --- */
 
+dtx_status dtx_tok_new(dtx_tokenizer **t)
+{
+    DTX_TRY(DTX_NEW(*t, 1));
+    dtx_trie_init(&(*t)->raw);
+    dtx_trie_init(&(*t)->normalized);
+    (*t)->single[0] = (*t)->pair[0] = DTX_TOK_A;
+    (*t)->pair[1] = DTX_TOK_B;
+    (*t)->n_single = 1;
+    (*t)->n_pair = 2;
+    return DTX_OK;
+}
+
 dtx_status dtx_tokenizer_open(const char *dir, dtx_tokenizer **out)
 {
     char json[4096], vocab[4096], merges[4096];
-    dtx_tokenizer *t;
+    dtx_file_map file[2] = {0};
+    dtx_tokenizer *t = NULL;
     dtx_status st = DTX_OK;
 
     DTX_TRY(dtx_file_join(json, sizeof json, dir, "tokenizer.json"));
     DTX_TRY(dtx_file_join(vocab, sizeof vocab, dir, "vocab.json"));
     DTX_TRY(dtx_file_join(merges, sizeof merges, dir, "merges.txt"));
-    DTX_TRY(DTX_NEW(t, 1));
-    dtx_trie_init(&t->raw);
-    dtx_trie_init(&t->normalized);
-    t->single[0] = t->pair[0] = DTX_TOK_A;
-    t->pair[1] = DTX_TOK_B;
-    t->n_single = 1;
-    t->n_pair = 2;
+    DTX_TRY(dtx_tok_new(&t));
     if (dtx_file_exists(json)) {
-        DTX_GO(dtx_tok_load_json(t, json));
+        DTX_GO(dtx_file_map_open(json, &file[0]));
+        DTX_GO(dtx_tok_load_json(t, json, file[0].data, file[0].size));
     } else if (dtx_file_exists(vocab) && dtx_file_exists(merges)) {
-        DTX_GO(dtx_tok_load_files(t, vocab, merges));
+        DTX_GO(dtx_file_map_open(vocab, &file[0]));
+        DTX_GO(dtx_file_map_open(merges, &file[1]));
+        DTX_GO(dtx_tok_load_files(t, vocab, file[0].data, file[0].size, merges, file[1].data, file[1].size));
     } else {
         st = DTX_FAIL(DTX_ERR_MISSING, "%s: no tokenizer: neither tokenizer.json nor vocab.json with merges.txt is there",
                       dir);
     }
 done:
+    for (int i = 0; i < 2; i++) {
+        if (file[i].data != NULL) {
+            dtx_file_map_close(&file[i]);
+        }
+    }
     if (st != DTX_OK) {
         dtx_tokenizer_close(t);
         return st;

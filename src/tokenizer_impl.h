@@ -115,7 +115,12 @@ bool dtx_tok_is_punctuation(uint32_t cp); /* as the Punctuation stage sees it */
 dtx_status dtx_tok_split(const dtx_tokenizer *t, const char *s, size_t n, dtx_ids *out);
 
 /* --- tokenizer_load.c --- */
-dtx_status dtx_tok_load_json(dtx_tokenizer *t, const char *path);
-dtx_status dtx_tok_load_files(dtx_tokenizer *t, const char *vocab, const char *merges);
+/* From the bytes of the files; the names are for messages. *t is empty, as dtx_tok_new makes it. */
+dtx_status dtx_tok_load_json(dtx_tokenizer *t, const char *path, const char *json, size_t n_json);
+dtx_status dtx_tok_load_files(dtx_tokenizer *t, const char *vocab, const char *json, size_t n_json, const char *merges,
+                              const char *text, size_t n_text);
+
+/* --- tokenizer.c --- */
+dtx_status dtx_tok_new(dtx_tokenizer **t);
 
 #endif

@@ -1,6 +1,5 @@
 #include <string.h>
 
-#include "src/file.h"
 #include "src/json.h"
 #include "src/mem.h"
 #include "src/tokenizer_impl.h"
@@ -407,7 +406,7 @@ static dtx_status load_post_processor(dtx_tokenizer *t, const char *path, const 
 
 /* --- the two forms --- */
 
-dtx_status dtx_tok_load_json(dtx_tokenizer *t, const char *path)
+dtx_status dtx_tok_load_json(dtx_tokenizer *t, const char *path, const char *json, size_t n_json)
 {
     static const char *const part_name[] = {"normalizer", "pre_tokenizer", "post_processor", "decoder", "model", "added_tokens"};
     enum { NORMALIZER, PRE_TOKENIZER, POST_PROCESSOR, DECODER, MODEL, ADDED, PARTS };
@@ -417,7 +416,7 @@ dtx_status dtx_tok_load_json(dtx_tokenizer *t, const char *path)
     cJSON *root = NULL;
     dtx_status st = DTX_OK;
 
-    DTX_GO(dtx_json_read(path, &root));
+    DTX_GO(dtx_json_parse(json, n_json, path, 0, &root));
     if (!cJSON_IsObject(root)) {
         st = DTX_FAIL(DTX_ERR_INPUT, "%s: must hold an object", path);
         goto done;
@@ -459,43 +458,39 @@ done:
     return st;
 }
 
-static dtx_status load_merges_txt(dtx_tokenizer *t, const char *path)
+static dtx_status load_merges_txt(dtx_tokenizer *t, const char *path, const char *text, size_t size)
 {
-    dtx_file_map file;
     size_t n_lines = 0;
     int32_t rank = 0;
-    dtx_status st = DTX_OK;
 
-    DTX_TRY(dtx_file_map_open(path, &file));
-    for (size_t i = 0; i < file.size; i++) {
-        n_lines += file.data[i] == '\n';
+    for (size_t i = 0; i < size; i++) {
+        n_lines += text[i] == '\n';
     }
-    DTX_GO(dtx_tok_bytes_ready(t, n_lines + 1, -1));
-    for (size_t i = 0; i < file.size;) {
-        const char *line = file.data + i, *end = memchr(line, '\n', file.size - i);
-        size_t n = end ? (size_t)(end - line) : file.size - i;
+    DTX_TRY(dtx_tok_bytes_ready(t, n_lines + 1, -1));
+    for (size_t i = 0; i < size;) {
+        const char *line = text + i, *end = memchr(line, '\n', size - i);
+        size_t n = end ? (size_t)(end - line) : size - i;
         bool comment = i == 0 && n >= 8 && memcmp(line, "#version", 8) == 0; /* later lines that begin with # are merges */
         i += n + 1;
         n -= n > 0 && line[n - 1] == '\r';
         if (n > 0 && !comment) {
-            DTX_GO(add_merge_line(t, path, rank++, line, n));
+            DTX_TRY(add_merge_line(t, path, rank++, line, n));
         }
     }
-done:
-    dtx_file_map_close(&file);
-    return st;
+    return DTX_OK;
 }
 
 /* vocab.json + merges.txt say nothing about special tokens: a vocabulary with <s> and </s> is RoBERTa's, else GPT-2's. */
-dtx_status dtx_tok_load_files(dtx_tokenizer *t, const char *vocab, const char *merges)
+dtx_status dtx_tok_load_files(dtx_tokenizer *t, const char *vocab, const char *json, size_t n_json, const char *merges,
+                              const char *text, size_t n_text)
 {
     static const char *const special[] = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"};
     cJSON *root = NULL;
     dtx_status st = DTX_OK;
 
-    DTX_GO(dtx_json_read(vocab, &root));
+    DTX_GO(dtx_json_parse(json, n_json, vocab, 0, &root));
     DTX_GO(load_vocab(t, vocab, root));
-    DTX_GO(load_merges_txt(t, merges));
+    DTX_GO(load_merges_txt(t, merges, text, n_text));
     DTX_GO(dtx_tok_merges_ready(t, false));
     DTX_GO(add_stage(t, vocab, (dtx_stage){.kind = DTX_STAGE_GPT2}));
     int32_t cls = dtx_tokenizer_id(t, "<s>"), sep = dtx_tokenizer_id(t, "</s>"), eos = dtx_tokenizer_id(t, "<|endoftext|>");

@@ -1,0 +1,120 @@
+/* Tokenizer files and texts. "J" tokenizer.json NUL text, or "M" vocab.json NUL merges.txt NUL text; the text may be any
+ * bytes. What a tokenizer that was accepted gives must be consistent. */
+#include <string.h>
+
+#include "src/mem.h"
+#include "src/tokenizer_impl.h"
+#include "src/utf8.h"
+#include "tests/fuzz/fuzz.h"
+
+dtx_status dtx_fuzz_status;
+
+#define BYTE_LEVEL "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": true}"
+#define PART(normalizer, pre_tokenizer, post_processor)                                                                \
+    "J{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"added_tokens\": [{\"id\": 9, \"content\": \"<x>\", "  \
+    "\"lstrip\": true, \"rstrip\": true, \"normalized\": false, \"special\": true}, {\"id\": 10, \"content\": \"  \", "       \
+    "\"normalized\": true, \"special\": false}], \"normalizer\": " normalizer ", \"pre_tokenizer\": " pre_tokenizer           \
+    ", \"post_processor\": " post_processor ", \"decoder\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": \"BPE\", "       \
+    "\"unk_token\": null, \"ignore_merges\": false, \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, \"\xC4\xA0\": 3, "             \
+    "\"\xC4\xA0"                                                                                                       \
+    "ab\": 4, \"1\": 5, \"\xC3\x83\": 6, \"\xC2\xA9\": 7, \"'\": 8}, \"merges\": [\"a b\", [\"\xC4\xA0\", \"ab\"]]}}"
+
+typedef struct {
+    const char *bytes;
+    size_t size;
+} seed;
+
+#define SEED(s) {s, sizeof s - 1}
+static const seed seeds[] = {
+    SEED(PART("{\"type\": \"NFC\"}", BYTE_LEVEL, "null") "\0ab  ab <x> \xC3\xA9 e\xCC\x81 aababab'a"),
+    SEED(PART("null",
+              "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Punctuation\", \"behavior\": \"Contiguous\"}, " BYTE_LEVEL
+              ", {\"type\": \"Digits\", \"individual_digits\": false}, {\"type\": \"Split\", \"pattern\": {\"Regex\": \"[0-9][0-9][0-9]\"}, "
+              "\"behavior\": \"Isolated\", \"invert\": false}]}",
+              "{\"type\": \"RobertaProcessing\", \"sep\": [\"b\", 1], \"cls\": [\"a\", 0]}") "\0ab 11111 ab'sab\0\xC2\xB2"),
+    SEED(PART("null",
+              "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": {\"Regex\": \"a+|\\\\p{N}{1,3}\"}, \"behavior\": "
+              "\"Isolated\"}, {\"type\": \"ByteLevel\", \"use_regex\": false}]}",
+              "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"S\", \"type_id\": 0}}, {\"Sequence\": {\"id\": "
+              "\"A\", \"type_id\": 0}}], \"pair\": [{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": "
+              "1}}], \"special_tokens\": {\"S\": {\"id\": \"S\", \"ids\": [8], \"tokens\": [\"'\"]}}}") "\0aab 1111 ab"),
+    SEED("M{\"<s>\": 0, \"<pad>\": 1, \"</s>\": 2, \"<mask>\": 3, \"a\": 4, \"b\": 5, \"ab\": 6, \"#\": 7, \"##\": 8, \"\xC4\xA0\": 9}"
+         "\0#version: 0.2\na b\r\n# #\n\0<s>ab ## <mask>  a"),
+};
+
+const char *const dtx_fuzz_words[] = {"\"a b\",", "[\"a\", \"b\"],", "{\"type\": \"NFC\"}", "\"lstrip\": true,", "\"use_regex\": false,",
+                                      "\"behavior\": \"Isolated\",", "\\u0000", "\\\\s+(?!\\\\S)|", "(a*)*b", "null", "[]", "{}",
+                                      "ab", "  ", "\xCC\x81\xCC\xA3", "\xE1\x86\xA7", "\xEA\xB0\x80", "<x>", "\n", NULL};
+
+size_t dtx_fuzz_seed(int i, uint8_t *out, size_t cap)
+{
+    if (i >= (int)(sizeof seeds / sizeof *seeds) || seeds[i].size > cap) {
+        return 0;
+    }
+    memcpy(out, seeds[i].bytes, seeds[i].size);
+    return seeds[i].size;
+}
+
+static void require(bool ok)
+{
+    if (!ok) {
+        __builtin_trap();
+    }
+}
+
+/* Encodes, cuts, pairs and decodes; any status but an accepted one with wrong content is fine. */
+static dtx_status use(const dtx_tokenizer *t, const char *s, size_t n)
+{
+    dtx_ids ids = {0}, cut = {0}, pair = {0};
+    char *text = NULL;
+    size_t len = 0;
+    dtx_status st = DTX_OK;
+
+    DTX_GO(dtx_tokenizer_encode(t, s, n, false, &ids));
+    require(dtx_utf8_valid(s, n) == n);
+    DTX_GO(dtx_tokenizer_encode_max(t, s, n, false, 3, &cut));
+    require(cut.n == (ids.n < 3 ? ids.n : 3) && (cut.n == 0 || memcmp(cut.id, ids.id, cut.n * sizeof *cut.id) == 0));
+    DTX_GO(dtx_tokenizer_encode_pair(t, s, n, s, n, false, 0, &pair));
+    require(pair.n == 2 * ids.n);
+    for (size_t i = 0; i < ids.n; i++) {
+        require(ids.id[i] >= 0 && ids.id[i] < dtx_tokenizer_size(t) && dtx_tokenizer_piece(t, ids.id[i]) != NULL);
+    }
+    DTX_GO(dtx_tokenizer_decode(t, ids.id, ids.n, false, true, &text, &len));
+    require(text[len] == '\0' && dtx_utf8_valid(text, len) == len);
+    cut.n = 0;
+    st = dtx_tokenizer_encode_max(t, s, n, true, 64, &cut);
+    require(cut.n <= 64 && (st == DTX_OK || cut.n == 0));
+done:
+    dtx_free(text);
+    dtx_ids_free(&ids);
+    dtx_ids_free(&cut);
+    dtx_ids_free(&pair);
+    return st;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *s = (const char *)data, *end = s + size, *part[3];
+    size_t n[3];
+    int n_parts = size > 0 && s[0] == 'M' ? 3 : 2;
+    dtx_tokenizer *t;
+
+    s += size > 0;
+    for (int i = 0; i < n_parts; i++) { /* the last part takes all that is left, NUL bytes too */
+        const char *stop = i + 1 < n_parts ? memchr(s, '\0', (size_t)(end - s)) : NULL;
+        part[i] = s;
+        n[i] = (size_t)((stop ? stop : end) - s);
+        s = stop ? stop + 1 : end;
+    }
+    dtx_fuzz_status = dtx_tok_new(&t);
+    if (dtx_fuzz_status != DTX_OK) {
+        return 0;
+    }
+    dtx_fuzz_status = n_parts == 2 ? dtx_tok_load_json(t, "tokenizer.json", part[0], n[0])
+                                   : dtx_tok_load_files(t, "vocab.json", part[0], n[0], "merges.txt", part[1], n[1]);
+    if (dtx_fuzz_status == DTX_OK) {
+        dtx_fuzz_status = use(t, part[n_parts - 1], n[n_parts - 1]);
+    }
+    dtx_tokenizer_close(t);
+    return 0;
+}
