@@ -284,14 +284,14 @@ dtx_status dtx_job_configure(dtx_job *job, const dtx_command_line *o, const char
 
 /* ---- help ---- */
 
-/* Words of `text` from column `indent`, broken before column 100. */
-static void wrapped(FILE *out, int indent, const char *text)
+/* Words of `text` up to `end` from column `indent`, broken before column 100. */
+static void wrapped(FILE *out, int indent, const char *text, const char *end)
 {
     int column = indent;
 
     fprintf(out, "%*s", indent, "");
-    while (*text != '\0') {
-        int n = (int)strcspn(text, " ");
+    while (text < end) {
+        int n = (int)strcspn(text, " \n");
         if (column > indent && column + 1 + n > 100) {
             fprintf(out, "\n%*s", indent, "");
             column = indent;
@@ -302,7 +302,7 @@ static void wrapped(FILE *out, int indent, const char *text)
         fprintf(out, "%.*s", n, text);
         column += n;
         text += n;
-        text += strspn(text, " ");
+        text += strspn(text, " \n");
     }
     fputc('\n', out);
 }
@@ -319,6 +319,24 @@ static void append_escaped(char *out, size_t size, const char *text)
     }
 }
 
+/* A job's own paragraphs are filled anew; indented lines (examples) stay as they are. */
+static void paragraphs(FILE *out, const char *text)
+{
+    while (*text != '\0') {
+        const char *end = text + strcspn(text, "\n");
+        if (*text == ' ' || end == text) {
+            fprintf(out, "%.*s\n", (int)(end - text), text);
+        } else {
+            while (*end == '\n' && end[1] != '\n' && end[1] != ' ' && end[1] != '\0') {
+                end += 1 + strcspn(end + 1, "\n");
+            }
+            wrapped(out, 0, text, end);
+        }
+        text = *end == '\n' ? end + 1 : end;
+    }
+    fputc('\n', out);
+}
+
 static void option_line(FILE *out, const struct argp_option *opt)
 {
     char left[80];
@@ -329,16 +347,46 @@ static void option_line(FILE *out, const struct argp_option *opt)
     fprintf(out, "  %-22s %s\n", left, opt->doc);
 }
 
-void dtx_job_help_one(const dtx_job_def *def, FILE *out)
+/* The keys that concern the job; nothing where there are none. */
+static void configuration(FILE *out, const dtx_job_def *def)
 {
     dtx_config_key k;
     size_t n = strlen(def->name);
+    bool any = false;
 
+    for (size_t i = 0; dtx_config_key_at(i, &k); i++) {
+        char head[640], option[80] = "";
+        if ((k.jobs & def->bit) == 0) {
+            continue;
+        }
+        if (!any) {
+            fprintf(out, "\nConfiguration (precedence: command line, environment, --config FILE, default)\n");
+        }
+        any = true;
+        if (strncmp(k.key, def->name, n) == 0 && k.key[n] == '.') {
+            snprintf(option, sizeof option, ", --%s", k.key + n + 1);
+            for (char *p = option; *p != '\0'; p++) {
+                *p = *p == '_' ? '-' : *p;
+            }
+        }
+        snprintf(head, sizeof head, "%s%s (%s), default ", k.key, option, k.allowed);
+        append_escaped(head, sizeof head, k.fallback[0] != '\0' ? k.fallback : "empty");
+        wrapped(out, 2, head, head + strlen(head));
+        wrapped(out, 6, k.help, k.help + strlen(k.help));
+    }
+    if (any) {
+        fprintf(out, "\nSet a key with --set KEY=VALUE, with its nesting in a JSON file, or in the environment: dots become two\n"
+                     "underscores, generate.batch is DETOXLENS_GENERATE__BATCH. Exit codes: see detoxlens --help.\n");
+    }
+}
+
+void dtx_job_help_one(const dtx_job_def *def, FILE *out)
+{
     fprintf(out, "detoxlens %s: %s\n\nUsage: %sdetoxlens %s%s%s [OPTION...]\n\n", def->name, def->summary,
             def->parallel ? "[mpirun -n RANKS] " : "", def->name, def->args != NULL ? " " : "",
             def->args != NULL ? def->args : "");
     if (def->help != NULL && def->help[0] != '\0') {
-        fprintf(out, "%s%s\n", def->help, def->help[strlen(def->help) - 1] == '\n' ? "" : "\n");
+        paragraphs(out, def->help);
     }
     if (def->options != NULL && def->options[0].name != NULL) {
         fprintf(out, "Options of %s\n", def->name);
@@ -355,25 +403,7 @@ void dtx_job_help_one(const dtx_job_def *def, FILE *out)
             option_line(out, &common[i]);
         }
     }
-    fprintf(out, "\nConfiguration (precedence: command line, environment, --config FILE, default)\n");
-    for (size_t i = 0; dtx_config_key_at(i, &k); i++) {
-        char head[640], option[80] = "";
-        if ((k.jobs & def->bit) == 0) {
-            continue;
-        }
-        if (strncmp(k.key, def->name, n) == 0 && k.key[n] == '.') {
-            snprintf(option, sizeof option, ", --%s", k.key + n + 1);
-            for (char *p = option; *p != '\0'; p++) {
-                *p = *p == '_' ? '-' : *p;
-            }
-        }
-        snprintf(head, sizeof head, "%s%s (%s), default ", k.key, option, k.allowed);
-        append_escaped(head, sizeof head, k.fallback[0] != '\0' ? k.fallback : "empty");
-        wrapped(out, 2, head);
-        wrapped(out, 6, k.help);
-    }
-    fprintf(out, "\nSet a key with --set KEY=VALUE, with its nesting in a JSON file, or in the environment: dots become two\n"
-                 "underscores, generate.batch is DETOXLENS_GENERATE__BATCH. Exit codes: see detoxlens --help.\n");
+    configuration(out, def);
 }
 
 void dtx_job_help_all(const dtx_job_def *const *jobs, FILE *out)

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Runs the commands of README.md that are marked as tested, in a folder that looks like the project after a build, and then
+# its Python example on what they made.
+set -eu
+readme=$DTX_SOURCE/README.md
+ln -s "$DTX_SOURCE/data" data
+mkdir -p build/release
+ln -s "$DETOXLENS" build/release/detoxlens
+sed -n 's/^    \(export OMPI_.*\)/\1/p' "$readme" >settings.sh
+[ "$(wc -l <settings.sh)" -eq 2 ] || { echo "README.md: two lines with Open MPI's settings are expected"; exit 1; }
+echo 'export OMPI_MCA_mpi_yield_when_idle=1' >>settings.sh # other tests may run at the same time
+sed -n '/^<!-- tested -->/,/^<!-- end -->/s/^    //p' "$readme" >commands.sh
+[ "$(wc -l <commands.sh)" -ge 5 ] || { echo "README.md: the tested commands are missing"; exit 1; }
+# shellcheck disable=SC1091
+(set -e; . ./settings.sh; . ./commands.sh) >out.txt 2>&1 || { cat out.txt; exit 1; }
+test -s out/report/index.html
+# shellcheck disable=SC2016
+sed -n '/^<!-- python -->/,$p' "$readme" | sed -n '/^```python/,/^```$/p' | sed '/^```/d' >example.py
+grep -q h5py example.py
+/usr/bin/python3 example.py
