@@ -70,7 +70,7 @@ const dtx_config_row dtx_config_table[] = {
     CHOICE("compute.gemm", compute.gemm, "auto", "auto|native|openblas|reference", COMPUTE, "back end of dense algebra"),
     CHOICE("compute.precision", compute.precision, "f32", "f32", COMPUTE, "precision of activations and products"),
 
-    TEXT("model.path", model.path, "", "a folder", NULL, PRETRAIN | ROWS | REPORT | DTX_JOB_BENCH,
+    TEXT("model.path", model.path, "", "a folder", NULL, PRETRAIN | ROWS | REPORT,
          "model folder in Hugging Face layout; pretrain writes it, the others read it"),
     CHOICE("model.dtype", model.dtype, "auto", "auto|f32", ROWS,
            "weights in memory: auto = as stored (16-bit stays 16-bit), f32 = widened"),
@@ -81,12 +81,12 @@ const dtx_config_row dtx_config_table[] = {
     TEXT("model.template.text", model.tmpl.text, "{user} \"{text}\".\n{bot} ", "text of at most 255 bytes with {text} in it",
          valid_template, GENERATE, "how an evaluation text becomes a prompt"),
 
-    TEXT("data.prompts", data.prompts, "", "a file", NULL, GENERATE | DTX_JOB_BENCH,
+    TEXT("data.prompts", data.prompts, "", "a file", NULL, GENERATE,
          "evaluation texts: RealToxicityPrompts JSONL, or plain text or CSV of one's own"),
     TEXT("data.select", data.select, "auto", "auto|both>0.5|challenging|prompt>X|all (X between 0 and 1)", valid_select,
-         GENERATE | DTX_JOB_BENCH, "which texts; auto = both>0.5 where the file holds scores, else all"),
+         GENERATE, "which texts; auto = both>0.5 where the file holds scores, else all"),
     INT("data.expect_count", data.expect_count, "0", 0, MAX_INT, GENERATE, "stop when the selection has another size; 0 = any"),
-    INT("data.limit", data.limit, "0", 0, MAX_INT, GENERATE | DTX_JOB_BENCH, "only the first texts of the selection; 0 = all"),
+    INT("data.limit", data.limit, "0", 0, MAX_INT, GENERATE, "only the first texts of the selection; 0 = all"),
     {"data.text", DTX_CFG_LIST, AT(data.text), "[]", 0, 0, "a list of at most 16 FILE or FILE:FIELD", NULL, PRETRAIN,
      "training text: plain text, JSONL with a dotted field, CSV with a column"},
 
@@ -133,7 +133,7 @@ const dtx_config_row dtx_config_table[] = {
         "entries of the byte-level BPE vocabulary that is trained first"),
     INT("pretrain.context", pretrain.context, "256", 2, 65536, PRETRAIN, "tokens of a training sequence, and the model's limit"),
     INT("pretrain.steps", pretrain.steps, "1000", 1, 1000000000, PRETRAIN, "optimiser steps"),
-    INT("pretrain.batch", pretrain.batch, "16", 1, 65536, PRETRAIN, "sequences of a step, over all ranks"),
+    INT("pretrain.batch", pretrain.batch, "16", 1, 4096, PRETRAIN, "sequences of a step, over all ranks"),
     NUMBER("pretrain.lr", pretrain.lr, "0.001", 0, 10, PRETRAIN, "peak learning rate of AdamW"),
     INT("pretrain.warmup_steps", pretrain.warmup_steps, "50", 0, 1000000000, PRETRAIN, "linear warm-up"),
     CHOICE("pretrain.schedule", pretrain.schedule, "cosine", "cosine|linear|constant", PRETRAIN, "learning rate after warm-up"),

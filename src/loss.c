@@ -93,3 +93,36 @@ done:
     dtx_free(h);
     return st;
 }
+
+dtx_status dtx_lm_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_tape *tape, int64_t n_seq,
+                       const int64_t *offset, const int32_t *ids, const int32_t *label, float scale, double *loss,
+                       const dtx_wanted *want)
+{
+    const int64_t R = offset[n_seq], d = dtx_model_arch(m)->hidden;
+    float *hidden = NULL, *d_hidden = NULL;
+    dtx_segment *seg = NULL;
+    int64_t n_seg = 0;
+    dtx_status st = DTX_OK;
+
+    DTX_GO(DTX_NEW_RAW(hidden, R * d));
+    dtx_batch batch = {.n_seq = n_seq, .offset = offset, .ids = ids, .adapter = adapter, .tape = want != NULL ? tape : NULL};
+    DTX_GO(dtx_model_forward(m, &batch, hidden));
+    if (want == NULL) {
+        DTX_GO(dtx_head_loss(m, R, hidden, label, scale, loss, NULL, NULL));
+        goto done;
+    }
+    DTX_GO(DTX_NEW_RAW(d_hidden, R * d));
+    DTX_GO(DTX_NEW_RAW(seg, n_seq));
+    for (int64_t i = 0; i < n_seq; i++) {
+        if (offset[i + 1] > offset[i]) {
+            seg[n_seg++] = (dtx_segment){i, 0, offset[i + 1] - offset[i]};
+        }
+    }
+    DTX_GO(dtx_head_loss(m, R, hidden, label, scale, loss, d_hidden, want->params));
+    DTX_GO(dtx_model_backward(m, tape, n_seg, seg, d_hidden, want));
+done:
+    dtx_free(seg);
+    dtx_free(d_hidden);
+    dtx_free(hidden);
+    return st;
+}

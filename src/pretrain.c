@@ -94,39 +94,22 @@ int64_t dtx_windows_start(dtx_windows *w, int64_t k)
 dtx_status dtx_pretrain_windows(const dtx_model *m, dtx_tape *tape, const int32_t *tokens, int64_t n,
                                 const int64_t *start, int64_t length, float scale, double *loss, float *grads)
 {
-    const int64_t d = dtx_model_arch(m)->hidden, R = n * length;
+    const int64_t R = n * length;
+    const dtx_wanted want = {.params = grads};
     int32_t *ids = NULL, *labels = NULL;
     int64_t *offset = NULL;
-    dtx_segment *seg = NULL;
-    float *hidden = NULL, *d_hidden = NULL;
     dtx_status st = DTX_OK;
 
     DTX_GO(DTX_NEW_RAW(ids, R));
     DTX_GO(DTX_NEW_RAW(labels, R));
-    DTX_GO(DTX_NEW_RAW(offset, n + 1));
-    DTX_GO(DTX_NEW_RAW(seg, n));
-    DTX_GO(DTX_NEW_RAW(hidden, R * d));
-    if (grads != NULL) {
-        DTX_GO(DTX_NEW_RAW(d_hidden, R * d));
-    }
+    DTX_GO(DTX_NEW(offset, n + 1));
     for (int64_t i = 0; i < n; i++) {
         memcpy(ids + i * length, tokens + start[i], (size_t)length * sizeof *ids);
         memcpy(labels + i * length, tokens + start[i] + 1, (size_t)length * sizeof *labels);
-        offset[i] = i * length;
-        seg[i] = (dtx_segment){i, 0, length};
+        offset[i + 1] = (i + 1) * length;
     }
-    offset[n] = R;
-    dtx_batch batch = {.n_seq = n, .offset = offset, .ids = ids, .tape = grads != NULL ? tape : NULL};
-    DTX_GO(dtx_model_forward(m, &batch, hidden));
-    DTX_GO(dtx_head_loss(m, R, hidden, labels, scale, loss, d_hidden, grads));
-    if (grads != NULL) {
-        dtx_wanted want = {.params = grads};
-        DTX_GO(dtx_model_backward(m, tape, n, seg, d_hidden, &want));
-    }
+    DTX_GO(dtx_lm_loss(m, NULL, tape, n, offset, ids, labels, scale, loss, grads != NULL ? &want : NULL));
 done:
-    dtx_free(d_hidden);
-    dtx_free(hidden);
-    dtx_free(seg);
     dtx_free(offset);
     dtx_free(labels);
     dtx_free(ids);

@@ -1,0 +1,269 @@
+#include "jobs/training.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "src/file.h"
+#include "src/log.h"
+#include "src/mem.h"
+
+static void names(const dtx_run *run, const char *name, char *group, size_t group_size, char *path, size_t path_size)
+{
+    snprintf(group, group_size, "/training/%s", name);
+    snprintf(path, path_size, "%s/checkpoints/%s.safetensors", run->dir, name);
+}
+
+dtx_status dtx_sum_disjoint(const dtx_par *par, double *x, int n)
+{
+    return DTX_MPI(MPI_Allreduce(MPI_IN_PLACE, x, n, MPI_DOUBLE, MPI_SUM, par->comm));
+}
+
+dtx_status dtx_training_find(dtx_run *run, const char *name, dtx_training_found *out)
+{
+    char group[160], path[1300];
+    int64_t flag = 0;
+    bool there = false, begun = false;
+    char *settings = NULL;
+    dtx_status st = DTX_OK;
+
+    names(run, name, group, sizeof group, path, sizeof path);
+    if (run->par->rank == 0) {
+        hid_t file = -1;
+        st = dtx_h5_open_serial(run->path, &file);
+        if (st == DTX_OK && dtx_h5_exists(file, group)) {
+            st = dtx_h5_attr_get_int(file, group, "complete", &flag, &there);
+            if (st == DTX_OK) {
+                st = dtx_h5_attr_get_str(file, group, "settings", &settings);
+            }
+        }
+        if (file >= 0) {
+            H5Fclose(file);
+        }
+        begun = dtx_file_exists(path);
+    }
+    st = dtx_par_agree(run->par, st);
+    if (st != DTX_OK) {
+        dtx_free(settings);
+        return st;
+    }
+    out->complete = dtx_par_any(run->par, there && flag == 1);
+    out->begun = dtx_par_any(run->par, begun);
+    out->settings = settings;
+    return DTX_OK;
+}
+
+static dtx_status delete_group(hid_t file, void *user)
+{
+    return dtx_h5_exists(file, user) ? dtx_h5_delete(file, user) : DTX_OK;
+}
+
+dtx_status dtx_training_discard(dtx_run *run, const char *name)
+{
+    char group[160], path[1300];
+
+    names(run, name, group, sizeof group, path, sizeof path);
+    dtx_log(DTX_LOG_WARN, "training", "--redo discards %s and %s", group, path);
+    DTX_TRY(dtx_run_edit(run, delete_group, group));
+    if (run->par->rank == 0) {
+        unlink(path);
+    }
+    return DTX_OK;
+}
+
+static dtx_status allocate(dtx_training *t)
+{
+    static const char *const curve[DTX_CURVES] = {"loss", "eval_loss", "grad_norm", "lr"};
+    dtx_train_state *s = &t->state;
+
+    names(t->run, t->name, t->group, sizeof t->group, t->path, sizeof t->path);
+    s->n_steps = t->n_steps;
+    s->n_params = t->n_params;
+    s->params = t->params;
+    s->curves = t->curves;
+    s->n_curves = DTX_CURVES;
+    DTX_TRY(DTX_NEW(s->m, t->n_params));
+    DTX_TRY(DTX_NEW(s->v, t->n_params));
+    DTX_TRY(DTX_NEW(t->grads, t->n_params));
+    for (int i = 0; i < DTX_CURVES; i++) {
+        t->curves[i].name = curve[i];
+        DTX_TRY(DTX_NEW(t->curves[i].value, t->n_steps));
+        for (int64_t k = 0; k < t->n_steps; k++) {
+            t->curves[i].value[k] = NAN;
+        }
+    }
+    return DTX_OK;
+}
+
+dtx_status dtx_training_open(dtx_training *t)
+{
+    const dtx_par *par = &t->job->par;
+    dtx_status st = allocate(t);
+
+    /* every rank reads the same checkpoint file */
+    if (st == DTX_OK && dtx_file_exists(t->path)) {
+        st = dtx_train_state_read(t->path, &t->state);
+    }
+    DTX_TRY(dtx_par_agree(par, st));
+    if (t->state.step > 0) {
+        dtx_log(DTX_LOG_INFO, t->job->def->name, "continuing after step %" PRId64 " of %" PRId64, t->state.step, t->n_steps);
+    }
+    return dtx_reduce_new(par, t->n_params, t->n_leaves, strcmp(t->job->config.reduce, "strict") == 0, &t->reduce);
+}
+
+static dtx_status save_checkpoint(dtx_training *t)
+{
+    dtx_status st = DTX_OK;
+
+    if (t->job->par.rank == 0) {
+        st = dtx_train_state_write(t->path, &t->state);
+    }
+    return dtx_par_agree(&t->job->par, st);
+}
+
+static dtx_status shards(dtx_training *t, double *loss, double *tokens)
+{
+    int64_t first, count;
+
+    dtx_reduce_leaves(t->reduce, &first, &count);
+    for (int64_t leaf = first; leaf < first + count; leaf++) {
+        float *grads;
+        DTX_TRY(dtx_reduce_begin(t->reduce, &grads));
+        DTX_TRY(t->shard(t->user, t->state.step, leaf, grads, &loss[leaf], &tokens[leaf]));
+        dtx_reduce_commit(t->reduce);
+    }
+    return DTX_OK;
+}
+
+static dtx_status step(dtx_training *t)
+{
+    const int64_t k = t->state.step;
+    double sums[2 * DTX_TRAINING_LEAVES] = {0}, *leaf_loss = sums, *leaf_tokens = sums + DTX_TRAINING_LEAVES;
+    double loss = 0, eval = NAN;
+
+    DTX_TRY(dtx_par_agree(&t->job->par, shards(t, leaf_loss, leaf_tokens)));
+    DTX_TRY(dtx_reduce_finish(t->reduce, t->grads));
+    DTX_TRY(dtx_sum_disjoint(&t->job->par, sums, 2 * DTX_TRAINING_LEAVES));
+    for (int64_t i = 0; i < t->n_leaves; i++) {
+        loss += leaf_loss[i];
+        t->tokens += leaf_tokens[i];
+    }
+    double norm = dtx_global_norm(t->grads, t->n_params);
+    if (!isfinite(loss) || !isfinite(norm)) {
+        return DTX_FAIL(DTX_ERR_NUMERIC, "step %" PRId64 ": loss %g, gradient norm %g; lower %s.lr (%g) or warm up longer",
+                        k + 1, loss, norm, t->job->def->name, t->lr);
+    }
+    dtx_clip(t->grads, t->n_params, norm, t->clip);
+    double lr = t->lr * dtx_schedule_factor(t->schedule, k, t->warmup_steps, t->n_steps);
+    dtx_adamw_step(&t->adamw, k + 1, lr, t->n_params, t->params, t->grads, t->state.m, t->state.v, t->decay, t->n_decay);
+    t->state.step = k + 1;
+    if (t->state.step % t->eval_every == 0 || t->state.step == t->n_steps) {
+        DTX_TRY(t->evaluate(t->user, &eval));
+    }
+    t->curves[DTX_CURVE_LOSS].value[k] = loss;
+    t->curves[DTX_CURVE_EVAL].value[k] = eval;
+    t->curves[DTX_CURVE_NORM].value[k] = norm;
+    t->curves[DTX_CURVE_LR].value[k] = lr;
+    return DTX_OK;
+}
+
+static void report_step(dtx_training *t, dtx_progress *progress, double *last_eval)
+{
+    int64_t k = t->state.step - 1;
+    double eval = t->curves[DTX_CURVE_EVAL].value[k];
+    char text[200], json[240], eval_json[48] = "";
+
+    if (!isnan(eval)) {
+        *last_eval = eval;
+        snprintf(eval_json, sizeof eval_json, ",\"eval_loss\":%.6g", eval);
+    }
+    int n = snprintf(text, sizeof text, "loss=%.4f", t->curves[DTX_CURVE_LOSS].value[k]);
+    if (!isnan(*last_eval)) {
+        n += snprintf(text + n, sizeof text - (size_t)n, " eval=%.4f", *last_eval);
+    }
+    snprintf(text + n, sizeof text - (size_t)n, " norm=%.3f lr=%.2e", t->curves[DTX_CURVE_NORM].value[k],
+             t->curves[DTX_CURVE_LR].value[k]);
+    snprintf(json, sizeof json, "\"step\":%" PRId64 ",\"loss\":%.6g,\"grad_norm\":%.6g,\"lr\":%.6g%s", t->state.step,
+             t->curves[DTX_CURVE_LOSS].value[k], t->curves[DTX_CURVE_NORM].value[k], t->curves[DTX_CURVE_LR].value[k],
+             eval_json);
+    dtx_progress_tick(progress, (double)t->state.step, t->tokens, text, json, !isnan(eval));
+}
+
+dtx_status dtx_training_run(dtx_training *t)
+{
+    double last_eval = NAN, begun = dtx_now();
+    char log_dir[1200];
+    dtx_progress progress;
+    bool stopped = false;
+    dtx_status st = DTX_OK;
+
+    DTX_TRY(dtx_file_join(log_dir, sizeof log_dir, t->run->dir, "log"));
+    dtx_progress_begin(&progress, t->job, log_dir, "steps", (double)t->n_steps, (double)t->state.step);
+    while (t->state.step < t->n_steps) {
+        stopped = dtx_par_any(&t->job->par, dtx_job_should_stop(t->job));
+        if (stopped) {
+            break;
+        }
+        DTX_GO(step(t));
+        report_step(t, &progress, &last_eval);
+        if (t->state.step % t->save_every == 0 && t->state.step < t->n_steps) {
+            DTX_GO(save_checkpoint(t));
+        }
+    }
+    DTX_GO(save_checkpoint(t));
+    t->seconds = dtx_now() - begun;
+    dtx_log(DTX_LOG_INFO, t->job->def->name, "%.1f s, %.0f tokens/s, communication %.1f %%", t->seconds,
+            t->tokens / (t->seconds + 1e-9), 100 * dtx_reduce_seconds(t->reduce) / (t->seconds + 1e-9));
+    if (stopped) {
+        st = DTX_FAIL(DTX_STOPPED, "stopped after step %" PRId64 " of %" PRId64 "; the same command continues", t->state.step,
+                      t->n_steps);
+    }
+done:
+    dtx_progress_end(&progress);
+    return st;
+}
+
+static dtx_status write_curves(hid_t file, void *user)
+{
+    static const char *const long_name[DTX_CURVES] = {"training loss of the step, mean over its tokens",
+                                                      "held-out loss, mean over its tokens; NaN between evaluations",
+                                                      "gradient norm before clipping", "learning rate"};
+    static const char *const units[DTX_CURVES] = {"nat", "nat", "1", "1"};
+    dtx_training *t = user;
+
+    if (dtx_h5_exists(file, t->group)) {
+        DTX_TRY(dtx_h5_delete(file, t->group));
+    }
+    for (int i = 0; i < DTX_CURVES; i++) {
+        char path[256];
+        snprintf(path, sizeof path, "%s/%s", t->group, t->curves[i].name);
+        const dtx_h5_spec spec = {.path = path, .type = H5T_NATIVE_FLOAT, .rank = 1, .shape = {(hsize_t)t->n_steps},
+                                  .dims = {"train_step"}, .long_name = long_name[i], .units = units[i]};
+        DTX_TRY(dtx_h5_make(file, &spec));
+        DTX_TRY(dtx_h5_write(file, path, H5T_NATIVE_DOUBLE, t->curves[i].value));
+    }
+    DTX_TRY(dtx_h5_attr_str(file, t->group, "settings", t->state.identity));
+    return dtx_h5_attr_int(file, t->group, "complete", 1);
+}
+
+dtx_status dtx_training_publish(dtx_training *t)
+{
+    DTX_TRY(dtx_run_edit(t->run, write_curves, t));
+    if (t->job->par.rank == 0) {
+        unlink(t->path); /* marked complete: the checkpoint has done its duty */
+    }
+    return DTX_OK;
+}
+
+void dtx_training_close(dtx_training *t)
+{
+    dtx_reduce_del(t->reduce);
+    for (int i = 0; i < DTX_CURVES; i++) {
+        dtx_free(t->curves[i].value);
+    }
+    dtx_free(t->grads);
+    dtx_free(t->state.m);
+    dtx_free(t->state.v);
+}

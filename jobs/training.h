@@ -1,0 +1,67 @@
+/* training.h - what every supervised training shares: gradients of logical shards summed over the ranks, clipping, AdamW,
+ * schedule, evaluation, progress, checkpoints, exact resume, and the curves in run.h5. A job supplies the gradient of one
+ * shard and the held-out loss. All functions are collective. */
+#ifndef DTX_TRAINING_H
+#define DTX_TRAINING_H
+
+#include "jobs/job.h"
+#include "mpi/reduce.h"
+#include "mpi/run.h"
+#include "src/optim.h"
+#include "src/train_state.h"
+
+enum { DTX_TRAINING_LEAVES = 16 }; /* logical shards of a batch, at most */
+
+typedef struct {
+    /* set by the caller */
+    dtx_job *job;
+    dtx_run *run;
+    const char *name;               /* "pretrain-IT": /training/NAME and checkpoints/NAME.safetensors */
+    int64_t n_steps, n_leaves;      /* n_leaves is fixed by the batch, never by the ranks; <= DTX_TRAINING_LEAVES */
+    int64_t n_params;
+    float *params;                  /* borrowed, updated in place, the same on every rank */
+    double lr, clip;
+    int64_t warmup_steps, eval_every, save_every;
+    dtx_schedule schedule;
+    dtx_adamw adamw;
+    const dtx_span *decay;          /* NULL = all */
+    int64_t n_decay;
+    /* Adds the gradient of shard `leaf` of a step to grads, its part of the step's mean loss to *loss and its
+     * tokens to *tokens. Local: a failure is agreed on afterwards. */
+    dtx_status (*shard)(void *user, int64_t step, int64_t leaf, float *grads, double *loss, double *tokens);
+    /* Mean held-out loss, the same on every rank; NaN where nothing is held out. */
+    dtx_status (*evaluate)(void *user, double *loss);
+    void *user;
+
+    /* kept here */
+    dtx_train_state state;          /* identity: set by the caller before dtx_training_open */
+    dtx_curve curves[4];            /* loss, eval_loss, grad_norm, lr */
+    char group[160], path[1300];
+    dtx_reduce *reduce;
+    float *grads;
+    double seconds, tokens;
+} dtx_training;
+
+enum { DTX_CURVE_LOSS, DTX_CURVE_EVAL, DTX_CURVE_NORM, DTX_CURVE_LR, DTX_CURVES };
+
+/* What run.h5 and the run directory hold of this training. settings: rank 0 only, NULL elsewhere; free with dtx_free. */
+typedef struct {
+    bool complete, begun;           /* begun: there is a checkpoint */
+    char *settings;                 /* identity of the complete one */
+} dtx_training_found;
+dtx_status dtx_training_find(dtx_run *run, const char *name, dtx_training_found *out);
+
+/* --redo: names and removes the training in run.h5 and its checkpoint. */
+dtx_status dtx_training_discard(dtx_run *run, const char *name);
+/* Allocates and continues from the checkpoint when there is one. */
+dtx_status dtx_training_open(dtx_training *t);
+/* Steps until the end or a stop; a checkpoint is written either way. DTX_STOPPED with a text after a stop. */
+dtx_status dtx_training_run(dtx_training *t);
+/* Writes the curves and marks the training complete, then removes the checkpoint. */
+dtx_status dtx_training_publish(dtx_training *t);
+void dtx_training_close(dtx_training *t);
+
+/* Sum over n values of which each is nonzero on one rank alone: exact, whatever the ranks. n <= 4096. */
+dtx_status dtx_sum_disjoint(const dtx_par *par, double *x, int n);
+
+#endif
