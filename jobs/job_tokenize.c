@@ -37,7 +37,8 @@ static dtx_status parse_options(const dtx_job *job, options *o)
         }
     }
     if (o->decode && (o->special || o->pair || max_length != NULL)) {
-        return DTX_FAIL(DTX_ERR_USAGE, "--decode turns ids into text; --special, --pair and --max-length are for encoding");
+        return DTX_FAIL(DTX_ERR_USAGE,
+                        "--decode turns ids into text; --special, --pair and --max-length are for encoding");
     }
     if (!o->decode && (o->skip_special || o->clean_up)) {
         return DTX_FAIL(DTX_ERR_USAGE, "--skip-special and --clean-up need --decode");
@@ -50,8 +51,8 @@ static dtx_status parse_options(const dtx_job *job, options *o)
 static dtx_status text_member(const cJSON *item, const char *field, int64_t line, char **text, size_t *len)
 {
     if (!cJSON_IsString(item)) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: line %" PRId64 ": %s must be a string, as in {\"text\": \"...\"}", name, line,
-                        field);
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: line %" PRId64 ": %s must be a string, as in {\"text\": \"...\"}", name,
+                        line, field);
     }
     return dtx_json_text(item, text, len);
 }
@@ -92,7 +93,8 @@ static dtx_status encode_line(const options *o, const char *s, size_t n, int64_t
 
     DTX_GO(dtx_json_parse(s, n, name, line, &root));
     if (!cJSON_IsObject(root)) {
-        st = DTX_FAIL(DTX_ERR_INPUT, "%s: line %" PRId64 ": an object is expected, as in {\"text\": \"...\"}", name, line);
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s: line %" PRId64 ": an object is expected, as in {\"text\": \"...\"}", name,
+                      line);
         goto done;
     }
     if (o->pair) {
@@ -186,7 +188,8 @@ static dtx_status run(dtx_job *job)
     dtx_status st = DTX_OK;
 
     if (dir == NULL) {
-        return DTX_FAIL(DTX_ERR_USAGE, "tokenize needs --tokenizer DIR, a folder with tokenizer.json or vocab.json + merges.txt");
+        return DTX_FAIL(DTX_ERR_USAGE,
+                        "tokenize needs --tokenizer DIR, a folder with tokenizer.json or vocab.json + merges.txt");
     }
     DTX_TRY(parse_options(job, &o));
     DTX_TRY(dtx_tokenizer_open(dir, &o.t));
@@ -220,13 +223,16 @@ static const dtx_job_option own_options[] = {
 const dtx_job_def dtx_job_tokenize = {
     .name = "tokenize",
     .summary = "ids of texts, texts of ids",
-    .help = "Reads JSONL, {\"text\": \"...\"}, from standard input and prints one line of blank-separated ids for each text\n"
-            "(an empty line where there are none); with --json a list. With --pair a line is {\"text\": A, \"pair\": B},\n"
-            "{\"text\": [A, B]} or {\"a\": A, \"b\": B}. With --decode a line is ids, and {\"text\": \"...\"} is printed. A line that\n"
-            "cannot be read, or a text that is not UTF-8, ends the job with exit code 3 and the line's number.\n"
-            "\n"
-            "  echo '{\"text\": \"Hello world\"}' | detoxlens tokenize --tokenizer DIR\n"
-            "  echo '12092 1533' | detoxlens tokenize --tokenizer DIR --decode\n",
+    .help =
+        "Reads JSONL, {\"text\": \"...\"}, from standard input and prints one line of blank-separated ids for each "
+        "text\n"
+        "(an empty line where there are none); with --json a list. With --pair a line is {\"text\": A, \"pair\": B},\n"
+        "{\"text\": [A, B]} or {\"a\": A, \"b\": B}. With --decode a line is ids, and {\"text\": \"...\"} is printed. "
+        "A line that\n"
+        "cannot be read, or a text that is not UTF-8, ends the job with exit code 3 and the line's number.\n"
+        "\n"
+        "  echo '{\"text\": \"Hello world\"}' | detoxlens tokenize --tokenizer DIR\n"
+        "  echo '12092 1533' | detoxlens tokenize --tokenizer DIR --decode\n",
     .bit = DTX_JOB_TOKENIZE,
     .options = own_options,
     .run = run,

@@ -15,7 +15,7 @@ typedef struct {
     int32_t byte_id[256]; /* id of each byte's own token, -1 where the vocabulary has none: such bytes are dropped */
     dtx_bpe_merge *merge; /* open addressing, at most half full */
     size_t n_slots;
-    dtx_map whole;        /* pieces known to be one token: merging them is one look-up */
+    dtx_map whole; /* pieces known to be one token: merging them is one look-up */
 } dtx_bpe;
 
 /* Room for n merges. byte_id becomes -1 throughout. */

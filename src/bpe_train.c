@@ -1,5 +1,5 @@
-/* Training of a byte-level BPE vocabulary: the pieces of the texts with their counts, the most frequent pair merged again
- * and again. Each pair knows the pieces it occurs in, so a merge costs as much as those pieces are long. */
+/* Training of a byte-level BPE vocabulary: the pieces of the texts with their counts, the most frequent pair merged
+ * again and again. Each pair knows the pieces it occurs in, so a merge costs as much as those pieces are long. */
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +23,7 @@ typedef struct {
     int64_t count;
     int32_t *piece; /* pieces it has occurred in, some no more; may repeat */
     size_t n, cap;
-    bool raised;    /* in the list `raised` of the merge under way */
+    bool raised; /* in the list `raised` of the merge under way */
 } pair;
 
 typedef struct {
@@ -38,18 +38,18 @@ typedef struct {
     dtx_map piece_index;
     int64_t *piece_count;
     size_t n_pieces, cap_piece_count;
-    int32_t *symbol;            /* all pieces' symbols, one after another */
-    size_t *start;              /* of each piece in symbol */
-    int32_t *length;            /* symbols left in each piece */
+    int32_t *symbol; /* all pieces' symbols, one after another */
+    size_t *start;   /* of each piece in symbol */
+    int32_t *length; /* symbols left in each piece */
     /* tokens */
-    dtx_map token_index;        /* bytes -> id */
-    size_t *token_off;          /* by id, into token_index.pool */
+    dtx_map token_index; /* bytes -> id */
+    size_t *token_off;   /* by id, into token_index.pool */
     size_t *token_len;
     int32_t n_tokens;
     /* pairs */
     pair *pairs;
     size_t n_pairs, cap_pairs;
-    int32_t *slot;              /* open addressing: index in pairs + 1, 0 = empty */
+    int32_t *slot; /* open addressing: index in pairs + 1, 0 = empty */
     size_t n_slots;
     candidate *heap;
     size_t n_heap, cap_heap;
@@ -191,8 +191,8 @@ static dtx_status grow_slots(trainer *t)
     return DTX_OK;
 }
 
-/* Changes the count of a pair by `by`. piece >= 0: the pair is new in this piece, which is noted, and its count may have
- * risen. */
+/* Changes the count of a pair by `by`. piece >= 0: the pair is new in this piece, which is noted, and its count may
+ * have risen. */
 static dtx_status count_pair(trainer *t, int32_t left, int32_t right, int64_t by, int32_t piece)
 {
     size_t at;
@@ -223,7 +223,8 @@ static dtx_status count_pair(trainer *t, int32_t left, int32_t right, int64_t by
 }
 
 /* --- candidates: a heap with the most frequent pair on top, of equals the one whose bytes come first. A pair can stand
- * in it several times; an entry whose count is not the pair's any more is corrected or dropped when it comes out. --- */
+ * in it several times; an entry whose count is not the pair's any more is corrected or dropped when it comes out. ---
+ */
 
 static bool before(const trainer *t, candidate a, candidate b)
 {
@@ -310,8 +311,8 @@ static dtx_status merge_in_piece(trainer *t, int32_t piece, int32_t left, int32_
     return DTX_OK;
 }
 
-/* The id of the joined token: a new one, that of the same string made of other parts, or -1 for a special token's string,
- * which no merge may make. */
+/* The id of the joined token: a new one, that of the same string made of other parts, or -1 for a special token's
+ * string, which no merge may make. */
 static dtx_status join_tokens(trainer *t, int32_t left, int32_t right, int32_t *joined)
 {
     size_t n = t->token_len[left] + t->token_len[right];
@@ -536,7 +537,8 @@ dtx_status dtx_bpe_train(const char *const *texts, const size_t *lens, int64_t n
     dtx_status st = DTX_OK;
 
     if (vocab < t.n_special + 256 || vocab > DTX_TOK_MAX_ID) {
-        return DTX_FAIL(DTX_ERR_USAGE, "a vocabulary of %lld ids: it must be %d (the bytes and %d special tokens) to %d",
+        return DTX_FAIL(DTX_ERR_USAGE,
+                        "a vocabulary of %lld ids: it must be %d (the bytes and %d special tokens) to %d",
                         (long long)vocab, t.n_special + 256, t.n_special, DTX_TOK_MAX_ID);
     }
     DTX_GO(train(&t, texts, lens, n, vocab));

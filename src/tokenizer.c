@@ -46,8 +46,8 @@ dtx_status dtx_tokenizer_open(const char *dir, dtx_tokenizer **out)
         DTX_GO(dtx_file_map_open(merges, &file[1]));
         DTX_GO(dtx_tok_load_files(t, vocab, file[0].data, file[0].size, merges, file[1].data, file[1].size));
     } else {
-        st = DTX_FAIL(DTX_ERR_MISSING, "%s: no tokenizer: neither tokenizer.json nor vocab.json with merges.txt is there",
-                      dir);
+        st = DTX_FAIL(DTX_ERR_MISSING,
+                      "%s: no tokenizer: neither tokenizer.json nor vocab.json with merges.txt is there", dir);
     }
 done:
     for (int i = 0; i < 2; i++) {
@@ -163,8 +163,8 @@ static dtx_status encode_text(const dtx_tokenizer *t, const char *text, size_t l
     dtx_status st;
 
     if (bad < len) {
-        return DTX_FAIL(DTX_ERR_INPUT, "the text is not UTF-8: byte %zu of %zu is 0x%02X; convert or remove it", bad, len,
-                        (unsigned char)text[bad]);
+        return DTX_FAIL(DTX_ERR_INPUT, "the text is not UTF-8: byte %zu of %zu is 0x%02X; convert or remove it", bad,
+                        len, (unsigned char)text[bad]);
     }
     if (len >= INT32_MAX / 4) {
         return DTX_FAIL(DTX_ERR_INPUT, "the text has %zu bytes; the tokenizer takes less than %d", len, INT32_MAX / 4);
@@ -221,7 +221,8 @@ static void truncate_pair(int64_t room, size_t *n_a, size_t *n_b)
     *n_b = (size_t)(swap ? short_n : long_n);
 }
 
-static dtx_status fill_template(const int32_t *item, int n, bool special, const dtx_ids *a, const dtx_ids *b, dtx_ids *out)
+static dtx_status fill_template(const int32_t *item, int n, bool special, const dtx_ids *a, const dtx_ids *b,
+                                dtx_ids *out)
 {
     for (int i = 0; i < n; i++) {
         const dtx_ids *text = item[i] == DTX_TOK_A ? a : b;

@@ -12,25 +12,25 @@
  *
  * Components of tokenizer.json that are read; any other is DTX_ERR_INPUT and named, as it would change ids silently:
  *   normalizer      null, NFC
- *   pre_tokenizer   ByteLevel (use_regex true or false, add_prefix_space false), Sequence, Digits, Punctuation (Contiguous,
- *                   Isolated; before ByteLevel), Split (Regex in PCRE2's syntax, Isolated); ByteLevel must be among them
+ *   pre_tokenizer   ByteLevel (add_prefix_space false), which must be among them; Sequence; Digits; before ByteLevel
+ *                   Punctuation (Contiguous, Isolated); Split (a Regex in PCRE2's syntax, Isolated)
  *   model           BPE; merges as "a b" or ["a", "b"]; unk_token, ignore_merges
  *   added_tokens    normalized, lstrip, rstrip, special
  *   post_processor  null, ByteLevel, RobertaProcessing, TemplateProcessing, Sequence
  *   decoder         ByteLevel
  * `truncation` and `padding` are not taken from the file, as transformers sets them for each call.
- * vocab.json + merges.txt tell nothing about special tokens: a vocabulary with <s> and </s> is RoBERTa's (its five special
- * tokens, <mask> with lstrip, <s> A </s></s> B </s>), any other GPT-2's (<|endoftext|>).
+ * vocab.json + merges.txt tell nothing about special tokens: a vocabulary with <s> and </s> is RoBERTa's (its five
+ * special tokens, <mask> with lstrip, <s> A </s></s> B </s>), any other GPT-2's (<|endoftext|>).
  *
- * Unicode data come from utf8proc (Unicode 15 in version 2.8); the reference library mixes versions. Differences with that
- * version, over all code points (tests/src/test_tokenizer_golden.c counts them):
- *   splitting regex (reference: Unicode 16)      5004 code points: 4924 letters and 80 numbers that Unicode 15.1 and 16
- *                                                added are "other" here; no character known to both is read differently
- *   Falcon's punctuation (reference: about 8)    127 younger marks count as punctuation here only; 2 that were
- *                                                reclassified since (U+166D, U+111C9) in the reference only
- *   NFC (reference: about 9)                     273 of 10107 cases, all of marks younger than that; each is as Unicode 17
- *                                                has it
- * Text in characters that are older than 2016 is not concerned. */
+ * Unicode data come from utf8proc (Unicode 15 in its version 2.8); the reference library mixes versions. Differences over
+ * all code points, counted by tests/src/test_tokenizer_golden.c:
+ *   splitting regex      reference Unicode 16: 5004 code points, 4924 letters and 80 numbers that came after 15, are
+ *                        "other" here; no character that both know is read differently
+ *   Falcon punctuation   reference about Unicode 8: 127 younger marks count as punctuation here only; 2 that were
+ *                        reclassified since (U+166D, U+111C9) in the reference only
+ *   NFC                  reference about Unicode 9: 273 of 10107 cases, all with younger characters; each is as Unicode 17
+ *                        has it
+ * Text in characters that are older than 2016 is not concerned, but for those two marks. */
 #ifndef DTX_TOKENIZER_H
 #define DTX_TOKENIZER_H
 

@@ -38,8 +38,7 @@ dtx_status dtx_trie_add(dtx_trie *trie, const char *s, size_t n, int32_t token)
             DTX_TRY(DTX_GROW(trie->node, trie->cap, trie->n + 1));
             int32_t *from = at < 0 ? &trie->root[(unsigned char)s[i]] : &trie->node[at].child;
             next = (int32_t)trie->n++;
-            trie->node[next] =
-                (dtx_trie_node){.child = -1, .sibling = *from, .token = -1, .byte = (unsigned char)s[i]};
+            trie->node[next] = (dtx_trie_node){.child = -1, .sibling = *from, .token = -1, .byte = (unsigned char)s[i]};
             *from = next;
         }
         at = next;

@@ -48,8 +48,9 @@ static size_t replace(char *s, size_t n, const char *from, const char *to)
 /* transformers' PreTrainedTokenizerBase.clean_up_tokenization: these replacements, in this order. */
 static size_t clean(char *s, size_t n)
 {
-    static const char *const rule[][2] = {{" .", "."},     {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
-                                          {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+    static const char *const rule[][2] = {{" .", "."},     {" ?", "?"},     {" !", "!"},   {" ,", ","},
+                                          {" ' ", "'"},    {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"},
+                                          {" 've", "'ve"}, {" 're", "'re"}};
 
     for (size_t i = 0; i < sizeof rule / sizeof rule[0]; i++) {
         n = replace(s, n, rule[i][0], rule[i][1]);

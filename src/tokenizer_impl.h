@@ -19,10 +19,10 @@
 #include "src/tokenizer_map.h"
 
 enum {
-    DTX_TOK_MAX_ID = 1 << 22,  /* no vocabulary is larger; bounds what a file can make us allocate */
+    DTX_TOK_MAX_ID = 1 << 22, /* no vocabulary is larger; bounds what a file can make us allocate */
     DTX_TOK_MAX_STAGES = 16,
     DTX_TOK_MAX_TEMPLATE = 32,
-    DTX_TOK_A = -1,            /* in a template: the text, and the second text of a pair */
+    DTX_TOK_A = -1, /* in a template: the text, and the second text of a pair */
     DTX_TOK_B = -2
 };
 
@@ -59,18 +59,18 @@ typedef enum {
 
 typedef struct {
     dtx_stage_kind kind;
-    bool individual;         /* each punctuation mark or digit is a piece of its own */
-    bool mapped;             /* stands after ByteLevel: sees characters of the byte alphabet instead of the text */
+    bool individual; /* each punctuation mark or digit is a piece of its own */
+    bool mapped;     /* stands after ByteLevel: sees characters of the byte alphabet instead of the text */
     pcre2_code *regex;
     unsigned char first[256]; /* bytes a match can begin with */
 } dtx_stage;
 
 struct dtx_tokenizer {
-    dtx_tok *tok;            /* by id */
+    dtx_tok *tok; /* by id */
     size_t n_tok, cap_tok;
     char *text;
     size_t text_n, text_cap;
-    dtx_map ids;             /* piece -> id */
+    dtx_map ids; /* piece -> id */
     dtx_bpe bpe;
     dtx_added *added;
     size_t n_added, cap_added;

@@ -8,9 +8,10 @@
 
 static dtx_status unsupported(const char *path, const char *part, const char *what)
 {
-    return DTX_FAIL(DTX_ERR_INPUT,
-                    "%s: %s \"%.80s\" is not supported; detoxlens reads byte-level BPE as GPT-NeoX, Falcon and RoBERTa use it",
-                    path, part, what);
+    return DTX_FAIL(
+        DTX_ERR_INPUT,
+        "%s: %s \"%.80s\" is not supported; detoxlens reads byte-level BPE as GPT-NeoX, Falcon and RoBERTa use it",
+        path, part, what);
 }
 
 /* The component's "type"; "" for null. */
@@ -109,9 +110,18 @@ static dtx_status load_merges(dtx_tokenizer *t, const char *path, const cJSON *m
 
 static dtx_status load_model(dtx_tokenizer *t, const char *path, const cJSON *model)
 {
-    static const char *const known[] = {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-                                        "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"};
-    static const char *const off[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback"};
+    static const char *const known[] = {"type",
+                                        "dropout",
+                                        "unk_token",
+                                        "continuing_subword_prefix",
+                                        "end_of_word_suffix",
+                                        "fuse_unk",
+                                        "byte_fallback",
+                                        "ignore_merges",
+                                        "vocab",
+                                        "merges"};
+    static const char *const off[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
+                                      "byte_fallback"};
     const cJSON *type = dtx_json_get(model, "type"), *unk = dtx_json_get(model, "unk_token");
     const cJSON *merges = dtx_json_get(model, "merges");
     int32_t unknown = -1;
@@ -152,8 +162,8 @@ static dtx_status load_model(dtx_tokenizer *t, const char *path, const cJSON *mo
 
 /* --- added tokens --- */
 
-static dtx_status add_added(dtx_tokenizer *t, const char *path, int64_t id, const char *content, size_t len, bool special,
-                            bool normalized, bool lstrip, bool rstrip)
+static dtx_status add_added(dtx_tokenizer *t, const char *path, int64_t id, const char *content, size_t len,
+                            bool special, bool normalized, bool lstrip, bool rstrip)
 {
     char *changed = NULL;
     size_t n = len;
@@ -233,9 +243,8 @@ static dtx_status add_regex(dtx_tokenizer *t, const char *path, const char *patt
     pcre2_pattern_info(stage.regex, PCRE2_INFO_FIRSTCODETYPE, &kind);
     pcre2_pattern_info(stage.regex, PCRE2_INFO_FIRSTBITMAP, (void *)&first);
     for (int b = 0; b < 256; b++) {
-        int alphabet_first = mapped && dtx_tok_byte_char((unsigned)b) >= 0x80
-                                 ? (int)(0xC0 | dtx_tok_byte_char((unsigned)b) >> 6)
-                                 : b;
+        int alphabet_first =
+            mapped && dtx_tok_byte_char((unsigned)b) >= 0x80 ? (int)(0xC0 | dtx_tok_byte_char((unsigned)b) >> 6) : b;
         stage.first[b] = kind != 0 || first == NULL || (first[alphabet_first / 8] >> alphabet_first % 8 & 1);
     }
     return add_stage(t, path, stage);
@@ -267,11 +276,13 @@ static dtx_status load_pre_tokenizer(dtx_tokenizer *t, const char *path, const c
         if (strcmp(how, "Contiguous") != 0 && strcmp(how, "Isolated") != 0) {
             return unsupported(path, "pre_tokenizer Punctuation behavior", how);
         }
-        return add_stage(t, path, (dtx_stage){.kind = DTX_STAGE_PUNCTUATION, .individual = strcmp(how, "Isolated") == 0});
+        return add_stage(t, path,
+                         (dtx_stage){.kind = DTX_STAGE_PUNCTUATION, .individual = strcmp(how, "Isolated") == 0});
     }
     if (strcmp(type, "Digits") == 0) {
-        return add_stage(t, path, (dtx_stage){.kind = DTX_STAGE_DIGITS, .mapped = *mapped,
-                                              .individual = is_set(c, "individual_digits")});
+        return add_stage(
+            t, path,
+            (dtx_stage){.kind = DTX_STAGE_DIGITS, .mapped = *mapped, .individual = is_set(c, "individual_digits")});
     }
     if (strcmp(type, "Split") == 0 && cJSON_IsString(regex)) {
         if (strcmp(how, "Isolated") != 0) {
@@ -290,15 +301,16 @@ static dtx_status load_pre_tokenizer(dtx_tokenizer *t, const char *path, const c
 static dtx_status add_item(const char *path, int32_t *item, int *n, int32_t id)
 {
     if (*n == DTX_TOK_MAX_TEMPLATE) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: post_processor: more than %d items in a template", path, DTX_TOK_MAX_TEMPLATE);
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: post_processor: more than %d items in a template", path,
+                        DTX_TOK_MAX_TEMPLATE);
     }
     item[(*n)++] = id;
     return DTX_OK;
 }
 
 /* One item of TemplateProcessing: {"Sequence": {"id": "A"}} or {"SpecialToken": {"id": NAME}}. */
-static dtx_status template_item(const dtx_tokenizer *t, const char *path, const cJSON *c, const cJSON *special, int32_t *item,
-                                int *n)
+static dtx_status template_item(const dtx_tokenizer *t, const char *path, const cJSON *c, const cJSON *special,
+                                int32_t *item, int *n)
 {
     const cJSON *sequence = dtx_json_get(c, "Sequence.id"), *name = dtx_json_get(c, "SpecialToken.id");
     const cJSON *ids = NULL;
@@ -309,14 +321,15 @@ static dtx_status template_item(const dtx_tokenizer *t, const char *path, const 
     if (cJSON_IsString(sequence) && strcmp(sequence->valuestring, "B") == 0) {
         return add_item(path, item, n, DTX_TOK_B);
     }
-    for (const cJSON *s = cJSON_IsObject(special) && cJSON_IsString(name) ? special->child : NULL; s != NULL; s = s->next) {
+    for (const cJSON *s = cJSON_IsObject(special) && cJSON_IsString(name) ? special->child : NULL; s != NULL;
+         s = s->next) {
         if (strcmp(s->string, name->valuestring) == 0) {
             ids = dtx_json_get(s, "ids");
         }
     }
     if (!cJSON_IsArray(ids)) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: post_processor: a template item is neither a sequence nor a known special token",
-                        path);
+        return DTX_FAIL(DTX_ERR_INPUT,
+                        "%s: post_processor: a template item is neither a sequence nor a known special token", path);
     }
     for (const cJSON *s = ids->child; s != NULL; s = s->next) {
         int64_t id = -1;
@@ -329,8 +342,8 @@ static dtx_status template_item(const dtx_tokenizer *t, const char *path, const 
     return DTX_OK;
 }
 
-static dtx_status load_template(const dtx_tokenizer *t, const char *path, const cJSON *processor, const char *key, int32_t *item,
-                                int *n)
+static dtx_status load_template(const dtx_tokenizer *t, const char *path, const cJSON *processor, const char *key,
+                                int32_t *item, int *n)
 {
     const cJSON *list = dtx_json_get(processor, key), *special = dtx_json_get(processor, "special_tokens");
     int texts[2] = {0, 0};
@@ -344,7 +357,8 @@ static dtx_status load_template(const dtx_tokenizer *t, const char *path, const 
         texts[1] += item[i] == DTX_TOK_B;
     }
     if (texts[0] != 1 || texts[1] != (strcmp(key, "pair") == 0)) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: post_processor: template \"%s\" must hold each of its texts once", path, key);
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: post_processor: template \"%s\" must hold each of its texts once", path,
+                        key);
     }
     return DTX_OK;
 }
@@ -408,7 +422,8 @@ static dtx_status load_post_processor(dtx_tokenizer *t, const char *path, const 
 
 dtx_status dtx_tok_load_json(dtx_tokenizer *t, const char *path, const char *json, size_t n_json)
 {
-    static const char *const part_name[] = {"normalizer", "pre_tokenizer", "post_processor", "decoder", "model", "added_tokens"};
+    static const char *const part_name[] = {"normalizer", "pre_tokenizer", "post_processor",
+                                            "decoder",    "model",         "added_tokens"};
     enum { NORMALIZER, PRE_TOKENIZER, POST_PROCESSOR, DECODER, MODEL, ADDED, PARTS };
     const cJSON *part[PARTS] = {NULL};
     const char *type;
@@ -470,7 +485,8 @@ static dtx_status load_merges_txt(dtx_tokenizer *t, const char *path, const char
     for (size_t i = 0; i < size;) {
         const char *line = text + i, *end = memchr(line, '\n', size - i);
         size_t n = end ? (size_t)(end - line) : size - i;
-        bool comment = i == 0 && n >= 8 && memcmp(line, "#version", 8) == 0; /* later lines that begin with # are merges */
+        bool comment =
+            i == 0 && n >= 8 && memcmp(line, "#version", 8) == 0; /* later lines that begin with # are merges */
         i += n + 1;
         n -= n > 0 && line[n - 1] == '\r';
         if (n > 0 && !comment) {
@@ -480,7 +496,8 @@ static dtx_status load_merges_txt(dtx_tokenizer *t, const char *path, const char
     return DTX_OK;
 }
 
-/* vocab.json + merges.txt say nothing about special tokens: a vocabulary with <s> and </s> is RoBERTa's, else GPT-2's. */
+/* vocab.json + merges.txt say nothing about special tokens: a vocabulary with <s> and </s> is RoBERTa's, else GPT-2's.
+ */
 dtx_status dtx_tok_load_files(dtx_tokenizer *t, const char *vocab, const char *json, size_t n_json, const char *merges,
                               const char *text, size_t n_text)
 {
@@ -493,7 +510,8 @@ dtx_status dtx_tok_load_files(dtx_tokenizer *t, const char *vocab, const char *j
     DTX_GO(load_merges_txt(t, merges, text, n_text));
     DTX_GO(dtx_tok_merges_ready(t, false));
     DTX_GO(add_stage(t, vocab, (dtx_stage){.kind = DTX_STAGE_GPT2}));
-    int32_t cls = dtx_tokenizer_id(t, "<s>"), sep = dtx_tokenizer_id(t, "</s>"), eos = dtx_tokenizer_id(t, "<|endoftext|>");
+    int32_t cls = dtx_tokenizer_id(t, "<s>"), sep = dtx_tokenizer_id(t, "</s>"),
+            eos = dtx_tokenizer_id(t, "<|endoftext|>");
     if (cls >= 0 && sep >= 0) {
         set_roberta(t, cls, sep);
         for (size_t i = 0; i < sizeof special / sizeof special[0]; i++) {

@@ -51,7 +51,7 @@ static char_class class_of(uint32_t cp)
         return S;
     }
     utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-    return c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO ? L
+    return c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_LO   ? L
            : c >= UTF8PROC_CATEGORY_ND && c <= UTF8PROC_CATEGORY_NO ? N
                                                                     : O;
 }
@@ -110,7 +110,6 @@ typedef struct {
     const dtx_tokenizer *t;
     dtx_ids *out;
     pcre2_match_data *match; /* made when a regex stage first needs it */
-    pcre2_match_context *limits;
     char *mapped;
     size_t mapped_cap;
 } splitter;
@@ -172,17 +171,23 @@ static size_t mapped_bytes(const char *mapped, size_t from, size_t to)
     return n;
 }
 
-static dtx_status regex_prepare(splitter *sp)
+/* Next match at or after `from`: 1 with its place, 0 for none, negative for PCRE2's error. Compiled patterns have a
+ * small stack; where it does not suffice the interpreter, which uses the heap, takes over. */
+static int next_match(splitter *sp, const dtx_stage *stage, const char *s, size_t n, size_t from, size_t *begin,
+                      size_t *end)
 {
-    if (sp->match == NULL) {
-        sp->match = pcre2_match_data_create(1, NULL);
-        sp->limits = pcre2_match_context_create(NULL);
-        if (sp->match == NULL || sp->limits == NULL) {
-            return DTX_FAIL(DTX_ERR_MISSING, "out of memory for a regular expression");
-        }
-        pcre2_set_match_limit(sp->limits, 1000000); /* a pattern that backtracks without end is an error, not a hang */
+    const uint32_t how = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
+    int rc = pcre2_match(stage->regex, (PCRE2_SPTR)s, n, from, how, sp->match, NULL);
+
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
+        rc = pcre2_match(stage->regex, (PCRE2_SPTR)s, n, from, how | PCRE2_NO_JIT, sp->match, NULL);
     }
-    return DTX_OK;
+    if (rc < 0) {
+        return rc == PCRE2_ERROR_NOMATCH ? 0 : rc;
+    }
+    *begin = pcre2_get_ovector_pointer(sp->match)[0];
+    *end = pcre2_get_ovector_pointer(sp->match)[1];
+    return *begin >= from && *end > *begin ? 1 : PCRE2_ERROR_INTERNAL; /* \K could match backwards */
 }
 
 static dtx_status split_regex(splitter *sp, int k, const char *s, size_t n)
@@ -198,7 +203,9 @@ static dtx_status split_regex(splitter *sp, int k, const char *s, size_t n)
     if (!possible) {
         return run_stage(sp, k + 1, s, n);
     }
-    DTX_TRY(regex_prepare(sp));
+    if (sp->match == NULL && (sp->match = pcre2_match_data_create(1, NULL)) == NULL) {
+        return DTX_FAIL(DTX_ERR_MISSING, "out of memory for a regular expression");
+    }
     const char *subject = s;
     char *own = NULL;
     size_t subject_n = n;
@@ -210,19 +217,13 @@ static dtx_status split_regex(splitter *sp, int k, const char *s, size_t n)
     }
     dtx_status st = DTX_OK;
     while (next < subject_n) {
-        int rc = pcre2_match(stage->regex, (PCRE2_SPTR)subject, subject_n, next, PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY,
-                             sp->match, sp->limits);
-        if (rc == PCRE2_ERROR_NOMATCH) {
+        size_t begin, end;
+        int found = next_match(sp, stage, subject, subject_n, next, &begin, &end);
+        if (found == 0) {
             break;
         }
-        if (rc < 0) {
-            st = DTX_FAIL(DTX_ERR_INPUT, "the tokenizer's Split pattern fails on this text (PCRE2 error %d)", rc);
-            goto done;
-        }
-        const PCRE2_SIZE *v = pcre2_get_ovector_pointer(sp->match);
-        size_t begin = v[0], end = v[1];
-        if (begin < next || end <= begin) { /* \K can do that */
-            st = DTX_FAIL(DTX_ERR_INPUT, "the tokenizer's Split pattern matches backwards");
+        if (found < 0) {
+            st = DTX_FAIL(DTX_ERR_INPUT, "the tokenizer's Split pattern fails on this text (PCRE2 error %d)", found);
             goto done;
         }
         size_t s_begin = at + (stage->mapped ? mapped_bytes(subject, next, begin) : begin - next);
@@ -267,7 +268,6 @@ dtx_status dtx_tok_split(const dtx_tokenizer *t, const char *s, size_t n, dtx_id
     dtx_status st = run_stage(&sp, 0, s, n);
 
     pcre2_match_data_free(sp.match);
-    pcre2_match_context_free(sp.limits);
     dtx_free(sp.mapped);
     return st;
 }

@@ -1,5 +1,5 @@
-/* Tokenizer files and texts. "J" tokenizer.json NUL text, or "M" vocab.json NUL merges.txt NUL text; the text may be any
- * bytes. What a tokenizer that was accepted gives must be consistent. */
+/* Tokenizer files and texts. "J" tokenizer.json NUL text, or "M" vocab.json NUL merges.txt NUL text; the text may be
+ * any bytes. What a tokenizer that was accepted gives must be consistent. */
 #include <string.h>
 
 #include "src/mem.h"
@@ -11,11 +11,14 @@ dtx_status dtx_fuzz_status;
 
 #define BYTE_LEVEL "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": true}"
 #define PART(normalizer, pre_tokenizer, post_processor)                                                                \
-    "J{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"added_tokens\": [{\"id\": 9, \"content\": \"<x>\", "  \
-    "\"lstrip\": true, \"rstrip\": true, \"normalized\": false, \"special\": true}, {\"id\": 10, \"content\": \"  \", "       \
-    "\"normalized\": true, \"special\": false}], \"normalizer\": " normalizer ", \"pre_tokenizer\": " pre_tokenizer           \
-    ", \"post_processor\": " post_processor ", \"decoder\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": \"BPE\", "       \
-    "\"unk_token\": null, \"ignore_merges\": false, \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, \"\xC4\xA0\": 3, "             \
+    "J{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"added_tokens\": [{\"id\": 9, \"content\": "    \
+    "\"<x>\", "                                                                                                        \
+    "\"lstrip\": true, \"rstrip\": true, \"normalized\": false, \"special\": true}, {\"id\": 10, \"content\": \"  "    \
+    "\", "                                                                                                             \
+    "\"normalized\": true, \"special\": false}], \"normalizer\": " normalizer ", \"pre_tokenizer\": " pre_tokenizer    \
+    ", \"post_processor\": " post_processor                                                                            \
+    ", \"decoder\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": \"BPE\", "                                        \
+    "\"unk_token\": null, \"ignore_merges\": false, \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2, \"\xC4\xA0\": 3, "      \
     "\"\xC4\xA0"                                                                                                       \
     "ab\": 4, \"1\": 5, \"\xC3\x83\": 6, \"\xC2\xA9\": 7, \"'\": 8}, \"merges\": [\"a b\", [\"\xC4\xA0\", \"ab\"]]}}"
 
@@ -24,27 +27,54 @@ typedef struct {
     size_t size;
 } seed;
 
-#define SEED(s) {s, sizeof s - 1}
+#define SEED(s)                                                                                                        \
+    {                                                                                                                  \
+        s, sizeof s - 1                                                                                                \
+    }
 static const seed seeds[] = {
     SEED(PART("{\"type\": \"NFC\"}", BYTE_LEVEL, "null") "\0ab  ab <x> \xC3\xA9 e\xCC\x81 aababab'a"),
-    SEED(PART("null",
-              "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Punctuation\", \"behavior\": \"Contiguous\"}, " BYTE_LEVEL
-              ", {\"type\": \"Digits\", \"individual_digits\": false}, {\"type\": \"Split\", \"pattern\": {\"Regex\": \"[0-9][0-9][0-9]\"}, "
-              "\"behavior\": \"Isolated\", \"invert\": false}]}",
-              "{\"type\": \"RobertaProcessing\", \"sep\": [\"b\", 1], \"cls\": [\"a\", 0]}") "\0ab 11111 ab'sab\0\xC2\xB2"),
-    SEED(PART("null",
-              "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": {\"Regex\": \"a+|\\\\p{N}{1,3}\"}, \"behavior\": "
-              "\"Isolated\"}, {\"type\": \"ByteLevel\", \"use_regex\": false}]}",
-              "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"S\", \"type_id\": 0}}, {\"Sequence\": {\"id\": "
-              "\"A\", \"type_id\": 0}}], \"pair\": [{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}, {\"Sequence\": {\"id\": \"B\", \"type_id\": "
-              "1}}], \"special_tokens\": {\"S\": {\"id\": \"S\", \"ids\": [8], \"tokens\": [\"'\"]}}}") "\0aab 1111 ab"),
-    SEED("M{\"<s>\": 0, \"<pad>\": 1, \"</s>\": 2, \"<mask>\": 3, \"a\": 4, \"b\": 5, \"ab\": 6, \"#\": 7, \"##\": 8, \"\xC4\xA0\": 9}"
+    SEED(PART(
+        "null",
+        "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Punctuation\", \"behavior\": "
+        "\"Contiguous\"}, " BYTE_LEVEL ", {\"type\": \"Digits\", \"individual_digits\": false}, {\"type\": \"Split\", "
+                                       "\"pattern\": {\"Regex\": \"[0-9][0-9][0-9]\"}, "
+        "\"behavior\": \"Isolated\", \"invert\": false}]}",
+        "{\"type\": \"RobertaProcessing\", \"sep\": [\"b\", 1], \"cls\": [\"a\", 0]}") "\0ab 11111 ab'sab\0\xC2\xB2"),
+    SEED(
+        PART("null",
+             "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": {\"Regex\": "
+             "\"a+|\\\\p{N}{1,3}\"}, \"behavior\": "
+             "\"Isolated\"}, {\"type\": \"ByteLevel\", \"use_regex\": false}]}",
+             "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"S\", \"type_id\": 0}}, "
+             "{\"Sequence\": {\"id\": "
+             "\"A\", \"type_id\": 0}}], \"pair\": [{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}, {\"Sequence\": "
+             "{\"id\": \"B\", \"type_id\": "
+             "1}}], \"special_tokens\": {\"S\": {\"id\": \"S\", \"ids\": [8], \"tokens\": [\"'\"]}}}") "\0aab 1111 ab"),
+    SEED("M{\"<s>\": 0, \"<pad>\": 1, \"</s>\": 2, \"<mask>\": 3, \"a\": 4, \"b\": 5, \"ab\": 6, \"#\": 7, \"##\": 8, "
+         "\"\xC4\xA0\": 9}"
          "\0#version: 0.2\na b\r\n# #\n\0<s>ab ## <mask>  a"),
 };
 
-const char *const dtx_fuzz_words[] = {"\"a b\",", "[\"a\", \"b\"],", "{\"type\": \"NFC\"}", "\"lstrip\": true,", "\"use_regex\": false,",
-                                      "\"behavior\": \"Isolated\",", "\\u0000", "\\\\s+(?!\\\\S)|", "(a*)*b", "null", "[]", "{}",
-                                      "ab", "  ", "\xCC\x81\xCC\xA3", "\xE1\x86\xA7", "\xEA\xB0\x80", "<x>", "\n", NULL};
+const char *const dtx_fuzz_words[] = {"\"a b\",",
+                                      "[\"a\", \"b\"],",
+                                      "{\"type\": \"NFC\"}",
+                                      "\"lstrip\": true,",
+                                      "\"use_regex\": false,",
+                                      "\"behavior\": \"Isolated\",",
+                                      "\\u0000",
+                                      "\\\\s+(?!\\\\S)|",
+                                      "(a*)*b",
+                                      "null",
+                                      "[]",
+                                      "{}",
+                                      "ab",
+                                      "  ",
+                                      "\xCC\x81\xCC\xA3",
+                                      "\xE1\x86\xA7",
+                                      "\xEA\xB0\x80",
+                                      "<x>",
+                                      "\n",
+                                      NULL};
 
 size_t dtx_fuzz_seed(int i, uint8_t *out, size_t cap)
 {

@@ -33,7 +33,8 @@ static int drop_folder(void **state)
     return 0;
 }
 
-static dtx_tokenizer *small(const char *added, const char *normalizer, const char *pre_tokenizer, const char *post_processor)
+static dtx_tokenizer *small(const char *added, const char *normalizer, const char *pre_tokenizer,
+                            const char *post_processor)
 {
     dtx_tokenizer *t;
 
@@ -54,6 +55,47 @@ static void encodes_to(const dtx_tokenizer *t, const char *text, size_t n, const
     }
     assert_string_equal(got, expected);
     dtx_ids_free(&ids);
+}
+
+static char *random_text(uint64_t *seed, size_t n)
+{
+    static const char *const unit[] = {"a",
+                                       "b",
+                                       "ab",
+                                       "ba",
+                                       "aa",
+                                       " ",
+                                       "  ",
+                                       "\n",
+                                       "'s",
+                                       "'",
+                                       "c",
+                                       "1",
+                                       "23",
+                                       ".",
+                                       ",",
+                                       "\xC3\xA9",
+                                       "\xE2\x80\x99",
+                                       "\xE3\x80\x80",
+                                       "\xC2\x85",
+                                       "\xD0\xBC",
+                                       "\xE0\xA5\xA7",
+                                       "\xF0\x9F\x98\x82",
+                                       "'re",
+                                       "'ll",
+                                       "'ve",
+                                       "\t",
+                                       "\xC2\xA0",
+                                       "\xC2\xB2"};
+    char *s = calloc(1, n + 5);
+
+    for (size_t at = 0; at < n;) {
+        *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+        const char *u = unit[(*seed >> 33) % (sizeof unit / sizeof unit[0])];
+        strcpy(s + at, u);
+        at += strlen(u);
+    }
+    return s;
 }
 
 static void byte_alphabet_is_a_bijection(void **state)
@@ -102,10 +144,11 @@ static void merges_by_rank_then_from_the_left(void **state)
 
 static void added_tokens_longest_first_and_strip(void **state)
 {
-    dtx_tokenizer *t = small("{\"id\":300,\"content\":\"<x>\",\"lstrip\":true,\"rstrip\":false,\"normalized\":false,\"special\":true},"
-                             "{\"id\":301,\"content\":\"<x>>\",\"lstrip\":false,\"rstrip\":true,\"normalized\":false,\"special\":true},"
-                             "{\"id\":302,\"content\":\"  \",\"lstrip\":false,\"rstrip\":false,\"normalized\":true,\"special\":false}",
-                             "null", BYTE_LEVEL, "null");
+    dtx_tokenizer *t = small(
+        "{\"id\":300,\"content\":\"<x>\",\"lstrip\":true,\"rstrip\":false,\"normalized\":false,\"special\":true},"
+        "{\"id\":301,\"content\":\"<x>>\",\"lstrip\":false,\"rstrip\":true,\"normalized\":false,\"special\":true},"
+        "{\"id\":302,\"content\":\"  \",\"lstrip\":false,\"rstrip\":false,\"normalized\":true,\"special\":false}",
+        "null", BYTE_LEVEL, "null");
     char *text;
     size_t n;
     const int32_t ids[] = {300, 97, 302, 98, 299, 301};
@@ -170,11 +213,13 @@ static void pre_tokenizer_stages(void **state)
     dtx_tokenizer *t;
 
     (void)state;
-    t = small("", "null",
-              "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Punctuation\",\"behavior\":\"Contiguous\"}," BYTE_LEVEL
-              ",{\"type\":\"Digits\",\"individual_digits\":false},{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[b0-9][0-9][0-9]\"},"
-              "\"behavior\":\"Isolated\",\"invert\":false}]}",
-              "null");
+    t = small(
+        "", "null",
+        "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Punctuation\",\"behavior\":\"Contiguous\"}," BYTE_LEVEL
+        ",{\"type\":\"Digits\",\"individual_digits\":false},{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[b0-9][0-9][0-"
+        "9]\"},"
+        "\"behavior\":\"Isolated\",\"invert\":false}]}",
+        "null");
     encodes_to(t, "abc", 3, "257");
     encodes_to(t, "a'b", 3, "97 39 98");
     encodes_to(t, "ab12", 4, "256 49 50");
@@ -186,27 +231,88 @@ static void pre_tokenizer_stages(void **state)
               "null");
     encodes_to(t, "abc", 3, "97 98 99"); /* "a" is cut off, so nothing merges */
     encodes_to(t, " ab", 3, "32 97 98");
-    encodes_to(t, "\xC2\xB2"
-                  "bab",
+    encodes_to(t,
+               "\xC2\xB2"
+               "bab",
                5, "194 178 98 97 98");
     dtx_tokenizer_close(t);
     /* before the mapping the pattern sees the text; single digits */
-    t = small("", "null",
-              "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\p{L}b\"},\"behavior\":"
-              "\"Isolated\"},{\"type\":\"Digits\",\"individual_digits\":true},{\"type\":\"ByteLevel\",\"use_regex\":false}]}",
-              "null");
+    t = small(
+        "", "null",
+        "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\p{L}b\"},"
+        "\"behavior\":"
+        "\"Isolated\"},{\"type\":\"Digits\",\"individual_digits\":true},{\"type\":\"ByteLevel\",\"use_regex\":false}]}",
+        "null");
     encodes_to(t, "ab abc", 6, "256 32 256 99");
     encodes_to(t, "a1", 2, "97 49");
+    dtx_tokenizer_close(t);
+}
+
+static void a_pattern_that_needs_much_stack(void **state)
+{
+    enum { N = 50000 };
+    dtx_tokenizer *t = small("", "null",
+                             "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":"
+                             "\"(?:(a)|(b))+c\"},\"behavior\":\"Isolated\"}," BYTE_LEVEL "]}",
+                             "null");
+    char *s = malloc(2 * N + 1);
+    dtx_ids ids = {0};
+
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        memcpy(s + 2 * i, "ab", 2);
+    }
+    s[2 * N] = 'c';
+    must(dtx_tokenizer_encode(t, s, 2 * N + 1, false, &ids));
+    assert_int_equal(ids.n, N);
+    dtx_ids_free(&ids);
+    free(s);
+    dtx_tokenizer_close(t);
+}
+
+/* One tokenizer, several threads: the ids of each text are the same. */
+static void threads_share_a_tokenizer(void **state)
+{
+    enum { TEXTS = 400 };
+    dtx_tokenizer *t =
+        small("{\"id\":300,\"content\":\"  \",\"normalized\":true,\"special\":false}", "{\"type\":\"NFC\"}",
+              "{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL
+              ",{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[0-9]a|[b-c]\"}}]}",
+              "null");
+    dtx_ids alone[TEXTS] = {{0}};
+    char *text[TEXTS];
+    uint64_t seed = 5;
+    int differ = 0;
+
+    (void)state;
+    for (int i = 0; i < TEXTS; i++) {
+        text[i] = random_text(&seed, 200);
+        must(dtx_tokenizer_encode(t, text[i], strlen(text[i]), false, &alone[i]));
+    }
+#pragma omp parallel for num_threads(4) schedule(dynamic) reduction(+ : differ)
+    for (int i = 0; i < TEXTS; i++) {
+        dtx_ids ids = {0};
+        dtx_status st = dtx_tokenizer_encode(t, text[i], strlen(text[i]), false, &ids);
+        differ += st != DTX_OK || ids.n != alone[i].n || memcmp(ids.id, alone[i].id, ids.n * sizeof *ids.id) != 0;
+        dtx_ids_free(&ids);
+    }
+    assert_int_equal(differ, 0);
+    for (int i = 0; i < TEXTS; i++) {
+        dtx_ids_free(&alone[i]);
+        free(text[i]);
+    }
     dtx_tokenizer_close(t);
 }
 
 static void templates_and_truncation(void **state)
 {
     static const char *const roberta = "{\"type\":\"RobertaProcessing\",\"sep\":[\"b\",98],\"cls\":[\"a\",97]}";
-    static const char *const other =
-        "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"B\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\","
-        "\"type_id\":0}}],\"pair\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"SpecialToken\":{\"id\":\"B\",\"type_id\":0}},"
-        "{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":{\"B\":{\"id\":\"B\",\"ids\":[256,257],\"tokens\":[]}}}";
+    static const char *const other = "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"B\","
+                                     "\"type_id\":0}},{\"Sequence\":{\"id\":\"A\","
+                                     "\"type_id\":0}}],\"pair\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{"
+                                     "\"SpecialToken\":{\"id\":\"B\",\"type_id\":0}},"
+                                     "{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":{\"B\":{\"id\":"
+                                     "\"B\",\"ids\":[256,257],\"tokens\":[]}}}";
     dtx_tokenizer *t = small("", "null", BYTE_LEVEL, roberta);
     dtx_ids ids = {0};
 
@@ -251,8 +357,9 @@ static void decoding_repairs_and_cleans_up(void **state)
     (void)state;
     must(dtx_tokenizer_decode(t, cut, 9, false, false, &text, &n));
     assert_int_equal(n, 12);
-    assert_memory_equal(text, "\xEF\xBF\xBD"
-                              "a\xEF\xBF\xBD\xEF\xBF\xBD\0b",
+    assert_memory_equal(text,
+                        "\xEF\xBF\xBD"
+                        "a\xEF\xBF\xBD\xEF\xBF\xBD\0b",
                         12);
     dtx_free(text);
     must(dtx_tokenizer_decode(t, NULL, 0, false, true, &text, &n));
@@ -289,22 +396,6 @@ static size_t plain_merge(const dtx_tokenizer *t, const char *s, size_t n, int32
         memmove(id + at + 1, id + at + 2, (n - at - 2) * sizeof *id);
         n--;
     }
-}
-
-static char *random_text(uint64_t *seed, size_t n)
-{
-    static const char *const unit[] = {"a", "b", "ab", "ba", "aa", " ", "  ", "\n", "'s", "'", "c", "1", "23", ".", ",",
-                                       "\xC3\xA9", "\xE2\x80\x99", "\xE3\x80\x80", "\xC2\x85", "\xD0\xBC", "\xE0\xA5\xA7", "\xF0\x9F\x98\x82", "'re", "'ll",
-                                       "'ve", "\t", "\xC2\xA0", "\xC2\xB2"};
-    char *s = calloc(1, n + 5);
-
-    for (size_t at = 0; at < n;) {
-        *seed = *seed * 6364136223846793005u + 1442695040888963407u;
-        const char *u = unit[(*seed >> 33) % (sizeof unit / sizeof unit[0])];
-        strcpy(s + at, u);
-        at += strlen(u);
-    }
-    return s;
 }
 
 static dtx_tokenizer *trained(const char *text, int64_t vocab, bool roberta)
@@ -362,11 +453,11 @@ static void a_piece_of_a_million_letters_is_quick(void **state)
 
 static void splitter_equals_pcre2(void **state)
 {
-    static const char pattern[] =
-        "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+    static const char pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
     int error;
     PCRE2_SIZE where;
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &error, &where, NULL);
+    pcre2_code *code =
+        pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &error, &where, NULL);
     pcre2_match_data *match = pcre2_match_data_create(1, NULL);
     uint64_t seed = 7;
     int pieces = 0;
@@ -492,7 +583,8 @@ static void training_equals_recounting(void **state)
 
 static void training_writes_what_opening_reads(void **state)
 {
-    static const char text[] = "the cat sat on the mat, the hat and the bat; it's what the cat's at: <s> <s> <s> <s> caf\xC3\xA9 caf\xC3\xA9";
+    static const char text[] =
+        "the cat sat on the mat, the hat and the bat; it's what the cat's at: <s> <s> <s> <s> caf\xC3\xA9 caf\xC3\xA9";
     dtx_file_map first, second;
     char path[4096];
     const char *const texts[] = {text, "", "the\0the\0the"};
@@ -574,10 +666,13 @@ static void unsupported_components_are_named(void **state)
     refuses("", "null", "{\"type\":\"Digits\"}", "null", "", "ByteLevel");
     refuses("", "null", "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", "null", "", "add_prefix_space");
     refuses("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"}}", "null", "", "Split");
-    refuses("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Removed\"}", "null", "", "Removed");
+    refuses("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Removed\"}", "null", "",
+            "Removed");
     refuses("", "null", BYTE_LEVEL, "{\"type\":\"BertProcessing\"}", "", "BertProcessing");
-    refuses("", "null", BYTE_LEVEL, "{\"type\":\"RobertaProcessing\",\"sep\":[\"x\",9999],\"cls\":[\"a\",97]}", "", "9999");
-    refuses("", "null", BYTE_LEVEL, "{\"type\":\"TemplateProcessing\",\"single\":[],\"pair\":[]}", "", "template \"single\"");
+    refuses("", "null", BYTE_LEVEL, "{\"type\":\"RobertaProcessing\",\"sep\":[\"x\",9999],\"cls\":[\"a\",97]}", "",
+            "9999");
+    refuses("", "null", BYTE_LEVEL, "{\"type\":\"TemplateProcessing\",\"single\":[],\"pair\":[]}", "",
+            "template \"single\"");
     refuses("{\"id\":300,\"content\":\"x\",\"single_word\":true}", "null", BYTE_LEVEL, "null", "", "single_word");
     refuses("{\"id\":97,\"content\":\"<x>\"}", "null", BYTE_LEVEL, "null", "", "id 97 belongs to");
     refuses("{\"id\":3e9,\"content\":\"<x>\"}", "null", BYTE_LEVEL, "null", "", "whole number");
@@ -614,7 +709,8 @@ static void malformed_vocabulary_and_merges(void **state)
     refuses_files("{\"a\":0.5}", "", DTX_ERR_INPUT, "whole number");
     refuses_files("{\"a\":-1}", "", DTX_ERR_INPUT, "whole number");
     refuses_files("{\"a\":0,\"a\":1}", "", DTX_ERR_INPUT, "twice");
-    refuses_files("{\"a\":0,\"b\":1}", "a b\n", DTX_ERR_INPUT, "merge 0 (\"a\" + \"b\"): the result is not in the vocabulary");
+    refuses_files("{\"a\":0,\"b\":1}", "a b\n", DTX_ERR_INPUT,
+                  "merge 0 (\"a\" + \"b\"): the result is not in the vocabulary");
     refuses_files("{\"a\":0,\"b\":1,\"ab\":2}", "#version: 0.2\na b\na\n", DTX_ERR_INPUT, "merge 1");
     refuses_files("{\"a\":0,\"b\":1,\"ab\":2}", "a  b\n", DTX_ERR_INPUT, "merge 0");
     refuses_files("{\"a\":0,\"b\":1,\"ab\":2}", "a b\n#x b\n", DTX_ERR_INPUT, "the left part");
@@ -686,6 +782,8 @@ int main(void)
         cmocka_unit_test(nfc_before_merging),
         cmocka_unit_test(long_runs_of_marks_are_ordered_fast),
         cmocka_unit_test(pre_tokenizer_stages),
+        cmocka_unit_test(a_pattern_that_needs_much_stack),
+        cmocka_unit_test(threads_share_a_tokenizer),
         cmocka_unit_test(templates_and_truncation),
         cmocka_unit_test(decoding_repairs_and_cleans_up),
         cmocka_unit_test(merging_equals_the_plain_loop),

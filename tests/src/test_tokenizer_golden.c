@@ -375,7 +375,8 @@ static void regex_classes_differ_by_unicode_version_only(void **state)
         }
         differ[(int)want[cp]]++;
         total++;
-        /* a difference is a character newer than our data (unassigned: class O), not a different reading of an old one */
+        /* a difference is a character newer than our data (unassigned: class O), not a different reading of an old one
+         */
         if (utf8proc_category((utf8proc_int32_t)cp) != UTF8PROC_CATEGORY_CN) {
             printf("U+%04X: class %c, reference %c\n", cp, class_seen(cp), want[cp]);
             differ[0]++;

@@ -57,14 +57,15 @@ static void put_small(const char *dir, const char *added, const char *normalizer
     char vocab[8192], json[32768];
 
     put_byte_vocab(vocab);
-    int n = snprintf(json, sizeof json,
-                     "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[%s],\"normalizer\":%s,"
-                     "\"pre_tokenizer\":%s,\"post_processor\":%s,\"decoder\":{\"type\":\"ByteLevel\"},%s"
-                     "\"model\":{\"type\":\"BPE\",\"vocab\":{%s,\"ab\":256,\"abc\":257,\"\xC4\xA0"
-                     "a\":258,\"\xC4\xA0"
-                     "ab\":259},\"merges\":[\"a b\",\"ab c\",[\"\xC4\xA0\",\"a\"],\"\xC4\xA0"
-                     "a b\"]}}",
-                     added, normalizer, pre_tokenizer, post_processor, extra, vocab);
+    int n =
+        snprintf(json, sizeof json,
+                 "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[%s],\"normalizer\":%s,"
+                 "\"pre_tokenizer\":%s,\"post_processor\":%s,\"decoder\":{\"type\":\"ByteLevel\"},%s"
+                 "\"model\":{\"type\":\"BPE\",\"vocab\":{%s,\"ab\":256,\"abc\":257,\"\xC4\xA0"
+                 "a\":258,\"\xC4\xA0"
+                 "ab\":259},\"merges\":[\"a b\",\"ab c\",[\"\xC4\xA0\",\"a\"],\"\xC4\xA0"
+                 "a b\"]}}",
+                 added, normalizer, pre_tokenizer, post_processor, extra, vocab);
     put_file(dir, "tokenizer.json", json, (size_t)n);
 }
 
