@@ -1,11 +1,55 @@
-/* job_verify.c - detoxlens verify: recomputed reference values against stored ones. */
+/* job_verify.c - detoxlens verify: recomputed reference values against stored ones, or two runs' files byte for byte. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "jobs/job.h"
 #include "jobs/verify.h"
+#include "mpi/h5_same.h"
+#include "src/file.h"
+
+/* A run's file, given itself or by its folder. */
+static dtx_status run_file(const char *arg, char *path, size_t size)
+{
+    if (dtx_file_is_dir(arg)) {
+        return dtx_file_join(path, size, arg, "run.h5");
+    }
+    snprintf(path, size, "%s", arg);
+    return DTX_OK;
+}
+
+static dtx_status same(const dtx_job *job)
+{
+    char a[DTX_PATH_MAX], b[DTX_PATH_MAX];
+    dtx_h5_same_report report;
+
+    if (job->n_args != 2) {
+        return DTX_FAIL(DTX_ERR_USAGE, "verify --same needs two files: detoxlens verify --same A/run.h5 B/run.h5");
+    }
+    DTX_TRY(run_file(job->args[0], a, sizeof a));
+    DTX_TRY(run_file(job->args[1], b, sizeof b));
+    DTX_TRY(dtx_h5_same(a, b, &report));
+    if (job->json) {
+        printf("{\"datasets\":%" PRId64 ",\"attributes\":%" PRId64 ",\"bytes\":%" PRId64 ",\"differences\":%" PRId64 "}\n",
+               report.datasets, report.attributes, report.bytes, report.differences);
+    } else {
+        printf("%s%" PRId64 " datasets and %" PRId64 " attributes compared, %" PRId64 " bytes: ", report.text, report.datasets,
+               report.attributes, report.bytes);
+        if (report.differences > 0) {
+            printf("%" PRId64 " differ\n", report.differences);
+        } else {
+            printf("the same\n");
+        }
+    }
+    return report.differences == 0 ? DTX_OK : DTX_FAIL(DTX_ERR_CHECK, "%s and %s differ", a, b);
+}
 
 static dtx_status run(dtx_job *job)
 {
     bool equal = true, all = true;
 
+    if (dtx_job_flag(job, "same") != NULL) {
+        return same(job);
+    }
     if (job->n_args < 1) {
         return DTX_FAIL(DTX_ERR_USAGE, "verify needs a folder of reference values: detoxlens verify DIR");
     }
@@ -16,6 +60,11 @@ static dtx_status run(dtx_job *job)
     return all ? DTX_OK : DTX_FAIL(DTX_ERR_CHECK, "a recomputed value differs from its reference (see DIFFERS above)");
 }
 
+static const dtx_job_option options[] = {
+    {"same", NULL, NULL, "compare two run.h5 (or run directories) byte for byte, apart from what tells of time and place"},
+    {NULL, NULL, NULL, NULL},
+};
+
 const dtx_job_def dtx_job_verify = {
     .name = "verify",
     .args = "DIR...",
@@ -24,7 +73,13 @@ const dtx_job_def dtx_job_verify = {
             "largest difference, its tolerance and their ratio are printed; a difference above its tolerance is exit 1.\n"
             "\n"
             "  detoxlens verify golden\n"
-            "  detoxlens verify --json golden/neox-tiny\n",
+            "  detoxlens verify --json golden/neox-tiny\n"
+            "\n"
+            "With --same, two files of results are compared: every dataset and attribute outside /provenance and\n"
+            "/training/*/timing must have the same type, shape and bytes.\n"
+            "\n"
+            "  detoxlens verify --same run1/run.h5 run2/run.h5\n",
     .bit = DTX_JOB_VERIFY,
+    .options = options,
     .run = run,
 };

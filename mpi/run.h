@@ -72,6 +72,10 @@ dtx_status dtx_h5_attr_double(hid_t file, const char *path, const char *name, do
 /* *out allocated (dtx_free); NULL when the attribute is absent. */
 dtx_status dtx_h5_attr_get_str(hid_t file, const char *path, const char *name, char **out);
 dtx_status dtx_h5_attr_get_int(hid_t file, const char *path, const char *name, int64_t *out, bool *there);
+/* Names of a group's members in the order of their bytes; none when the group is absent. One block, freed with dtx_free. */
+dtx_status dtx_h5_list(hid_t file, const char *group, char ***names, size_t *n);
+/* Attributes that are one string or one number, as text: pairs[2 i] the name, pairs[2 i + 1] the value. One block. */
+dtx_status dtx_h5_attr_list(hid_t file, const char *path, char ***pairs, size_t *n);
 
 /* --- collective values --- */
 

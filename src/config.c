@@ -510,32 +510,60 @@ static bool add_at(cJSON *root, const char *key, cJSON *item)
     return true;
 }
 
-/* cJSON indents with tabs; two blanks read better in a terminal. Returns the new text (dtx_free). */
-static char *with_blanks(const char *text)
+/* Compact JSON with a blank after each comma and colon. */
+static void put_spaced(FILE *f, const char *text)
 {
-    size_t n = 0;
-    char *out = dtx_malloc(2 * strlen(text) + 1, 1);
+    bool in_string = false;
 
-    for (const char *p = text; out != NULL && *p != '\0'; p++) {
-        if (*p != '\t') {
-            out[n++] = *p;
-        } else {
-            out[n++] = ' ';
-            if (p > text && p[-1] != ':') {
-                out[n++] = ' ';
-            }
+    for (const char *p = text; *p != '\0'; p++) {
+        fputc(*p, f);
+        if (in_string && *p == '\\') {
+            fputc(*++p, f);
+        } else if (*p == '"') {
+            in_string = !in_string;
+        } else if (!in_string && (*p == ',' || *p == ':')) {
+            fputc(' ', f);
         }
     }
-    if (out != NULL) {
-        out[n] = '\0';
+}
+
+/* JSON with a line for each group and one for the keys outside of groups: short enough for a log. */
+static char *lay_out(const cJSON *root)
+{
+    char *text = NULL, *copy = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    bool ok = f != NULL;
+
+    if (ok) {
+        fputs("{\n  ", f);
     }
-    return out;
+    for (const cJSON *c = root->child; ok && c != NULL; c = c->next) {
+        char *value = cJSON_PrintUnformatted(c);
+        ok = value != NULL;
+        if (ok) {
+            fprintf(f, "\"%s\": ", c->string);
+            put_spaced(f, value);
+            if (c->next != NULL) {
+                fputs(cJSON_IsObject(c) || cJSON_IsObject(c->next) ? ",\n  " : ", ", f);
+            }
+        }
+        cJSON_free(value);
+    }
+    if (f != NULL) {
+        fputs("\n}", f);
+        ok = fclose(f) == 0 && ok;
+    }
+    if (ok) {
+        copy = dtx_strdup(text);
+    }
+    free(text);
+    return copy;
 }
 
 dtx_status dtx_config_print(const dtx_config *c, unsigned jobs, char **out)
 {
     cJSON *root = cJSON_CreateObject();
-    char *text = NULL;
     bool ok = root != NULL;
 
     for (size_t i = 0; ok && i < dtx_config_table_size; i++) {
@@ -548,12 +576,10 @@ dtx_status dtx_config_print(const dtx_config *c, unsigned jobs, char **out)
         snprintf(key, sizeof key, "variants.%s.adapter", c->variants[i].name);
         ok = add_at(root, key, cJSON_CreateString(c->variants[i].adapter));
     }
-    text = ok ? cJSON_Print(root) : NULL;
+    char *text = ok ? lay_out(root) : NULL;
     cJSON_Delete(root);
-    char *pretty = text != NULL ? with_blanks(text) : NULL;
-    cJSON_free(text);
-    DTX_TRY(dtx_mem_check(pretty, 1, 1, "configuration text"));
-    *out = pretty;
+    DTX_TRY(dtx_mem_check(text, 1, 1, "configuration text"));
+    *out = text;
     return DTX_OK;
 }
 

@@ -86,7 +86,7 @@ dtx_status dtx_config_apply_set(dtx_config *c, const char *assignment);
 dtx_status dtx_config_apply(dtx_config *c, const char *key, const char *value);
 /* Keys that must agree with each other; call once after all sources. */
 dtx_status dtx_config_check(const dtx_config *c, unsigned jobs);
-/* The resolved configuration as pretty-printed JSON, keys that concern `jobs` only; freed with dtx_free. */
+/* The resolved configuration as JSON, a line for each group, keys that concern `jobs` only; freed with dtx_free. */
 dtx_status dtx_config_print(const dtx_config *c, unsigned jobs, char **out);
 
 /* The table, for --help and for the documentation. Returns false past the end. */

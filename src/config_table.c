@@ -70,7 +70,7 @@ const dtx_config_row dtx_config_table[] = {
     CHOICE("compute.gemm", compute.gemm, "auto", "auto|native|openblas|reference", COMPUTE, "back end of dense algebra"),
     CHOICE("compute.precision", compute.precision, "f32", "f32", COMPUTE, "precision of activations and products"),
 
-    TEXT("model.path", model.path, "", "a folder", NULL, PRETRAIN | ROWS | REPORT,
+    TEXT("model.path", model.path, "", "a folder", NULL, PRETRAIN | ROWS | REPORT | DTX_JOB_BENCH,
          "model folder in Hugging Face layout; pretrain writes it, the others read it"),
     CHOICE("model.dtype", model.dtype, "auto", "auto|f32", ROWS,
            "weights in memory: auto = as stored (16-bit stays 16-bit), f32 = widened"),
@@ -81,12 +81,12 @@ const dtx_config_row dtx_config_table[] = {
     TEXT("model.template.text", model.tmpl.text, "{user} \"{text}\".\n{bot} ", "text of at most 255 bytes with {text} in it",
          valid_template, GENERATE, "how an evaluation text becomes a prompt"),
 
-    TEXT("data.prompts", data.prompts, "", "a file", NULL, GENERATE,
+    TEXT("data.prompts", data.prompts, "", "a file", NULL, GENERATE | DTX_JOB_BENCH,
          "evaluation texts: RealToxicityPrompts JSONL, or plain text or CSV of one's own"),
     TEXT("data.select", data.select, "auto", "auto|both>0.5|challenging|prompt>X|all (X between 0 and 1)", valid_select,
-         GENERATE, "which texts; auto = both>0.5 where the file holds scores, else all"),
+         GENERATE | DTX_JOB_BENCH, "which texts; auto = both>0.5 where the file holds scores, else all"),
     INT("data.expect_count", data.expect_count, "0", 0, MAX_INT, GENERATE, "stop when the selection has another size; 0 = any"),
-    INT("data.limit", data.limit, "0", 0, MAX_INT, GENERATE, "only the first texts of the selection; 0 = all"),
+    INT("data.limit", data.limit, "0", 0, MAX_INT, GENERATE | DTX_JOB_BENCH, "only the first texts of the selection; 0 = all"),
     {"data.text", DTX_CFG_LIST, AT(data.text), "[]", 0, 0, "a list of at most 16 FILE or FILE:FIELD", NULL, PRETRAIN,
      "training text: plain text, JSONL with a dotted field, CSV with a column"},
 

@@ -5,7 +5,7 @@ set -eu
 cp -r "$DTX_SHARED/golden/neox-tiny" broken
 chmod -R u+w broken
 # the sign of one stored logit
-python3 - broken/expected/logits.safetensors <<'PY'
+/usr/bin/python3 - broken/expected/logits.safetensors <<'PY'
 import json, struct, sys
 with open(sys.argv[1], "r+b") as f:
     n = struct.unpack("<Q", f.read(8))[0]

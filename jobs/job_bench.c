@@ -1,0 +1,119 @@
+/* job_bench.c - detoxlens bench: speeds of this machine and of this program, as shares of what the machine can do. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "jobs/bench.h"
+#include "src/linear.h"
+#include "src/peak.h"
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+double dtx_bench_median(double *x, int n)
+{
+    qsort(x, (size_t)n, sizeof *x, compare);
+    return n % 2 == 1 ? x[n / 2] : 0.5 * (x[n / 2 - 1] + x[n / 2]);
+}
+
+double dtx_bench_timed(int threads, void (*run)(void *user), void *user, double *peak)
+{
+    double before = dtx_peak_fma(threads, 0.1), begun = dtx_now(), seconds;
+
+    run(user);
+    seconds = dtx_now() - begun;
+    *peak = 0.5 * (before + dtx_peak_fma(threads, 0.1));
+    return seconds;
+}
+
+static dtx_status bench_peak(const dtx_job *job, int repeat, dtx_bench_result *out)
+{
+    double one[DTX_BENCH_MAX_REPEAT], all[DTX_BENCH_MAX_REPEAT], read[DTX_BENCH_MAX_REPEAT];
+    int threads = job->par.threads;
+
+    for (int i = 0; i < repeat; i++) {
+        one[i] = dtx_peak_fma(1, 0.1);
+        all[i] = dtx_peak_fma(threads, 0.1);
+        read[i] = dtx_peak_read(threads, 0.2);
+    }
+    out->achieved = dtx_bench_median(all, repeat);
+    out->limit = threads * dtx_bench_median(one, repeat);
+    out->share = out->achieved / out->limit;
+    out->unit = "flop/s";
+    if (!job->json) {
+        printf("f32 FMA peak: %.1f GF/s with 1 thread, %.1f GF/s with %d\nmemory read:  %.1f GB/s with %d\n",
+               out->limit / threads / 1e9, out->achieved / 1e9, threads, dtx_bench_median(read, repeat) / 1e9, threads);
+    }
+    return DTX_OK;
+}
+
+static const struct {
+    const char *name;
+    dtx_status (*run)(const dtx_job *job, int repeat, dtx_bench_result *out);
+} benches[] = {
+    {"peak", bench_peak},
+    {"gemm", dtx_bench_gemm},
+    {"attribute", dtx_bench_attribute},
+    {"tokenize", dtx_bench_tokenize},
+};
+
+static dtx_status run(dtx_job *job)
+{
+    const char *text = dtx_job_flag(job, "repeat");
+    long repeat = text != NULL ? strtol(text, NULL, 10) : 5;
+    dtx_bench_result r = {0};
+
+    if (job->n_args != 1) {
+        return DTX_FAIL(DTX_ERR_USAGE, "bench needs one name: peak, gemm, attribute or tokenize");
+    }
+    if (repeat < 1 || repeat > DTX_BENCH_MAX_REPEAT) {
+        return DTX_FAIL(DTX_ERR_USAGE, "--repeat %s: a whole number, 1..%d, is expected", text, DTX_BENCH_MAX_REPEAT);
+    }
+    for (size_t i = 0; i < sizeof benches / sizeof *benches; i++) {
+        if (strcmp(job->args[0], benches[i].name) == 0) {
+            if (!job->json) {
+                printf("dense algebra: %s\n", dtx_linear_describe());
+            }
+            DTX_TRY(benches[i].run(job, (int)repeat, &r));
+            if (job->json) {
+                printf("{\"bench\": \"%s\", \"share\": %.4f, \"achieved\": %.6g, \"limit\": %.6g, \"unit\": \"%s\", "
+                       "\"threads\": %d, \"repeat\": %ld}\n",
+                       benches[i].name, r.share, r.achieved, r.limit, r.unit, job->par.threads, repeat);
+            } else {
+                printf("%s: %.4g of %.4g %s, share %.3f (median of %ld)\n", benches[i].name, r.achieved, r.limit, r.unit,
+                       r.share, repeat);
+            }
+            return DTX_OK;
+        }
+    }
+    return DTX_FAIL(DTX_ERR_USAGE, "bench \"%s\" is not known: peak, gemm, attribute or tokenize", job->args[0]);
+}
+
+static const dtx_job_option own_options[] = {
+    {"repeat", "N", NULL, "repetitions, of which medians are taken (default 5)"},
+    {0},
+};
+
+const dtx_job_def dtx_job_bench = {
+    .name = "bench",
+    .args = "NAME",
+    .summary = "speeds as shares of the machine's limits",
+    .help = "Measures one thing and the limit that it is compared with, side by side:\n"
+            "  peak       f32 multiply-adds on registers, reading memory; share: all threads against one times their number\n"
+            "  gemm       the dense products of RedPajama 3B's layers, bf16 weights, 1 to 512 rows, against the FMA peak\n"
+            "  attribute  attribution of 70 tokens after 45 at RedPajama 3B's shape, random weights; one and two layers are\n"
+            "             run, and the time of 32 follows; the work is what the algorithm needs, against the FMA peak\n"
+            "  tokenize   ids per second on one core over data.prompts with the tokenizer of model.path; limit: 1,000,000\n"
+            "With --json one object with share, achieved, limit and unit is printed.\n"
+            "\n"
+            "  detoxlens bench attribute --json\n"
+            "  detoxlens bench tokenize --set model.path=DIR --set data.prompts=FILE\n",
+    .bit = DTX_JOB_BENCH,
+    .options = own_options,
+    .run = run,
+};

@@ -1,0 +1,83 @@
+/* report - tables, figures and a page from run.h5. Local: no MPI; works on a file that is still being filled. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "jobs/job.h"
+#include "jobs/report.h"
+#include "src/file.h"
+#include "src/log.h"
+
+/* attribute.name, or what the job attribute calls its result when that is not set. */
+static dtx_status wanted_method(const dtx_config *c, char out[64])
+{
+    int n = c->attribute.name[0] != '\0' ? snprintf(out, 64, "%s", c->attribute.name)
+          : c->attribute.completions_of[0] != '\0' ? snprintf(out, 64, "%.30s@%.30s", c->attribute.method, c->attribute.completions_of)
+                                                   : snprintf(out, 64, "%s", c->attribute.method);
+
+    return n < 64 ? DTX_OK : DTX_FAIL(DTX_ERR_USAGE, "attribute.name: longer than 63 bytes");
+}
+
+static dtx_status wanted_sample(const dtx_job *job, int64_t *n)
+{
+    const char *text = dtx_job_flag(job, "sample");
+    char *end;
+
+    *n = 60;
+    if (text == NULL) {
+        return DTX_OK;
+    }
+    errno = 0;
+    *n = strtoll(text, &end, 10);
+    if (errno != 0 || *text == '\0' || *end != '\0' || *n < 0 || *n > 10000) {
+        return DTX_FAIL(DTX_ERR_USAGE, "--sample %s: a whole number from 0 to 10000 is expected", text);
+    }
+    return DTX_OK;
+}
+
+static dtx_status run(dtx_job *job)
+{
+    char method[64];
+    int64_t n_sample;
+    dtx_report r;
+    dtx_status st;
+
+    DTX_TRY(wanted_method(&job->config, method));
+    DTX_TRY(wanted_sample(job, &n_sample));
+    DTX_GO(dtx_report_load(job->config.run, method, &r));
+    DTX_GO(dtx_file_mkdirs(r.out));
+    DTX_GO(dtx_report_write_csv(&r));
+    DTX_GO(dtx_report_draw(&r));
+    DTX_GO(dtx_report_write_page(&r, job->config.model.path, n_sample));
+    for (int64_t i = 0; i < r.n_variants; i++) {
+        const dtx_report_variant *v = &r.variant[i];
+        if (v->n_attributed > 0) {
+            dtx_log(DTX_LOG_INFO, "report", "%s: %" PRId64 " of %" PRId64 " rows attributed (%s); mean entropy %.3f bits, mean prompt "
+                    "dependence %.3f", v->name, v->n_attributed, v->n_rows, r.method, v->mean[DTX_REPORT_ENTROPY],
+                    v->mean[DTX_REPORT_DEPENDENCE]);
+        }
+    }
+    dtx_log(DTX_LOG_INFO, "report", "%s/index.html", r.out);
+done:
+    dtx_report_free(&r);
+    return st;
+}
+
+static const dtx_job_option options[] = {
+    {"sample", "N", NULL, "completions that can be looked at token by token in the page; 60 unless told"},
+    {NULL, NULL, NULL, NULL},
+};
+
+const dtx_job_def dtx_job_report = {
+    .name = "report",
+    .summary = "tables, figures and a page to read in a browser, from run.h5",
+    .help = "Writes RUN/report/: entropy and prompt dependence by step (CSV), figure 1 (SVG and PDF, with the gnuplot script "
+            "that made it), one line a completion (rows.csv), training curves, launches, what is missing, and index.html, one "
+            "self-contained page with the figures and a token heat map of some completions. Works on a file that is only partly "
+            "filled. Needs gnuplot.\n\n"
+            "Example: detoxlens report --run runs/quickstart",
+    .bit = DTX_JOB_REPORT,
+    .options = options,
+    .run = run,
+};

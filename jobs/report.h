@@ -1,0 +1,138 @@
+/* report.h - what a run.h5 holds, in memory, as the report needs it; and the report's parts. Read once by
+ * report_load.c, then turned into tables (report_csv.c), figures (report_figure.c) and a page (report_page.c).
+ * A file that is only partly filled is fine everywhere: what is missing is counted and told. */
+#ifndef DTX_REPORT_H
+#define DTX_REPORT_H
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+
+#include "mpi/run.h"
+
+enum { DTX_REPORT_STEPS = 50 }; /* of the figure, as in the study; the tables have all */
+
+/* One quantity over the steps of a variant: rows that have a value there, their mean, and mean -+ 1.96 sd / sqrt(n). The
+ * band is NaN where n < 2. */
+typedef struct {
+    int64_t n_steps;
+    int64_t *n;
+    double *mean, *low, *high;
+} dtx_report_curve;
+
+/* Tokens, and words merged from sub-words. */
+typedef enum { DTX_REPORT_TOKEN, DTX_REPORT_WORD, DTX_REPORT_UNITS } dtx_report_unit;
+typedef enum { DTX_REPORT_ENTROPY, DTX_REPORT_DEPENDENCE, DTX_REPORT_QUANTITIES } dtx_report_quantity;
+extern const char *const dtx_report_quantity_name[DTX_REPORT_QUANTITIES]; /* "entropy", "prompt_dependence" */
+extern const char *const dtx_report_unit_name[DTX_REPORT_UNITS];          /* "step", "word" */
+
+typedef struct {
+    char name[64], group[96];       /* "IT", "/variants/IT" */
+    char **attrs;                   /* pairs of name and value; one block */
+    size_t n_attrs;
+
+    /* completions; n_rows = 0 where there are none */
+    int64_t n_rows, width;          /* prompts x samples, max_new_tokens */
+    uint8_t *finish;                /* (n_rows) */
+    int32_t *length;                /* (n_rows) */
+    uint64_t *prompt_offset;        /* (n_rows + 1), NULL where absent */
+    uint64_t *text_offset;          /* (n_rows + 1), NULL until the stage is complete */
+    int64_t n_done, n_eos, n_length, n_imported, n_empty;
+    double mean_length;             /* over rows that are done, a final EOS not counted */
+
+    /* attribution by the method of this report; has_attribution is false where there is none */
+    bool has_attribution;
+    char attribution[160];          /* its group */
+    char **attr_settings;
+    size_t n_attr_settings;
+    int64_t a_width;
+    uint8_t *done;                  /* (n_rows) */
+    int32_t *G, *T;                 /* (n_rows) */
+    uint64_t *row_offset;           /* (n_rows + 1) */
+    float *probability;             /* (n_rows, a_width) */
+    float *value[DTX_REPORT_UNITS][DTX_REPORT_QUANTITIES]; /* (n_rows, a_width) or NULL */
+    int64_t n_attributed;
+    double mean[DTX_REPORT_QUANTITIES], mean_probability; /* over rows of their mean over steps (tokens) */
+    dtx_report_curve curve[DTX_REPORT_UNITS][DTX_REPORT_QUANTITIES];
+    char **other_methods;           /* results of other names in the file */
+    size_t n_other_methods;
+    char **check;                   /* attributes of the faithfulness check */
+    size_t n_check;
+} dtx_report_variant;
+
+/* Curves of one training: every 1-D dataset below /training/NAME except timing/ and axes. */
+typedef struct {
+    char name[128];                 /* "pretrain-IT" */
+    int64_t n_curves, n_steps;
+    char (*label)[96];              /* "loss", "ppo/loss/policy" */
+    double *value;                  /* (n_curves, n_steps), NaN where there is none */
+} dtx_report_training;
+
+typedef struct {
+    int64_t index;
+    char **attrs;
+    size_t n_attrs;
+    double hours;                   /* NaN while it runs or when it was killed */
+} dtx_report_launch;
+
+typedef struct {
+    char dir[1024], out[1100];      /* RUN, RUN/report */
+    hid_t file;
+    char method[64];                /* name of the attribution that is reported */
+    int64_t n_prompts;
+    int64_t *prompt_id;             /* (n_prompts) */
+    uint64_t *prompt_offset;        /* (n_prompts + 1), NULL where absent */
+    int64_t n_variants;
+    dtx_report_variant *variant;
+    int64_t n_trainings;
+    dtx_report_training *training;
+    int64_t n_launches;
+    dtx_report_launch *launch;
+    char **missing;                 /* one sentence each */
+    size_t n_missing, cap_missing;
+} dtx_report;
+
+/* Opens RUN/run.h5 and reads all but the matrices and texts, which are read by the row. `method`: wanted attribution. */
+dtx_status dtx_report_load(const char *dir, const char *method, dtx_report *r);
+void dtx_report_free(dtx_report *r);
+/* Adds to the list of what is missing. */
+dtx_status dtx_report_miss(dtx_report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The value of an attribute in a list of pairs, "" when there is none. */
+const char *dtx_report_attr(char *const *pairs, size_t n, const char *name);
+/* Mean over the finite values of a row's first n steps; NaN when there is none. */
+double dtx_report_row_mean(const float *x, int64_t n);
+
+/* report/entropy_by_step.csv, prompt_dependence_by_step.csv (and _by_word), summary.csv, rows.csv, launches.csv,
+ * missing.csv, check.csv, training_NAME.csv. */
+dtx_status dtx_report_write_csv(const dtx_report *r);
+/* Opens a text in memory that dtx_report_publish writes as RUN/report/NAME; `f` is closed in any case. */
+typedef struct {
+    FILE *f;
+    char *text;
+    size_t size;
+} dtx_report_file;
+dtx_status dtx_report_begin(dtx_report_file *out);
+dtx_status dtx_report_publish(const dtx_report *r, dtx_report_file *out, const char *name);
+
+/* Writes NAME.gp and runs gnuplot on it, which makes NAME.svg and NAME.pdf, for figure1, figure1_words and
+ * training_NAME. Absent gnuplot is DTX_ERR_MISSING naming the package. */
+dtx_status dtx_report_draw(const dtx_report *r);
+bool dtx_report_has_curves(const dtx_report *r, dtx_report_unit unit);
+
+/* report/index.html. `model` is a folder with the tokenizer, "" when it is not known; n_sample completions can be looked
+ * at. */
+dtx_status dtx_report_write_page(const dtx_report *r, const char *model, int64_t n_sample);
+/* The completions that can be looked at, with their matrices: an object of the page's data. */
+dtx_status dtx_report_sample(const dtx_report *r, const char *model, int64_t n_sample, cJSON **out);
+
+/* Building the page's data. Adds an item (made just before; NULL = no memory) to an object, or to a list when key is
+ * NULL; the item is gone on failure. */
+dtx_status dtx_report_put(cJSON *parent, const char *key, cJSON *item);
+/* A number rounded to 5 decimals, null where it is not finite. */
+cJSON *dtx_report_number(double x);
+/* Bytes as a string: ill-formed UTF-8 becomes U+FFFD; a NUL is kept (as the byte 0xFF until the page is printed). */
+cJSON *dtx_report_text(const char *bytes, size_t len);
+
+/* jobs/report/NAME, embedded (cmake/WriteAssets.cmake); NULL when there is none. */
+const char *dtx_report_asset(const char *name);
+
+#endif

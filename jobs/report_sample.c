@@ -1,0 +1,407 @@
+/* The completions that the page lets one look at, token by token: a stated choice of rows, to bound the page's size. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "jobs/report.h"
+#include "src/file.h"
+#include "src/json.h"
+#include "src/log.h"
+#include "src/mem.h"
+#include "src/tokenizer.h"
+#include "src/utf8.h"
+
+typedef struct {
+    const dtx_report *r;
+    dtx_tokenizer *tokenizer;   /* NULL: ids are shown */
+    bool *used;                 /* (tokenizer size) ids that occur */
+    int64_t n_compared, n_equal; /* rows whose text the tokenizer reproduces */
+} sampler;
+
+/* --- which rows --- */
+
+typedef struct {
+    int64_t row;
+    double key;
+} ranked;
+
+static int compare_ranked(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+
+    return x->key < y->key ? -1 : x->key > y->key ? 1 : (x->row > y->row) - (x->row < y->row);
+}
+
+/* The first variant with attributed rows leads, else the first with completions. */
+static const dtx_report_variant *leader(const dtx_report *r)
+{
+    for (int64_t i = 0; i < r->n_variants; i++) {
+        if (r->variant[i].n_attributed > 0) {
+            return &r->variant[i];
+        }
+    }
+    for (int64_t i = 0; i < r->n_variants; i++) {
+        if (r->variant[i].n_done > 0) {
+            return &r->variant[i];
+        }
+    }
+    return NULL;
+}
+
+/* Rows at equal distances in the order of mean prompt dependence (of row numbers where nothing is attributed). */
+static dtx_status choose_rows(const dtx_report_variant *v, int64_t n, int64_t **rows, int64_t *n_rows, int64_t *n_candidates)
+{
+    ranked *all = NULL;
+    int64_t m = 0;
+    dtx_status st;
+
+    DTX_GO(DTX_NEW(all, v->n_rows));
+    for (int64_t i = 0; i < v->n_rows; i++) {
+        double key = v->n_attributed > 0 && v->done[i] && v->G[i] > 0
+                         ? dtx_report_row_mean(v->value[DTX_REPORT_TOKEN][DTX_REPORT_DEPENDENCE] + i * v->a_width, v->G[i])
+                         : NAN;
+        if (v->n_attributed > 0 ? isfinite(key) : v->finish[i] != 0) {
+            all[m++] = (ranked){.row = i, .key = v->n_attributed > 0 ? key : (double)i};
+        }
+    }
+    qsort(all, (size_t)m, sizeof *all, compare_ranked);
+    n = n < m ? n : m;
+    DTX_GO(DTX_NEW(*rows, n));
+    for (int64_t i = 0; i < n; i++) {
+        (*rows)[i] = all[n > 1 ? i * (m - 1) / (n - 1) : 0].row;
+    }
+    *n_rows = n;
+    *n_candidates = m;
+done:
+    dtx_free(all);
+    return st;
+}
+
+/* --- one row --- */
+
+static dtx_status put_ids(sampler *s, cJSON *o, const char *key, const int32_t *id, int64_t n)
+{
+    cJSON *list = cJSON_AddArrayToObject(o, key);
+
+    for (int64_t i = 0; i < n; i++) {
+        DTX_TRY(dtx_report_put(list, NULL, cJSON_CreateNumber(id[i])));
+        if (s->tokenizer != NULL && id[i] >= 0 && id[i] < dtx_tokenizer_size(s->tokenizer)) {
+            s->used[id[i]] = true;
+        }
+    }
+    return DTX_OK;
+}
+
+static dtx_status read_bytes(const dtx_report *r, const char *group, const uint64_t *offset, int64_t row, char **out, size_t *len)
+{
+    char path[256];
+    char *x;
+
+    snprintf(path, sizeof path, "%s/text_bytes", group);
+    *len = offset[row + 1] - offset[row];
+    DTX_TRY(DTX_NEW(x, *len + 1));
+    dtx_status st = dtx_h5_read_rows(r->file, path, H5T_NATIVE_UINT8, offset[row], *len, x);
+    if (st != DTX_OK) {
+        dtx_free(x);
+        return st;
+    }
+    *out = x;
+    return DTX_OK;
+}
+
+static bool same_but_blanks(const char *a, size_t n, const char *b, size_t m)
+{
+    size_t i = 0, j = 0;
+
+    for (;;) {
+        while (i < n && (a[i] == ' ' || a[i] == '\n')) {
+            i++;
+        }
+        while (j < m && (b[j] == ' ' || b[j] == '\n')) {
+            j++;
+        }
+        if (i == n || j == m) {
+            return i == n && j == m;
+        }
+        if (a[i++] != b[j++]) {
+            return false;
+        }
+    }
+}
+
+/* Does the tokenizer at hand give the text that the run holds? */
+static dtx_status compare_text(sampler *s, const int32_t *id, int64_t n, const char *text, size_t len)
+{
+    char *decoded = NULL;
+    size_t m = 0;
+
+    if (s->tokenizer == NULL) {
+        return DTX_OK;
+    }
+    DTX_TRY(dtx_tokenizer_decode(s->tokenizer, id, (size_t)n, true, false, &decoded, &m));
+    s->n_compared++;
+    s->n_equal += same_but_blanks(decoded, m, text, len);
+    dtx_free(decoded);
+    return DTX_OK;
+}
+
+static void base64(const uint8_t *x, size_t n, char *out)
+{
+    static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t v = (uint32_t)x[i] << 16 | (i + 1 < n ? (uint32_t)x[i + 1] << 8 : 0) | (i + 2 < n ? x[i + 2] : 0);
+        *out++ = digit[v >> 18];
+        *out++ = digit[v >> 12 & 63];
+        *out++ = i + 1 < n ? digit[v >> 6 & 63] : '=';
+        *out++ = i + 2 < n ? digit[v & 63] : '=';
+    }
+    *out = '\0';
+}
+
+/* The matrix's defined entries (t < P + g), row by row, as little-endian 16-bit integers: score x 32767. */
+static dtx_status put_matrix(const dtx_report *r, const dtx_report_variant *v, int64_t row, cJSON *o)
+{
+    char path[256], *text = NULL;
+    int64_t G = v->G[row], T = v->T[row], P = T - G;
+    size_t n = 0, size = 2 * (size_t)(G * P + G * (G - 1) / 2);
+    float *value = NULL;
+    uint8_t *packed = NULL;
+    dtx_status st;
+
+    snprintf(path, sizeof path, "%s/value", v->attribution);
+    DTX_GO(DTX_NEW(value, G * T));
+    DTX_GO(DTX_NEW(packed, size));
+    DTX_GO(DTX_NEW(text, size / 3 * 4 + 5));
+    DTX_GO(dtx_h5_read_rows(r->file, path, H5T_NATIVE_FLOAT, v->row_offset[row], (hsize_t)(G * T), value));
+    for (int64_t g = 0; g < G; g++) {
+        for (int64_t t = 0; t < P + g; t++) {
+            float x = value[g * T + t];
+            long q = isfinite(x) ? lrintf(fminf(fmaxf(x, -1.0f), 1.0f) * 32767.0f) : 0;
+            packed[n++] = (uint8_t)(q & 0xFF);
+            packed[n++] = (uint8_t)(q >> 8 & 0xFF);
+        }
+    }
+    base64(packed, size, text);
+    DTX_GO(dtx_report_put(o, "P", cJSON_CreateNumber((double)P)));
+    DTX_GO(dtx_report_put(o, "G", cJSON_CreateNumber((double)G)));
+    DTX_GO(dtx_report_put(o, "a", cJSON_CreateString(text)));
+done:
+    dtx_free(text);
+    dtx_free(packed);
+    dtx_free(value);
+    return st;
+}
+
+static dtx_status put_steps(cJSON *o, const char *key, const float *x, int64_t n)
+{
+    cJSON *list = cJSON_AddArrayToObject(o, key);
+
+    for (int64_t i = 0; i < n; i++) {
+        DTX_TRY(dtx_report_put(list, NULL, dtx_report_number(x[i])));
+    }
+    return DTX_OK;
+}
+
+/* METHOD@W attributes the completions of W. */
+static const dtx_report_variant *completions_of(const dtx_report *r, const dtx_report_variant *v)
+{
+    const char *of = dtx_report_attr(v->attr_settings, v->n_attr_settings, "completions_of"), *at = strchr(r->method, '@');
+
+    of = of[0] != '\0' ? of : at != NULL ? at + 1 : v->name;
+    for (int64_t i = 0; i < r->n_variants; i++) {
+        if (strcmp(r->variant[i].name, of) == 0) {
+            return &r->variant[i];
+        }
+    }
+    return v;
+}
+
+static dtx_status put_answer(sampler *s, const dtx_report_variant *v, int64_t row, cJSON *list)
+{
+    const dtx_report_variant *from = completions_of(s->r, v);
+    cJSON *o = NULL;
+    char path[256], group[128], *text = NULL;
+    int32_t *token = NULL, *prompt = NULL;
+    size_t len = 0;
+    dtx_status st = DTX_OK;
+
+    if (row >= from->n_rows || from->finish[row] == 0 || from->prompt_offset == NULL) {
+        return DTX_OK;
+    }
+    int64_t n = from->length[row], P = (int64_t)(from->prompt_offset[row + 1] - from->prompt_offset[row]);
+    o = cJSON_CreateObject();
+    snprintf(group, sizeof group, "%s/completions", from->group);
+    DTX_GO(DTX_NEW(token, from->width));
+    DTX_GO(DTX_NEW(prompt, P));
+    snprintf(path, sizeof path, "%s/tokens", group);
+    DTX_GO(dtx_h5_read_rows(s->r->file, path, H5T_NATIVE_INT32, (hsize_t)row, 1, token));
+    snprintf(path, sizeof path, "%s/prompt_tokens", group);
+    DTX_GO(dtx_h5_read_rows(s->r->file, path, H5T_NATIVE_INT32, from->prompt_offset[row], (hsize_t)P, prompt));
+    DTX_GO(dtx_report_put(o, "variant", dtx_report_text(v->name, strlen(v->name))));
+    DTX_GO(dtx_report_put(o, "finish", cJSON_CreateNumber(from->finish[row])));
+    DTX_GO(put_ids(s, o, "p", prompt, P));
+    DTX_GO(put_ids(s, o, "g", token, n));
+    if (from->text_offset != NULL) {
+        DTX_GO(read_bytes(s->r, group, from->text_offset, row, &text, &len));
+        DTX_GO(dtx_report_put(o, "text", dtx_report_text(text, len)));
+        DTX_GO(compare_text(s, token, n, text, len));
+    }
+    if (v->has_attribution && row < v->n_rows && v->done[row] && v->T[row] - v->G[row] == P && v->G[row] <= n) {
+        DTX_GO(put_matrix(s->r, v, row, o));
+        DTX_GO(put_steps(o, "prob", v->probability + row * v->a_width, v->G[row]));
+        DTX_GO(put_steps(o, "H", v->value[DTX_REPORT_TOKEN][DTX_REPORT_ENTROPY] + row * v->a_width, v->G[row]));
+        DTX_GO(put_steps(o, "D", v->value[DTX_REPORT_TOKEN][DTX_REPORT_DEPENDENCE] + row * v->a_width, v->G[row]));
+    }
+    st = dtx_report_put(list, NULL, o);
+    o = NULL;
+done:
+    cJSON_Delete(o);
+    dtx_free(text);
+    dtx_free(prompt);
+    dtx_free(token);
+    return st;
+}
+
+static dtx_status put_row(sampler *s, int64_t samples, int64_t row, cJSON *list)
+{
+    const dtx_report *r = s->r;
+    cJSON *o = cJSON_CreateObject(), *answers;
+    char *text = NULL;
+    size_t len = 0;
+    dtx_status st;
+
+    DTX_GO(dtx_report_put(o, "row", cJSON_CreateNumber((double)row)));
+    DTX_GO(dtx_report_put(o, "id", cJSON_CreateNumber((double)r->prompt_id[row / samples])));
+    DTX_GO(dtx_report_put(o, "sample", cJSON_CreateNumber((double)(row % samples))));
+    if (r->prompt_offset != NULL) {
+        DTX_GO(read_bytes(r, "/prompts", r->prompt_offset, row / samples, &text, &len));
+        DTX_GO(dtx_report_put(o, "text", dtx_report_text(text, len)));
+    }
+    answers = cJSON_AddArrayToObject(o, "answers");
+    for (int64_t i = 0; i < r->n_variants; i++) {
+        DTX_GO(put_answer(s, &r->variant[i], row, answers));
+    }
+    st = dtx_report_put(list, NULL, o);
+    o = NULL;
+done:
+    cJSON_Delete(o);
+    dtx_free(text);
+    return st;
+}
+
+/* --- tokens as text --- */
+
+/* A token's own bytes; parts of a character, which are no text alone, as ‹E2 80›. */
+static dtx_status put_vocabulary(const sampler *s, cJSON *o)
+{
+    cJSON *vocab = cJSON_AddObjectToObject(o, "vocab"), *special = cJSON_AddArrayToObject(o, "special");
+
+    for (int64_t id = 0; s->tokenizer != NULL && id < dtx_tokenizer_size(s->tokenizer); id++) {
+        char key[24], hex[256];
+        const char *bytes = NULL;
+        if (!s->used[id]) {
+            continue;
+        }
+        size_t n = dtx_tokenizer_bytes(s->tokenizer, (int32_t)id, &bytes);
+        if (dtx_tokenizer_is_special(s->tokenizer, (int32_t)id)) {
+            DTX_TRY(dtx_report_put(special, NULL, cJSON_CreateNumber((double)id)));
+        }
+        if (dtx_utf8_valid(bytes, n) < n) {
+            size_t at = (size_t)snprintf(hex, sizeof hex, "\u2039");
+            for (size_t i = 0; i < n && at + 8 < sizeof hex; i++) {
+                at += (size_t)snprintf(hex + at, sizeof hex - at, i > 0 ? " %02X" : "%02X", (unsigned char)bytes[i]);
+            }
+            snprintf(hex + at, sizeof hex - at, "\u203A");
+            bytes = hex;
+            n = strlen(hex);
+        }
+        snprintf(key, sizeof key, "%" PRId64, id);
+        DTX_TRY(dtx_report_put(vocab, key, dtx_report_text(bytes, n)));
+    }
+    return DTX_OK;
+}
+
+/* The model folder that the latest launch of `generate` or `attribute` used, from its stored configuration. */
+static void recorded_model(const dtx_report *r, char out[1024])
+{
+    out[0] = '\0';
+    for (int64_t i = r->n_launches; i-- > 0 && out[0] == '\0';) {
+        const char *config = dtx_report_attr(r->launch[i].attrs, r->launch[i].n_attrs, "config");
+        cJSON *o = NULL;
+        if (config[0] != '\0' && dtx_json_parse(config, strlen(config), "config", 0, &o) == DTX_OK
+            && dtx_json_str(o, "config", "model.path", 1024, out) != DTX_OK) {
+            out[0] = '\0';
+        }
+        cJSON_Delete(o);
+    }
+}
+
+/* Opens the tokenizer; where there is none the page says so and shows ids. */
+static dtx_status open_tokenizer(sampler *s, const char *model, char note[600])
+{
+    char recorded[1024];
+
+    note[0] = '\0';
+    if (model[0] == '\0') {
+        recorded_model(s->r, recorded);
+        model = recorded;
+    }
+    if (model[0] == '\0') {
+        snprintf(note, 600, "The run does not say where its model is; ids are shown. detoxlens report --set model.path=FOLDER "
+                 "gives the tokens' text.");
+    } else if (dtx_tokenizer_open(model, &s->tokenizer) != DTX_OK) {
+        s->tokenizer = NULL;
+        snprintf(note, 600, "No tokenizer could be read (%.300s); ids are shown. detoxlens report --set model.path=FOLDER gives "
+                 "the tokens' text.", dtx_error_text());
+        dtx_error_clear();
+    } else {
+        return DTX_NEW(s->used, dtx_tokenizer_size(s->tokenizer) + 1);
+    }
+    dtx_log(DTX_LOG_WARN, "report", "%s", note);
+    return DTX_OK;
+}
+
+dtx_status dtx_report_sample(const dtx_report *r, const char *model, int64_t n_sample, cJSON **out)
+{
+    sampler s = {.r = r};
+    const dtx_report_variant *lead = leader(r);
+    cJSON *o = cJSON_CreateObject(), *list;
+    int64_t *rows = NULL, n = 0, n_candidates = 0;
+    char note[600] = "", rule[400] = "";
+    dtx_status st = DTX_OK;
+
+    list = cJSON_AddArrayToObject(o, "rows");
+    if (lead != NULL && n_sample > 0) {
+        DTX_GO(open_tokenizer(&s, model, note));
+        DTX_GO(choose_rows(lead, n_sample, &rows, &n, &n_candidates));
+        snprintf(rule, sizeof rule, "%" PRId64 " of %" PRId64 " %s completions of %s, at equal distances in the order of %s, first and "
+                 "last included%s", n, n_candidates, lead->n_attributed > 0 ? "attributed" : "finished", lead->name,
+                 lead->n_attributed > 0 ? "mean prompt dependence" : "row numbers",
+                 r->n_variants > 1 ? "; the same rows of the other variants" : "");
+        int64_t samples = r->n_prompts > 0 ? lead->n_rows / r->n_prompts : 1;
+        for (int64_t i = 0; i < n; i++) {
+            DTX_GO(put_row(&s, samples, rows[i], list));
+        }
+        if (s.n_compared > 0 && 2 * s.n_equal < s.n_compared) { /* another tokenizer: its words would be wrong */
+            snprintf(note, sizeof note, "The tokenizer that was found decodes %" PRId64 " of %" PRId64 " completions to another text than "
+                     "the run holds, so it is not the run's own; ids are shown. detoxlens report --set model.path=FOLDER names "
+                     "the right one.", s.n_compared - s.n_equal, s.n_compared);
+            dtx_log(DTX_LOG_WARN, "report", "%s", note);
+            dtx_tokenizer_close(s.tokenizer);
+            s.tokenizer = NULL;
+        }
+    }
+    DTX_GO(dtx_report_put(o, "rule", dtx_report_text(rule, strlen(rule))));
+    DTX_GO(dtx_report_put(o, "note", dtx_report_text(note, strlen(note))));
+    DTX_GO(put_vocabulary(&s, o));
+    *out = o;
+    o = NULL;
+done:
+    cJSON_Delete(o);
+    dtx_free(rows);
+    dtx_free(s.used);
+    dtx_tokenizer_close(s.tokenizer);
+    return st;
+}

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# detoxlens bench: one object of JSON with plausible numbers, and its errors. Speeds themselves are not judged here.
+set -u
+bad=0
+
+# expect CODE WORD ARG...: exit code, and a word of the message.
+expect() {
+    local code=$1 word=$2 rc=0
+    shift 2
+    "$DETOXLENS" bench "$@" >out 2>err || rc=$?
+    if [ "$rc" -ne "$code" ] || { [ "$code" -ne 0 ] && ! grep -qF -- "$word" err; }; then
+        echo "FAILED: bench $*: exit $rc, expected $code with \"$word\"; $(cat err)"
+        bad=1
+    fi
+}
+
+expect 2 "needs one name"
+expect 2 "not known" nothing
+expect 2 "--repeat" peak --repeat 0
+expect 2 "model.path" tokenize --repeat 1
+mkdir v
+echo '{"a": 0, "b": 1, "ab": 2, "Ġ": 3, "<s>": 4, "</s>": 5}' >v/vocab.json
+printf '#version: 0.2\na b\n' >v/merges.txt
+printf 'ab ab a\nb a ab\n' >texts.txt
+expect 0 "" peak --json --repeat 1 --set threads=1
+cat out >objects
+expect 0 "" tokenize --json --repeat 1 --set model.path=v --set data.prompts=texts.txt
+cat out >>objects
+/usr/bin/python3 - <<'END' || bad=1
+import json
+for line in open("objects"):
+    o = json.loads(line)
+    assert o["achieved"] > 0 and o["limit"] > 0 and o["unit"] in ("flop/s", "ids/s"), o
+    assert abs(o["achieved"] / o["limit"] - o["share"]) < 0.01 * o["share"] + 1e-3, o
+assert len(open("objects").readlines()) == 2
+END
+exit $bad
