@@ -76,7 +76,7 @@ const dtx_job_def dtx_job_report = {
             "that made it), one line a completion (rows.csv), training curves, launches, what is missing, and index.html, one "
             "self-contained page with the figures and a token heat map of some completions. Works on a file that is only partly "
             "filled. Needs gnuplot.\n\n"
-            "Example: detoxlens report --run runs/quickstart",
+            "Example: detoxlens report --run quickstart-run",
     .bit = DTX_JOB_REPORT,
     .options = options,
     .run = run,
