@@ -61,7 +61,9 @@ refuse 2 'data.text' --run n2 --set model.path=n2/model
 refuse 2 'heads' --config tiny.json --run n3 --set model.path=n3/model --set pretrain.heads=5
 printf 'caf\xe9\n' >latin.txt
 refuse 3 'UTF-8' --run n4 --set model.path=n4/model --set 'data.text=["latin.txt"]'
-refuse 5 'pretrain.lr' --config tiny.json --run n5 --set model.path=n5/model --set pretrain.lr=9 --set pretrain.clip=0 \
-    --set pretrain.warmup_steps=0 --set pretrain.steps=300
+# a decay of 10 per step multiplies the weights by -9 each time: the overflow must be found, not trained on
+refuse 5 'pretrain.lr' --config tiny.json --run n5 --set model.path=n5/model --set pretrain.lr=10 --set pretrain.weight_decay=1 \
+    --set pretrain.warmup_steps=0 --set pretrain.schedule=constant --set pretrain.steps=200
+[ ! -e n5/model/model.safetensors ] || fail "a diverged model was published"
 [ "$(sum one)" = "$(sum kill)" ] || fail "a refusal damaged a model"
 echo "pretrain: all checks passed"
