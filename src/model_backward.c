@@ -46,11 +46,11 @@ static void lora_backward(const backward *b, int64_t layer, dtx_module_kind kind
 {
     const dtx_adapter *ad = b->t->adapter;
     const dtx_lora *l = dtx_adapter_at(ad, layer, kind), *g = dtx_adapter_at(b->want->lora, layer, kind);
-    const int64_t r = ad->r;
 
     if (l == NULL) {
         return;
     }
+    const int64_t r = ad->r;
     const dtx_matrix A = dtx_f32_matrix(l->A, r, l->n_in), B = dtx_f32_matrix(l->B, l->n_out, r);
     if (du != NULL || g != NULL) {
         dtx_linear_backward_input(&B, M, dy, lddy, b->d_lora, r, false);

@@ -135,7 +135,8 @@ static double derivative(fixture *f, const dtx_batch *b, float *x, const float *
     return sum / (12 * step);
 }
 
-/* Along two random directions of unit length, the derivative equals <grad, u> within 0.3 % of |grad| (the noise of f32). */
+/* Along two random directions of unit length, the derivative equals <grad, u> within 0.3 % of |grad| and the noise of f32,
+ * which the step of 4e-3 magnifies. */
 static void check_gradient(fixture *f, const dtx_batch *b, const char *what, float *x, const float *grad, int64_t n, bool may_be_zero)
 {
     float *u = dtx_malloc((size_t)n, sizeof *u);
@@ -159,7 +160,7 @@ static void check_gradient(fixture *f, const dtx_batch *b, const char *what, flo
             want += (double)u[i] * (double)grad[i];
         }
         double got = derivative(f, b, x, u, n);
-        if (!(fabs(got - want) <= 3e-3 * size + 1e-3)) {
+        if (!(fabs(got - want) <= 3e-3 * size + 4e-3)) {
             fail_msg("%s, %s: derivative %.6f, gradient %.6f (|gradient| %.6f)", f->a.model_type, what, got, want, size);
         }
     }
@@ -563,7 +564,7 @@ static void test_classifier(void **state)
             }
         }
         got /= 12 * step;
-        if (!(fabs(got - want) <= 3e-3 * sqrt(size) + 1e-3)) {
+        if (!(fabs(got - want) <= 3e-3 * sqrt(size) + 4e-3)) {
             fail_msg("classifier, %s: derivative %g, gradient %g", p->name, got, want);
         }
     }
