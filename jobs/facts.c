@@ -131,11 +131,16 @@ void dtx_facts_text(dtx_facts *f, const char *key, const char *label, const char
     add(f, key, label, text, cJSON_CreateString(text));
 }
 
+cJSON *dtx_facts_parse(const char *text)
+{
+    cJSON *value = cJSON_ParseWithOpts(text, NULL, 1);
+
+    return value != NULL ? value : cJSON_CreateString(text);
+}
+
 void dtx_facts_json(dtx_facts *f, const char *key, const char *label, const char *json)
 {
-    cJSON *value = cJSON_Parse(json);
-
-    add(f, key, label, json, value != NULL ? value : cJSON_CreateString(json));
+    add(f, key, label, json, dtx_facts_parse(json));
 }
 
 void dtx_facts_value(dtx_facts *f, const char *key, const char *label, const char *text, cJSON *value)

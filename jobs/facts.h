@@ -32,7 +32,9 @@ void dtx_facts_number(dtx_facts *f, const char *key, const char *label, double v
 void dtx_facts_bool(dtx_facts *f, const char *key, const char *label, bool value);
 void dtx_facts_text(dtx_facts *f, const char *key, const char *label, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
-/* A value that is JSON already where it parses, else a text. */
+/* The JSON value that a whole text is, else the text as a string; NULL when memory is not there. */
+cJSON *dtx_facts_parse(const char *text);
+/* A fact of such a value. */
 void dtx_facts_json(dtx_facts *f, const char *key, const char *label, const char *json);
 /* Any JSON value, which is taken over. */
 void dtx_facts_value(dtx_facts *f, const char *key, const char *label, const char *text, cJSON *value);

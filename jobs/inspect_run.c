@@ -53,12 +53,7 @@ static dtx_status add_attributes(hid_t file, const char *group, dtx_facts *f)
 
     DTX_TRY(dtx_h5_attr_list(file, group, &pairs, &n));
     for (size_t i = 0; i < n; i++) {
-        const char *name = pairs[2 * i], *value = pairs[2 * i + 1];
-        if (value[0] == '{' || value[0] == '[' || (value[0] >= '0' && value[0] <= '9' && strlen(value) < 16)) {
-            dtx_facts_json(f, name, name, value);
-        } else {
-            dtx_facts_text(f, name, name, "%s", value);
-        }
+        dtx_facts_json(f, pairs[2 * i], pairs[2 * i], pairs[2 * i + 1]);
     }
     dtx_free(pairs);
     return DTX_OK;
@@ -174,8 +169,7 @@ static dtx_status add_launch(hid_t file, const char *path, const char *key, dtx_
              attribute(pairs, n, "version"), attribute(pairs, n, "commit"));
     cJSON *o = cJSON_CreateObject();
     for (size_t i = 0; i < n; i++) {
-        cJSON *value = cJSON_Parse(pairs[2 * i + 1]);
-        cJSON_AddItemToObject(o, pairs[2 * i], value != NULL ? value : cJSON_CreateString(pairs[2 * i + 1]));
+        cJSON_AddItemToObject(o, pairs[2 * i], dtx_facts_parse(pairs[2 * i + 1]));
     }
     dtx_facts_value(f, key, label, text, o);
     dtx_free(pairs);
