@@ -13,7 +13,7 @@
  * Components of tokenizer.json that are read; any other is DTX_ERR_INPUT and named, as it would change ids silently:
  *   normalizer      null, NFC
  *   pre_tokenizer   ByteLevel (add_prefix_space false), which must be among them; Sequence; Digits; before ByteLevel
- *                   Punctuation (Contiguous, Isolated); Split (a Regex in PCRE2's syntax, Isolated)
+ *                   Punctuation (Contiguous, Isolated); Split (a Regex without \w, \b and the like, Isolated)
  *   model           BPE; merges as "a b" or ["a", "b"]; unk_token, ignore_merges
  *   added_tokens    normalized, lstrip, rstrip, special
  *   post_processor  null, ByteLevel, RobertaProcessing, TemplateProcessing, Sequence

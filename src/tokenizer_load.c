@@ -221,6 +221,21 @@ static dtx_status add_stage(dtx_tokenizer *t, const char *path, dtx_stage stage)
     return DTX_OK;
 }
 
+/* The reference's regex engine (Oniguruma) and PCRE2 agree on what splitting patterns are made of, but not on \w and \b
+ * (are superscripts and circled numbers part of words?), \h, \R, \X and others: only escapes of one meaning are taken. */
+static bool same_meaning(const char *pattern)
+{
+    for (const char *p = pattern; *p != '\0'; p++) {
+        if (*p == '\\') {
+            p++;
+            if (*p == '\0' || (((*p | 0x20) >= 'a' && (*p | 0x20) <= 'z') && strchr("sSdDpPrntfvx", *p) == NULL)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static dtx_status add_regex(dtx_tokenizer *t, const char *path, const char *pattern, bool mapped)
 {
     dtx_stage stage = {.kind = DTX_STAGE_REGEX, .mapped = mapped};
@@ -229,6 +244,9 @@ static dtx_status add_regex(dtx_tokenizer *t, const char *path, const char *patt
     const uint8_t *first = NULL;
     uint32_t kind = 0;
 
+    if (!same_meaning(pattern)) {
+        return unsupported(path, "an escape in pre_tokenizer Split pattern", pattern);
+    }
     /* line anchors as in the reference's regex engine, whose default syntax is Ruby's */
     stage.regex = pcre2_compile((PCRE2_SPTR)pattern, strlen(pattern),
                                 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &at, NULL);

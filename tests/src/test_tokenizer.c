@@ -668,6 +668,7 @@ static void unsupported_components_are_named(void **state)
     refuses("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"}}", "null", "", "Split");
     refuses("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Removed\"}", "null", "",
             "Removed");
+    refuses("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a|\\\\w\"}}", "null", "", "a|\\w");
     refuses("", "null", BYTE_LEVEL, "{\"type\":\"BertProcessing\"}", "", "BertProcessing");
     refuses("", "null", BYTE_LEVEL, "{\"type\":\"RobertaProcessing\",\"sep\":[\"x\",9999],\"cls\":[\"a\",97]}", "",
             "9999");
