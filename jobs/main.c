@@ -2,8 +2,9 @@
 #include "jobs/job.h"
 
 static const dtx_job_def *const jobs[] = {
-    &dtx_job_report,
     &dtx_job_pretrain,
+    &dtx_job_generate,
+    &dtx_job_report,
     &dtx_job_inspect,
     &dtx_job_tokenize,
     &dtx_job_verify,

@@ -340,12 +340,26 @@ done:
     return st;
 }
 
-dtx_status dtx_run_edit(dtx_run *run, dtx_run_editor editor, void *user)
+/* Rank 0. */
+static dtx_status read_serial(const dtx_run *run, dtx_run_editor reader, void *user)
+{
+    hid_t file = -1;
+
+    DTX_TRY(dtx_h5_open_serial(run->path, &file));
+    dtx_status st = reader(file, user);
+    H5Fclose(file);
+    return st;
+}
+
+typedef dtx_status (*serial_work)(const dtx_run *run, dtx_run_editor fn, void *user);
+
+/* Collective. Closes, lets rank 0 work, opens again. */
+static dtx_status while_closed(dtx_run *run, serial_work work, dtx_run_editor fn, void *user)
 {
     dtx_status st = close_parallel(run);
 
     if (st == DTX_OK) {
-        st = dtx_par_agree(run->par, run->par->rank == 0 ? edit_copy(run, editor, user) : DTX_OK);
+        st = dtx_par_agree(run->par, run->par->rank == 0 ? work(run, fn, user) : DTX_OK);
     }
     /* open again in any case: what failed was the copy */
     char why[2048];
@@ -356,4 +370,14 @@ dtx_status dtx_run_edit(dtx_run *run, dtx_run_editor editor, void *user)
         return st;
     }
     return opened;
+}
+
+dtx_status dtx_run_edit(dtx_run *run, dtx_run_editor editor, void *user)
+{
+    return while_closed(run, edit_copy, editor, user);
+}
+
+dtx_status dtx_run_inspect(dtx_run *run, dtx_run_editor reader, void *user)
+{
+    return while_closed(run, read_serial, reader, user);
 }

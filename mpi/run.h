@@ -34,6 +34,10 @@ typedef dtx_status (*dtx_run_editor)(hid_t file, void *user);
  * fails, or the disk is full, run.h5 stays as it was. */
 dtx_status dtx_run_edit(dtx_run *run, dtx_run_editor editor, void *user);
 
+/* Collective. The same for looking only: rank 0 alone gets run.h5 opened serially and read-only. While the file is open on
+ * all ranks no rank may read from it by itself: HDF5's metadata caches of the ranks must see the same calls. */
+dtx_status dtx_run_inspect(dtx_run *run, dtx_run_editor reader, void *user);
+
 /* --- pieces for editors and for serial readers (a file opened without MPI); local --- */
 
 /* A dataset: contiguous, early allocation, filled with its fill value (NaN for floats, `fill` for integers), with
@@ -58,6 +62,8 @@ dtx_status dtx_h5_check_schema(hid_t file, const char *path);
 dtx_status dtx_h5_open_serial(const char *path, hid_t *out);
 bool dtx_h5_exists(hid_t file, const char *path);
 dtx_status dtx_h5_delete(hid_t file, const char *path);
+/* Name of member i of a group in ascending order; *out allocated (dtx_free), NULL past the end or without such a group. */
+dtx_status dtx_h5_member(hid_t file, const char *group, int64_t i, char **out);
 /* Shape of a dataset (rank <= 2; missing axes 1). */
 dtx_status dtx_h5_shape(hid_t file, const char *path, hsize_t shape[2]);
 /* Whole dataset or rows first..first+count-1 of its first axis, converted to `type`; x has room. */

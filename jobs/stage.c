@@ -1,0 +1,323 @@
+#include "jobs/stage.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "src/file.h"
+#include "src/hash.h"
+#include "src/json.h"
+#include "src/log.h"
+#include "src/mem.h"
+
+/* --- the variant's model --- */
+
+static dtx_status find_adapter(const dtx_job *job, char *dir, size_t size)
+{
+    const dtx_config *c = &job->config;
+    char name[96];
+
+    dir[0] = '\0';
+    for (int64_t i = 0; i < c->n_variants; i++) {
+        if (strcmp(c->variants[i].name, job->variant) == 0) {
+            snprintf(dir, size, "%s", c->variants[i].adapter);
+        }
+    }
+    if (strcmp(job->variant, "IT") == 0) {
+        return dir[0] == '\0' ? DTX_OK : DTX_FAIL(DTX_ERR_USAGE, "variants.IT.adapter: IT is the base model and has no adapter");
+    }
+    if (dir[0] != '\0') {
+        return DTX_OK;
+    }
+    snprintf(name, sizeof name, "adapters/%s", job->variant);
+    DTX_TRY(dtx_file_join(dir, size, c->run, name));
+    if (!dtx_file_is_dir(dir)) {
+        return DTX_FAIL(DTX_ERR_MISSING, "variant %s has no adapter: %s is not there, and variants.%s.adapter is not set", job->variant,
+                        dir, job->variant);
+    }
+    return DTX_OK;
+}
+
+/* SHA-256 over the adapter's tensors and its scale. */
+static dtx_status hash_adapter(const char *dir, const dtx_adapter *a, char out[65])
+{
+    char weights[65], text[160];
+    dtx_weights *w = NULL;
+
+    DTX_TRY(dtx_weights_open(dir, "adapter_model", &w));
+    dtx_status st = dtx_weights_fingerprint(w, 1, weights);
+    dtx_weights_close(w);
+    DTX_TRY(st);
+    snprintf(text, sizeof text, "%s r %" PRId64 " alpha %.17g", weights, a->r, a->alpha);
+    return dtx_sha256_bytes(text, strlen(text), out);
+}
+
+static dtx_status open_here(const dtx_job *job, dtx_stage_model *m)
+{
+    const char *path = job->config.model.path;
+    char dir[DTX_PATH_MAX];
+    size_t end = strlen(path);
+
+    DTX_TRY(dtx_job_need(job, "model.path", path));
+    DTX_TRY(find_adapter(job, dir, sizeof dir));
+    DTX_TRY(dtx_model_open(path, strcmp(job->config.model.dtype, "f32") == 0, &m->model));
+    m->arch = *dtx_model_arch(m->model);
+    if (!m->arch.causal) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s is an encoder, it cannot generate", path, m->arch.model_type);
+    }
+    DTX_TRY(dtx_arch_read_generation(path, &m->arch));
+    if (dir[0] != '\0') {
+        DTX_TRY(dtx_adapter_read(dir, &m->arch, &m->adapter));
+    }
+    while (end > 1 && path[end - 1] == '/') {
+        end--;
+    }
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/') {
+        begin--;
+    }
+    snprintf(m->base_model, sizeof m->base_model, "%.*s", (int)(end - begin), path + begin);
+    if (job->par.rank == 0) {
+        DTX_TRY(dtx_model_fingerprint(m->model, m->fingerprint));
+        snprintf(m->adapter_sha256, sizeof m->adapter_sha256, "none");
+        if (m->adapter != NULL) {
+            DTX_TRY(hash_adapter(dir, m->adapter, m->adapter_sha256));
+        }
+    }
+    return DTX_OK;
+}
+
+dtx_status dtx_stage_model_open(const dtx_job *job, dtx_stage_model *out)
+{
+    *out = (dtx_stage_model){0};
+    snprintf(out->variant, sizeof out->variant, "%s", job->variant);
+    snprintf(out->group, sizeof out->group, "/variants/%s", job->variant);
+    return dtx_par_agree(&job->par, open_here(job, out));
+}
+
+void dtx_stage_model_close(dtx_stage_model *m)
+{
+    dtx_adapter_del(m->adapter);
+    dtx_model_del(m->model);
+    m->adapter = NULL;
+    m->model = NULL;
+}
+
+/* --- settings --- */
+
+void dtx_stage_differ(dtx_stage_diff *diff, const char *fmt, ...)
+{
+    size_t n = strlen(diff->text);
+    va_list ap;
+
+    va_start(ap, fmt);
+    n += (size_t)snprintf(diff->text + n, sizeof diff->text - n, "%s", n > 0 ? "; " : "");
+    if (n < sizeof diff->text) {
+        vsnprintf(diff->text + n, sizeof diff->text - n, fmt, ap);
+    }
+    va_end(ap);
+}
+
+static void compare_members(const char *name, const cJSON *was, const cJSON *now, dtx_stage_diff *diff)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, now)
+    {
+        const cJSON *other = cJSON_GetObjectItemCaseSensitive(was, item->string);
+        if (!cJSON_Compare(item, other, 1)) {
+            char *a = other != NULL ? cJSON_PrintUnformatted(other) : NULL, *b = cJSON_PrintUnformatted(item);
+            dtx_stage_differ(diff, "%s.%s is %.100s there and %.100s now", name, item->string, a != NULL ? a : "absent",
+                             b != NULL ? b : "?");
+            cJSON_free(a);
+            cJSON_free(b);
+        }
+    }
+    cJSON_ArrayForEach(item, was)
+    {
+        if (cJSON_GetObjectItemCaseSensitive(now, item->string) == NULL) {
+            dtx_stage_differ(diff, "%s.%s is set there and unknown now", name, item->string);
+        }
+    }
+}
+
+dtx_status dtx_stage_compare(hid_t file, const char *group, const char *name, const char *now, dtx_stage_diff *diff)
+{
+    char *was = NULL;
+    cJSON *a = NULL, *b = NULL;
+
+    DTX_TRY(dtx_h5_attr_get_str(file, group, name, &was));
+    if (was == NULL || strcmp(was, now) != 0) {
+        size_t before = strlen(diff->text);
+        if (was != NULL && was[0] == '{' && now[0] == '{' && dtx_json_parse(was, strlen(was), name, 0, &a) == DTX_OK
+            && dtx_json_parse(now, strlen(now), name, 0, &b) == DTX_OK) {
+            compare_members(name, a, b, diff);
+        }
+        if (strlen(diff->text) == before) {
+            dtx_stage_differ(diff, "%s is %.100s there and %.100s now", name, was != NULL ? was : "absent", now);
+        }
+    }
+    cJSON_Delete(a);
+    cJSON_Delete(b);
+    dtx_free(was);
+    return DTX_OK;
+}
+
+dtx_status dtx_stage_refuse(const dtx_run *run, const char *stage, const dtx_stage_diff *diff)
+{
+    if (diff->text[0] == '\0') {
+        return DTX_OK;
+    }
+    return DTX_FAIL(DTX_ERR_USAGE, "%s: %s was made with other settings: %s. Use another run directory, or --redo to discard it",
+                    run->path, stage, diff->text);
+}
+
+/* --- discarding --- */
+
+/* The path of the i-th attribution that another variant made of this one's completions; "" past the end. */
+static dtx_status foreign_attribution(hid_t file, const char *variant, int64_t i, char *path, size_t size)
+{
+    char suffix[80], group[256], *other = NULL, *name = NULL;
+    dtx_status st = DTX_OK;
+
+    path[0] = '\0';
+    snprintf(suffix, sizeof suffix, "@%s", variant);
+    for (int64_t v = 0; st == DTX_OK && path[0] == '\0'; v++) {
+        st = dtx_h5_member(file, "/variants", v, &other);
+        if (st != DTX_OK || other == NULL) {
+            break;
+        }
+        snprintf(group, sizeof group, "/variants/%s/attribution", other);
+        for (int64_t k = 0; strcmp(other, variant) != 0 && path[0] == '\0'; k++) {
+            st = dtx_h5_member(file, group, k, &name);
+            if (st != DTX_OK || name == NULL) {
+                break;
+            }
+            size_t len = strlen(name), tail = strlen(suffix);
+            if (len > tail && strcmp(name + len - tail, suffix) == 0 && i-- == 0) {
+                snprintf(path, size, "%s/%s", group, name);
+            }
+            dtx_free(name);
+        }
+        dtx_free(other);
+    }
+    return st;
+}
+
+dtx_status dtx_stage_discard_variant(hid_t file, const char *variant)
+{
+    char path[512];
+
+    for (;;) {
+        DTX_TRY(foreign_attribution(file, variant, 0, path, sizeof path));
+        if (path[0] == '\0') {
+            break;
+        }
+        DTX_TRY(dtx_h5_delete(file, path));
+    }
+    snprintf(path, sizeof path, "/variants/%s", variant);
+    return dtx_h5_exists(file, path) ? dtx_h5_delete(file, path) : DTX_OK;
+}
+
+dtx_status dtx_stage_announce_discard(hid_t file, const char *variant)
+{
+    static const char *const parts[] = {"toxicity", "attribution"};
+    char path[512], group[256], *name = NULL;
+
+    dtx_log(DTX_LOG_WARN, "redo", "discarding /variants/%s/completions", variant);
+    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
+        snprintf(group, sizeof group, "/variants/%s/%s", variant, parts[p]);
+        for (int64_t k = 0;; k++) {
+            DTX_TRY(dtx_h5_member(file, group, k, &name));
+            if (name == NULL) {
+                break;
+            }
+            dtx_log(DTX_LOG_WARN, "redo", "discarding %s/%s", group, name);
+            dtx_free(name);
+        }
+    }
+    for (int64_t i = 0;; i++) {
+        DTX_TRY(foreign_attribution(file, variant, i, path, sizeof path));
+        if (path[0] == '\0') {
+            return DTX_OK;
+        }
+        dtx_log(DTX_LOG_WARN, "redo", "discarding %s", path);
+    }
+}
+
+/* --- small services --- */
+
+dtx_status dtx_stage_end(dtx_run *run, dtx_status st)
+{
+    char why[2048];
+
+    snprintf(why, sizeof why, "%s", dtx_error_text());
+    dtx_status ended = dtx_run_provenance_end(run, (int)st, NULL);
+    if (st != DTX_OK) {
+        dtx_error_set(why);
+        return st;
+    }
+    return ended;
+}
+
+int64_t dtx_stage_count(const uint8_t *flag, int64_t n)
+{
+    int64_t count = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        count += flag[i] != 0;
+    }
+    return count;
+}
+
+dtx_status dtx_stage_sum(const dtx_par *par, double *a, double *b)
+{
+    double mine[2] = {*a, *b}, all[2];
+
+    DTX_TRY(DTX_MPI(MPI_Allreduce(mine, all, 2, MPI_DOUBLE, MPI_SUM, par->comm)));
+    *a = all[0];
+    *b = all[1];
+    return DTX_OK;
+}
+
+/* --- finished rows --- */
+
+dtx_status dtx_stage_rows_add(dtx_stage_rows *r, int64_t row, const void *const *values)
+{
+    DTX_TRY(DTX_GROW(r->row, r->cap_row, r->n + 1));
+    DTX_TRY(DTX_GROW(r->count, r->cap_count, r->n + 1));
+    for (int c = 0; c < r->n_columns; c++) {
+        dtx_stage_column *col = &r->column[c];
+        size_t bytes = (size_t)col->width * col->size_bytes, at = (size_t)r->n * bytes;
+        DTX_TRY(DTX_GROW(col->data, col->cap, at + bytes));
+        memcpy(col->data + at, values[c], bytes);
+    }
+    r->row[r->n] = row;
+    r->count[r->n++] = 1;
+    return DTX_OK;
+}
+
+dtx_status dtx_stage_rows_write(dtx_run *run, const char *group, dtx_stage_rows *r)
+{
+    char path[256];
+
+    for (int c = 0; c < r->n_columns; c++) {
+        if (c == r->n_columns - 1) { /* the flags follow when the values are on disk */
+            DTX_TRY(dtx_run_flush(run));
+        }
+        snprintf(path, sizeof path, "%s/%s", group, r->column[c].name);
+        DTX_TRY(dtx_run_write(run, path, r->column[c].type, r->n, r->row, r->count, r->column[c].data));
+    }
+    r->n = 0;
+    return dtx_run_flush(run);
+}
+
+void dtx_stage_rows_free(dtx_stage_rows *r)
+{
+    for (int c = 0; c < r->n_columns; c++) {
+        dtx_free(r->column[c].data);
+    }
+    dtx_free(r->row);
+    dtx_free(r->count);
+}

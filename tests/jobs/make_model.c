@@ -1,0 +1,75 @@
+/* make_model KIND DIR CORPUS: a folder with a small random decoder (neox, neox-seq, falcon, falcon-rw) and a tokenizer
+ * trained on the paragraphs of CORPUS, for tests of the program. */
+#include <stdio.h>
+#include <string.h>
+
+#include "src/dataset.h"
+#include "src/file.h"
+#include "src/mem.h"
+#include "src/model.h"
+#include "src/rng.h"
+#include "src/tokenizer.h"
+
+enum { VOCAB = 512 };
+
+static dtx_arch arch_of(const char *kind)
+{
+    dtx_arch a = {.family = DTX_NEOX, .model_type = "gpt_neox", .n_layers = 2, .hidden = 48, .n_heads = 4, .head_dim = 12,
+                  .ffn = 96, .vocab = VOCAB, .n_kv = 4, .max_positions = 512, .causal = true, .fused_qkv = true,
+                  .linear_bias = true, .position = DTX_POS_ROTARY, .rotary_dims = 12, .rotary_base = 10000,
+                  .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5F, .bos_id = 0, .eos_id = 0, .pad_id = -1};
+
+    if (strncmp(kind, "falcon", 6) == 0) {
+        a.family = DTX_FALCON;
+        snprintf(a.model_type, sizeof a.model_type, "falcon");
+        a.ffn = 4 * a.hidden;
+        a.tied_head = true;
+        a.linear_bias = strcmp(kind, "falcon-rw") == 0;
+        a.position = a.linear_bias ? DTX_POS_ALIBI : DTX_POS_ROTARY;
+        a.rotary_dims = a.linear_bias ? 0 : a.head_dim;
+        a.parallel = a.shared_norm = !a.linear_bias;
+        a.n_kv = a.linear_bias ? 4 : 1;
+    } else if (strcmp(kind, "neox") == 0) {
+        a.parallel = true;
+        a.rotary_dims = 2;
+    }
+    return a;
+}
+
+static dtx_status make(const char *kind, const char *dir, const char *corpus)
+{
+    const char *list[4096];
+    size_t len[4096];
+    dtx_texts texts = {0};
+    dtx_model *m = NULL;
+    dtx_arch a = arch_of(kind);
+    dtx_status st;
+
+    DTX_GO(dtx_file_mkdirs(dir));
+    DTX_GO(dtx_texts_read_field(corpus, &texts));
+    int64_t n = texts.n < 4096 ? texts.n : 4096;
+    for (int64_t i = 0; i < n; i++) {
+        list[i] = texts.bytes + texts.offset[i];
+        len[i] = texts.offset[i + 1] - texts.offset[i];
+    }
+    DTX_GO(dtx_bpe_train(list, len, n, VOCAB, false, dir));
+    DTX_GO(dtx_model_new(&a, 1, &m));
+    float *w = dtx_model_arena(m);
+    for (int64_t i = 0; i < dtx_model_arena_size(m); i++) {
+        w[i] += 0.15F * (float)dtx_rng_normal(2, DTX_RNG_CHECK, 0, 0, (uint32_t)i);
+    }
+    DTX_GO(dtx_model_save(m, dir));
+done:
+    dtx_model_del(m);
+    dtx_texts_free(&texts);
+    return st;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 4 || make(argv[1], argv[2], argv[3]) != DTX_OK) {
+        fprintf(stderr, "make_model KIND DIR CORPUS: %s\n", dtx_error_text());
+        return 1;
+    }
+    return 0;
+}
