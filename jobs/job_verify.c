@@ -1,4 +1,5 @@
-/* job_verify.c - detoxlens verify: recomputed reference values against stored ones, or two runs' files byte for byte. */
+/* job_verify.c - detoxlens verify: recomputed reference values against stored ones, or two runs' files byte for byte.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -29,11 +30,12 @@ static dtx_status same(const dtx_job *job)
     DTX_TRY(run_file(job->args[1], b, sizeof b));
     DTX_TRY(dtx_h5_same(a, b, &report));
     if (job->json) {
-        printf("{\"datasets\":%" PRId64 ",\"attributes\":%" PRId64 ",\"bytes\":%" PRId64 ",\"differences\":%" PRId64 "}\n",
+        printf("{\"datasets\":%" PRId64 ",\"attributes\":%" PRId64 ",\"bytes\":%" PRId64 ",\"differences\":%" PRId64
+               "}\n",
                report.datasets, report.attributes, report.bytes, report.differences);
     } else {
-        printf("%s%" PRId64 " datasets and %" PRId64 " attributes compared, %" PRId64 " bytes: ", report.text, report.datasets,
-               report.attributes, report.bytes);
+        printf("%s%" PRId64 " datasets and %" PRId64 " attributes compared, %" PRId64 " bytes: ", report.text,
+               report.datasets, report.attributes, report.bytes);
         if (report.differences > 0) {
             printf("%" PRId64 " differ\n", report.differences);
         } else {
@@ -61,7 +63,8 @@ static dtx_status run(dtx_job *job)
 }
 
 static const dtx_job_option options[] = {
-    {"same", NULL, NULL, "compare two run.h5 (or run directories) byte for byte, apart from what tells of time and place"},
+    {"same", NULL, NULL,
+     "compare two run.h5 (or run directories) byte for byte, apart from what tells of time and place"},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -69,16 +72,18 @@ const dtx_job_def dtx_job_verify = {
     .name = "verify",
     .args = "DIR...",
     .summary = "recomputes reference values and compares",
-    .help = "DIR is a model folder with expected/ beside its config.json, or a folder of such folders. For each quantity the\n"
-            "largest difference, its tolerance and their ratio are printed; a difference above its tolerance is exit 1.\n"
-            "\n"
-            "  detoxlens verify golden\n"
-            "  detoxlens verify --json golden/neox-tiny\n"
-            "\n"
-            "With --same, two files of results are compared: every dataset and attribute outside /provenance and\n"
-            "/training/*/timing must have the same type, shape and bytes.\n"
-            "\n"
-            "  detoxlens verify --same run1/run.h5 run2/run.h5\n",
+    .help =
+        "DIR is a model folder with expected/ beside its config.json, or a folder of such folders. For each quantity "
+        "the\n"
+        "largest difference, its tolerance and their ratio are printed; a difference above its tolerance is exit 1.\n"
+        "\n"
+        "  detoxlens verify golden\n"
+        "  detoxlens verify --json golden/neox-tiny\n"
+        "\n"
+        "With --same, two files of results are compared: every dataset and attribute outside /provenance and\n"
+        "/training/*/timing must have the same type, shape and bytes.\n"
+        "\n"
+        "  detoxlens verify --same run1/run.h5 run2/run.h5\n",
     .bit = DTX_JOB_VERIFY,
     .options = options,
     .run = run,

@@ -64,7 +64,8 @@ dtx_status dtx_verify_read(dtx_verify *v, const char *tensor, double **x, int64_
 
     DTX_TRY(use(v, tensor, &t, shape));
     if (t->dtype != DTX_F32 && t->dtype != DTX_F64) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s/expected/%s: %s is %s, expected F32 or F64", v->dir, v->file, tensor, dtx_dtype_name(t->dtype));
+        return DTX_FAIL(DTX_ERR_INPUT, "%s/expected/%s: %s is %s, expected F32 or F64", v->dir, v->file, tensor,
+                        dtx_dtype_name(t->dtype));
     }
     DTX_TRY(DTX_NEW_RAW(out, t->n_elements));
     for (int64_t i = 0; i < t->n_elements; i++) {
@@ -88,7 +89,8 @@ dtx_status dtx_verify_ids(dtx_verify *v, const char *tensor, int32_t **ids, int6
 
     DTX_TRY(use(v, tensor, &t, shape));
     if (t->dtype != DTX_I64) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s/expected/%s: %s is %s, expected I64", v->dir, v->file, tensor, dtx_dtype_name(t->dtype));
+        return DTX_FAIL(DTX_ERR_INPUT, "%s/expected/%s: %s is %s, expected I64", v->dir, v->file, tensor,
+                        dtx_dtype_name(t->dtype));
     }
     DTX_TRY(DTX_NEW_RAW(out, t->n_elements));
     for (int64_t i = 0; i < t->n_elements; i++) {
@@ -162,13 +164,15 @@ void dtx_verify_end(dtx_verify *v, const dtx_quantity *q)
     v->n_equal += equal;
     v->n_differ += !equal;
     if (v->json) {
-        printf("{\"model\":\"%s\",\"file\":\"%s\",\"quantity\":\"%s\",\"values\":%" PRId64 ",\"difference\":", v->name, v->file, q->name, q->n);
+        printf("{\"model\":\"%s\",\"file\":\"%s\",\"quantity\":\"%s\",\"values\":%" PRId64 ",\"difference\":", v->name,
+               v->file, q->name, q->n);
         if (isfinite(q->worst)) {
             printf("%.6g", q->worst);
         } else {
             printf("null");
         }
-        printf(",\"tolerance\":%.6g,\"outliers\":%" PRId64 ",\"equal\":%s}\n", q->tolerance, q->n_outliers, equal ? "true" : "false");
+        printf(",\"tolerance\":%.6g,\"outliers\":%" PRId64 ",\"equal\":%s}\n", q->tolerance, q->n_outliers,
+               equal ? "true" : "false");
     } else if (q->tolerance > 0) {
         printf("  %-34s %9" PRId64 " values  difference %.2e  tolerance %.2e  ratio %6.3f  %s", q->name, q->n, q->worst,
                q->tolerance, ratio, equal ? "ok" : "DIFFERS");
@@ -322,7 +326,8 @@ static bool is_model(const char *dir)
 /* Sets the model's folder; false when it is none. */
 static bool set_model(dtx_verify *v, const char *dir, const char *child)
 {
-    int len = child != NULL ? snprintf(v->dir, sizeof v->dir, "%s/%s", dir, child) : snprintf(v->dir, sizeof v->dir, "%s", dir);
+    int len = child != NULL ? snprintf(v->dir, sizeof v->dir, "%s/%s", dir, child)
+                            : snprintf(v->dir, sizeof v->dir, "%s", dir);
 
     if (len < 0 || (size_t)len >= sizeof v->dir) {
         return false;
@@ -362,8 +367,8 @@ dtx_status dtx_verify_dir(const char *dir, bool json, bool *equal)
         goto done;
     }
     if (!json) {
-        printf("%d models: %" PRId64 " quantities ok, %" PRId64 " differ, %" PRId64 " not checked\n", n_models, v.n_equal, v.n_differ,
-               v.n_unchecked);
+        printf("%d models: %" PRId64 " quantities ok, %" PRId64 " differ, %" PRId64 " not checked\n", n_models,
+               v.n_equal, v.n_differ, v.n_unchecked);
     }
     *equal = v.n_differ == 0 && v.n_equal > 0;
 done:

@@ -1,7 +1,7 @@
 /* verify.h - recomputing reference values of model folders laid out as
  *   MODEL/config.json, weights, adapter/, expected/<kind>.safetensors (and <kind>.json)
- * A checker reads one file of expected/, recomputes what it holds and reports each quantity's largest difference against
- * its tolerance: 20 times the file's own entry in __metadata__ "f32_vs_f64" (the difference that single precision alone
+ * A checker reads one file of expected/, recomputes what it holds and reports each quantity's largest difference
+ * against its tolerance: 20 times the file's own entry in __metadata__ "f32_vs_f64" (the difference that single precision alone
  * makes), at least 1e-6; 1e-5 where it has no entry. Tensors that no checker read are printed as not checked.
  * To add a checker: a function, and one line in the table of verify.c. */
 #ifndef DTX_VERIFY_H
@@ -24,8 +24,8 @@ typedef struct {
     int64_t n_equal, n_differ, n_unchecked; /* quantities */
 } dtx_verify;
 
-/* Tensors of the file, converted; *x is freed by the caller. *shape may be NULL, else (DTX_MAX_DIMS). DTX_ERR_INPUT when the
- * tensor is not there. Reading counts as checking. */
+/* Tensors of the file, converted; *x is freed by the caller. *shape may be NULL, else (DTX_MAX_DIMS). DTX_ERR_INPUT
+ * when the tensor is not there. Reading counts as checking. */
 dtx_status dtx_verify_read(dtx_verify *v, const char *tensor, double **x, int64_t *n, int64_t *shape);
 dtx_status dtx_verify_ids(dtx_verify *v, const char *tensor, int32_t **ids, int64_t *n, int64_t *shape);
 bool dtx_verify_has(const dtx_verify *v, const char *tensor);
@@ -36,7 +36,7 @@ dtx_status dtx_verify_json(const dtx_verify *v, const char *name, cJSON **out);
 typedef struct {
     const char *name;
     double tolerance;           /* 0 = must be equal */
-    double worst;               /* largest |got - want|; infinite when one is NaN or infinite and the other is not the same */
+    double worst;               /* largest |got - want|; infinite when a NaN or infinite value is not matched */
     int64_t n;
     char where[128];            /* of the worst */
     double outlier;             /* > 0: one value in a thousand (and always three) may differ by up to this instead */

@@ -1,5 +1,5 @@
-/* verify_lora.c - lora.safetensors: logits with the adapter active, loss and gradients of one left-padded batch, and the
- * adapter after optimizer steps on it. Padding is stripped: a row's loss does not see it. */
+/* verify_lora.c - lora.safetensors: logits with the adapter active, loss and gradients of one left-padded batch, and
+ * the adapter after optimizer steps on it. Padding is stripped: a row's loss does not see it. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +15,7 @@ typedef struct {
     int64_t *offset;
     int32_t *ids, *label;
     float *hidden, *d_hidden;
-    double *loss;               /* (R) */
+    double *loss; /* (R) */
     dtx_tape *tape;
 } training;
 
@@ -70,9 +70,10 @@ done:
     return st;
 }
 
-/* Loss of sequences first..last-1 as one micro-batch (mean over its labels, divided by `divide`); grad += its gradient. */
-static dtx_status loss_and_gradient(const dtx_verify *v, training *t, const dtx_adapter *ad, int64_t first, int64_t last,
-                                    double divide, dtx_adapter *grad, double *loss)
+/* Loss of sequences first..last-1 as one micro-batch (mean over its labels, divided by `divide`); grad += its gradient.
+ */
+static dtx_status loss_and_gradient(const dtx_verify *v, training *t, const dtx_adapter *ad, int64_t first,
+                                    int64_t last, double divide, dtx_adapter *grad, double *loss)
 {
     const int64_t from = t->offset[first], R = t->offset[last] - from;
     int64_t count = 0, offset[65];
@@ -102,7 +103,8 @@ static dtx_status loss_and_gradient(const dtx_verify *v, training *t, const dtx_
 }
 
 /* Compares every tensor PREFIX.KEY with the adapter's or its gradient's. outlier: see dtx_quantity. */
-static dtx_status compare_adapter(dtx_verify *v, const char *prefix, const char *entry, double outlier, const dtx_adapter *ad)
+static dtx_status compare_adapter(dtx_verify *v, const char *prefix, const char *entry, double outlier,
+                                  const dtx_adapter *ad)
 {
     const dtx_arch *a = dtx_model_arch(v->model);
     dtx_quantity q = dtx_verify_begin(v, prefix, entry);
@@ -119,8 +121,8 @@ static dtx_status compare_adapter(dtx_verify *v, const char *prefix, const char 
             DTX_TRY(dtx_verify_read(v, name, &want, &n, NULL));
             if (n != size) {
                 dtx_free(want);
-                return DTX_FAIL(DTX_ERR_INPUT, "%s/expected/%s: %s has %lld values, expected %lld", v->dir, v->file, name,
-                                (long long)n, (long long)size);
+                return DTX_FAIL(DTX_ERR_INPUT, "%s/expected/%s: %s has %lld values, expected %lld", v->dir, v->file,
+                                name, (long long)n, (long long)size);
             }
             dtx_verify_floats(&q, name, n, half == 0 ? l->A : l->B, want);
             dtx_free(want);
@@ -143,7 +145,8 @@ static dtx_status check_active(dtx_verify *v)
     DTX_GO(dtx_verify_ids(v, "logits.input_ids", &ids, &T, NULL));
     DTX_GO(dtx_verify_read(v, "logits.active", &want, &n, NULL));
     if (n != T * V) {
-        st = DTX_FAIL(DTX_ERR_INPUT, "%s/expected/%s: logits.active should have %lld x %lld values", v->dir, v->file, (long long)T, (long long)V);
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s/expected/%s: logits.active should have %lld x %lld values", v->dir, v->file,
+                      (long long)T, (long long)V);
         goto done;
     }
     DTX_GO(DTX_NEW_RAW(hidden, T * d));
@@ -200,7 +203,8 @@ static dtx_status check_gradient(dtx_verify *v, training *t, const cJSON *json)
             compare_number(v, k == 0 ? "accumulated loss 1" : "accumulated loss 2", "loss", half,
                            cJSON_GetArrayItem(losses, k)->valuedouble);
         }
-        compare_number(v, "accumulated grad_norm", NULL, dtx_global_norm(g->arena, g->n_params), number(acc, "grad_norm"));
+        compare_number(v, "accumulated grad_norm", NULL, dtx_global_norm(g->arena, g->n_params),
+                       number(acc, "grad_norm"));
     }
 done:
     dtx_free(want);
@@ -228,7 +232,8 @@ static dtx_status check_schedule(dtx_verify *v, training *t, const cJSON *json, 
     const cJSON *betas = dtx_json_get(json, "betas");
     const dtx_adamw opt = {.beta1 = cJSON_GetNumberValue(cJSON_GetArrayItem(betas, 0)),
                            .beta2 = cJSON_GetNumberValue(cJSON_GetArrayItem(betas, 1)),
-                           .eps = number(json, "eps"), .weight_decay = number(json, "weight_decay")};
+                           .eps = number(json, "eps"),
+                           .weight_decay = number(json, "weight_decay")};
     const double rate = number(json, "lr"), max_norm = number(json, "max_grad_norm");
     const int64_t warmup = (int64_t)number(schedule, "warmup"), total = (int64_t)number(schedule, "total");
     snprintf(names[0], sizeof names[0], "%s.loss of each step", name);

@@ -97,7 +97,8 @@ static dtx_status check_sequences(dtx_verify *v, const dtx_model *m, const char 
         snprintf(name, sizeof name, "seq%d.logits", s);
         st = st == DTX_OK ? dtx_verify_read(v, name, &want, &n_want, NULL) : st;
         if (st == DTX_OK && n_want != n * V) {
-            st = DTX_FAIL(DTX_ERR_INPUT, "%s/expected/%s: %s should have %lld x %lld values", v->dir, v->file, name, (long long)n, (long long)V);
+            st = DTX_FAIL(DTX_ERR_INPUT, "%s/expected/%s: %s should have %lld x %lld values", v->dir, v->file, name,
+                          (long long)n, (long long)V);
         }
         st = st == DTX_OK ? DTX_NEW_RAW(got, n * V) : st;
         st = st == DTX_OK ? logits_at(m, NULL, T, ids, n, positions, got) : st;

@@ -1,4 +1,5 @@
-/* adapter.c - adapters in memory: names and shapes of the modules, one arena for all pairs. adapter_peft.c has the files. */
+/* adapter.c - adapters in memory: names and shapes of the modules, one arena for all pairs. adapter_peft.c has the
+ * files. */
 #include "src/adapter.h"
 
 #include <math.h>
@@ -10,12 +11,13 @@
 
 void dtx_module_name(const dtx_arch *a, int64_t layer, dtx_module_kind kind, char *out, size_t size)
 {
-    static const char *const neox[DTX_MODULES] = {"attention.query_key_value", NULL, NULL, "attention.dense",
-                                                  "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"};
-    static const char *const falcon[DTX_MODULES] = {"self_attention.query_key_value", NULL, NULL, "self_attention.dense",
-                                                    "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"};
-    static const char *const roberta[DTX_MODULES] = {"attention.self.query", "attention.self.key", "attention.self.value",
-                                                     "attention.output.dense", "intermediate.dense", "output.dense"};
+    static const char *const neox[DTX_MODULES] = {
+        "attention.query_key_value", NULL, NULL, "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"};
+    static const char *const falcon[DTX_MODULES] = {
+        "self_attention.query_key_value", NULL, NULL, "self_attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"};
+    static const char *const roberta[DTX_MODULES] = {"attention.self.query", "attention.self.key",
+                                                     "attention.self.value", "attention.output.dense",
+                                                     "intermediate.dense",   "output.dense"};
     const char *stack = "gpt_neox.layers", *name = neox[kind];
 
     if (a->family == DTX_FALCON) {
@@ -64,9 +66,12 @@ static const char *outside(const dtx_arch *a, const char *target)
 {
     static const char *const neox[] = {"gpt_neox.embed_in", "embed_out", NULL};
     static const char *const falcon[] = {"transformer.word_embeddings", "lm_head", NULL};
-    static const char *const roberta[] = {"roberta.embeddings.word_embeddings", "roberta.embeddings.position_embeddings",
-                                          "roberta.embeddings.token_type_embeddings", "classifier.dense",
-                                          "classifier.out_proj", NULL};
+    static const char *const roberta[] = {"roberta.embeddings.word_embeddings",
+                                          "roberta.embeddings.position_embeddings",
+                                          "roberta.embeddings.token_type_embeddings",
+                                          "classifier.dense",
+                                          "classifier.out_proj",
+                                          NULL};
     const char *const *name = a->family == DTX_NEOX ? neox : a->family == DTX_FALCON ? falcon : roberta;
 
     for (; *name != NULL; name++) {
@@ -110,7 +115,8 @@ static dtx_status match(const dtx_arch *a, const char *const *targets, int n_tar
     for (int t = 0; t < n_targets; t++) {
         const char *other = outside(a, targets[t]);
         if (other != NULL) {
-            return DTX_FAIL(DTX_ERR_USAGE, "target module \"%s\" reaches %s; adapters stand on the linear modules of the layers only",
+            return DTX_FAIL(DTX_ERR_USAGE,
+                            "target module \"%s\" reaches %s; adapters stand on the linear modules of the layers only",
                             targets[t], other);
         }
     }
@@ -130,7 +136,8 @@ static dtx_status match(const dtx_arch *a, const char *const *targets, int n_tar
                 at += (size_t)snprintf(all + at, sizeof all - at, "%s%s", at > 0 ? ", " : "", name);
             }
         }
-        return DTX_FAIL(DTX_ERR_USAGE, "no module ends with a target of the adapter; the modules of layer 0 are %s", all);
+        return DTX_FAIL(DTX_ERR_USAGE, "no module ends with a target of the adapter; the modules of layer 0 are %s",
+                        all);
     }
     return DTX_OK;
 }
@@ -143,11 +150,13 @@ dtx_status dtx_adapter_alloc(const dtx_arch *a, int64_t r, double alpha, double 
     bool *has = NULL;
 
     if (r < 1 || r > 65536 || !(alpha > 0) || !(dropout >= 0 && dropout < 1)) {
-        return DTX_FAIL(DTX_ERR_USAGE, "an adapter of rank %lld, alpha %g, dropout %g is not possible", (long long)r, alpha, dropout);
+        return DTX_FAIL(DTX_ERR_USAGE, "an adapter of rank %lld, alpha %g, dropout %g is not possible", (long long)r,
+                        alpha, dropout);
     }
     DTX_GO(DTX_NEW(ad, 1));
     if (n_targets < 1 || n_targets > (int)(sizeof ad->targets / sizeof *ad->targets)) {
-        st = DTX_FAIL(DTX_ERR_USAGE, "%d target modules given, 1 to %zu are possible", n_targets, sizeof ad->targets / sizeof *ad->targets);
+        st = DTX_FAIL(DTX_ERR_USAGE, "%d target modules given, 1 to %zu are possible", n_targets,
+                      sizeof ad->targets / sizeof *ad->targets);
         goto done;
     }
     for (int t = 0; t < n_targets; t++) {

@@ -1,6 +1,6 @@
 /* adapter.h - LoRA adapters (Hu et al. 2021) in PEFT's folder layout: y = W x + b + scale B (A x), scale = alpha / r.
- * An adapter is an argument of a forward pass, so IT, FT and RL share one base in memory; NULL is the base, bit for bit.
- * Base weights are never touched. */
+ * An adapter is an argument of a forward pass, so IT, FT and RL share one base in memory; NULL is the base, bit for
+ * bit. Base weights are never touched. */
 #ifndef DTX_ADAPTER_H
 #define DTX_ADAPTER_H
 

@@ -23,17 +23,21 @@ typedef struct {
 /* Settings that change the arithmetic or add tensors: only their neutral values are accepted. */
 static dtx_status refuse_unsupported(const cJSON *root, const char *path)
 {
-    static const char *const neutral[] = {"use_rslora", "use_dora", "fan_in_fan_out", "lora_bias", "modules_to_save",
-                                          "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern",
-                                          "layer_replication", "enable_lora", "exclude_modules", "target_parameters",
-                                          "trainable_token_indices"};
+    static const char *const neutral[] = {"use_rslora",        "use_dora",
+                                          "fan_in_fan_out",    "lora_bias",
+                                          "modules_to_save",   "layers_to_transform",
+                                          "layers_pattern",    "rank_pattern",
+                                          "alpha_pattern",     "layer_replication",
+                                          "enable_lora",       "exclude_modules",
+                                          "target_parameters", "trainable_token_indices"};
     const cJSON *bias = dtx_json_get(root, "bias"), *type = dtx_json_get(root, "peft_type");
 
     for (size_t i = 0; i < sizeof neutral / sizeof *neutral; i++) {
         const cJSON *v = dtx_json_get(root, neutral[i]);
         bool empty = v == NULL || cJSON_IsFalse(v) || ((cJSON_IsArray(v) || cJSON_IsObject(v)) && v->child == NULL);
         if (!empty) {
-            return DTX_FAIL(DTX_ERR_INPUT, "%s: the setting %s is not supported (only plain LoRA on linear modules is)", path, neutral[i]);
+            return DTX_FAIL(DTX_ERR_INPUT, "%s: the setting %s is not supported (only plain LoRA on linear modules is)",
+                            path, neutral[i]);
         }
     }
     if (bias != NULL && !(cJSON_IsString(bias) && strcmp(bias->valuestring, "none") == 0)) {
@@ -70,8 +74,8 @@ static dtx_status read_config(const char *dir, peft_config *c)
     }
     cJSON_ArrayForEach(t, targets)
     {
-        if (!cJSON_IsString(t) || t->valuestring[0] == '\0' || strlen(t->valuestring) >= sizeof c->targets[0]
-            || c->n_targets == (int)(sizeof c->targets / sizeof *c->targets)) {
+        if (!cJSON_IsString(t) || t->valuestring[0] == '\0' || strlen(t->valuestring) >= sizeof c->targets[0] ||
+            c->n_targets == (int)(sizeof c->targets / sizeof *c->targets)) {
             st = DTX_FAIL(DTX_ERR_INPUT, "%s: target_modules must be at most 8 names of at most 63 bytes", c->path);
             goto done;
         }
@@ -84,7 +88,8 @@ done:
 }
 
 /* One half of a pair from the file into `to` (rows, cols). */
-static dtx_status read_half(const dtx_weights *w, const char *dir, const char *module, char half, int64_t rows, int64_t cols, float *to)
+static dtx_status read_half(const dtx_weights *w, const char *dir, const char *module, char half, int64_t rows,
+                            int64_t cols, float *to)
 {
     char name[256];
     const dtx_tensor *t;
@@ -95,7 +100,8 @@ static dtx_status read_half(const dtx_weights *w, const char *dir, const char *m
         return DTX_FAIL(DTX_ERR_INPUT, "%s: tensor %s is missing, target_modules asks for it", dir, name);
     }
     if (t->n_dims != 2 || t->shape[0] != rows || t->shape[1] != cols) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: tensor %s should have shape (%lld, %lld)%s", t->file, name, (long long)rows, (long long)cols,
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: tensor %s should have shape (%lld, %lld)%s", t->file, name, (long long)rows,
+                        (long long)cols,
                         t->n_dims == 2 ? "; does the adapter belong to this model, and r to this file?" : "");
     }
     if (t->dtype != DTX_F32 && t->dtype != DTX_F16 && t->dtype != DTX_BF16 && t->dtype != DTX_F64) {
@@ -123,7 +129,8 @@ static dtx_status check_strangers(const dtx_weights *w, const dtx_arch *a, const
             known = known || strcmp(name, t->name) == 0;
         }
         if (!known) {
-            return DTX_FAIL(DTX_ERR_INPUT, "%s: tensor %s belongs to no module that target_modules names in this model", t->file, t->name);
+            return DTX_FAIL(DTX_ERR_INPUT, "%s: tensor %s belongs to no module that target_modules names in this model",
+                            t->file, t->name);
         }
     }
     return DTX_OK;
@@ -175,13 +182,16 @@ static dtx_status write_config(const char *dir, const dtx_adapter *ad, const cha
     for (int t = 0; ok && t < ad->n_targets; t++) {
         ok = cJSON_AddItemToArray(list, cJSON_CreateString(ad->targets[t]));
     }
-    ok = ok && cJSON_AddStringToObject(root, "base_model_name_or_path", base) != NULL
-         && cJSON_AddStringToObject(root, "bias", "none") != NULL && cJSON_AddFalseToObject(root, "fan_in_fan_out") != NULL
-         && cJSON_AddTrueToObject(root, "inference_mode") != NULL && cJSON_AddTrueToObject(root, "init_lora_weights") != NULL
-         && cJSON_AddNumberToObject(root, "lora_alpha", ad->alpha) != NULL
-         && cJSON_AddNumberToObject(root, "lora_dropout", ad->dropout) != NULL
-         && cJSON_AddNullToObject(root, "modules_to_save") != NULL && cJSON_AddStringToObject(root, "peft_type", "LORA") != NULL
-         && cJSON_AddNumberToObject(root, "r", (double)ad->r) != NULL && cJSON_AddNullToObject(root, "revision") != NULL;
+    ok = ok && cJSON_AddStringToObject(root, "base_model_name_or_path", base) != NULL &&
+         cJSON_AddStringToObject(root, "bias", "none") != NULL &&
+         cJSON_AddFalseToObject(root, "fan_in_fan_out") != NULL &&
+         cJSON_AddTrueToObject(root, "inference_mode") != NULL &&
+         cJSON_AddTrueToObject(root, "init_lora_weights") != NULL &&
+         cJSON_AddNumberToObject(root, "lora_alpha", ad->alpha) != NULL &&
+         cJSON_AddNumberToObject(root, "lora_dropout", ad->dropout) != NULL &&
+         cJSON_AddNullToObject(root, "modules_to_save") != NULL &&
+         cJSON_AddStringToObject(root, "peft_type", "LORA") != NULL &&
+         cJSON_AddNumberToObject(root, "r", (double)ad->r) != NULL && cJSON_AddNullToObject(root, "revision") != NULL;
     if (ok && cJSON_AddItemToObject(root, "target_modules", list)) {
         list = NULL; /* now part of root */
         ok = cJSON_AddStringToObject(root, "task_type", "CAUSAL_LM") != NULL && (text = cJSON_Print(root)) != NULL;
@@ -206,7 +216,7 @@ dtx_status dtx_adapter_write(const char *dir, const dtx_arch *a, const dtx_adapt
     dtx_status st;
     const dtx_meta meta = {"format", "pt"};
     dtx_tensor *t = NULL;
-    char (*names)[256] = NULL, path[4096];
+    char(*names)[256] = NULL, path[4096];
     int64_t n = 0;
 
     DTX_GO(dtx_file_mkdirs(dir));

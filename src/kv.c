@@ -10,9 +10,8 @@ dtx_status dtx_kv_new(const dtx_model *m, int64_t n_slots, int64_t max_len, dtx_
     if (!m->arch.causal) {
         return DTX_FAIL(DTX_ERR_USAGE, "an encoder (%s) has no key-value cache", m->arch.model_type);
     }
-    if (n_slots < 1 || max_len < 1
-        || __builtin_mul_overflow((size_t)n_slots * 2, (size_t)max_len, &n)
-        || __builtin_mul_overflow(n, width * (size_t)m->arch.n_layers, &n)) {
+    if (n_slots < 1 || max_len < 1 || __builtin_mul_overflow((size_t)n_slots * 2, (size_t)max_len, &n) ||
+        __builtin_mul_overflow(n, width * (size_t)m->arch.n_layers, &n)) {
         return DTX_FAIL(DTX_ERR_USAGE, "a key-value cache of %lld streams of %lld positions is not possible",
                         (long long)n_slots, (long long)max_len);
     }

@@ -1,4 +1,5 @@
-/* model.c - where a model's parameters come from: a mapped folder, fresh weights in an arena, random ones for benchmarks. */
+/* model.c - where a model's parameters come from: a mapped folder, fresh weights in an arena, random ones for
+ * benchmarks. */
 #include "src/model.h"
 
 #include <inttypes.h>
@@ -15,7 +16,7 @@
 /* Buffers that folders carry beside the weights, and weights that the computation does not use. */
 static bool is_ignored(const dtx_arch *a, const char *name)
 {
-    static const char *const suffix[] = {".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq",
+    static const char *const suffix[] = {".attention.bias", ".attention.masked_bias", ".inv_freq",
                                          ".embeddings.position_ids"};
     size_t len = strlen(name);
 
@@ -33,7 +34,9 @@ static bool is_ignored(const dtx_arch *a, const char *name)
 static dtx_status check_tied_head(const dtx_arch *a, const dtx_tensor *t)
 {
     if (t->n_dims != 2 || t->shape[0] != a->vocab || t->shape[1] != a->hidden) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s should equal the word embedding (%" PRId64 ", %" PRId64 "), to which config.json ties it",
+        return DTX_FAIL(DTX_ERR_INPUT,
+                        "%s: %s should equal the word embedding (%" PRId64 ", %" PRId64
+                        "), to which config.json ties it",
                         t->file, t->name, a->vocab, a->hidden);
     }
     return DTX_OK;
@@ -47,13 +50,15 @@ static dtx_status check_unknown(const dtx_model *m)
         for (int64_t j = 0; j < m->n_params && !known; j++) {
             known = strcmp(m->specs[j].name, t->name) == 0;
         }
-        if (!known && m->arch.tied_head
-            && (strcmp(t->name, "lm_head.weight") == 0 || strcmp(t->name, "embed_out.weight") == 0)) {
+        if (!known && m->arch.tied_head &&
+            (strcmp(t->name, "lm_head.weight") == 0 || strcmp(t->name, "embed_out.weight") == 0)) {
             DTX_TRY(check_tied_head(&m->arch, t));
             known = true;
         }
         if (!known) {
-            return DTX_FAIL(DTX_ERR_INPUT, "%s: tensor %s has no place in the model that config.json describes (%s, %" PRId64 " layers)",
+            return DTX_FAIL(DTX_ERR_INPUT,
+                            "%s: tensor %s has no place in the model that config.json describes (%s, %" PRId64
+                            " layers)",
                             t->file, t->name, m->arch.model_type, m->arch.n_layers);
         }
     }
@@ -77,7 +82,8 @@ static dtx_status check_tensor(const dtx_param_spec *s, const dtx_tensor *t)
         if (s->n_dims > 1) {
             snprintf(want + at, sizeof want - at, ", %" PRId64, s->shape[1]);
         }
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: tensor %s has shape (%s), config.json implies (%s)", t->file, s->name, found, want);
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: tensor %s has shape (%s), config.json implies (%s)", t->file, s->name,
+                        found, want);
     }
     if (t->dtype != DTX_F32 && t->dtype != DTX_F16 && t->dtype != DTX_BF16 && t->dtype != DTX_F64) {
         return DTX_FAIL(DTX_ERR_INPUT, "%s: tensor %s is %s, weights are F32, F16, BF16 or F64", t->file, s->name,
@@ -166,7 +172,8 @@ dtx_status dtx_model_open_as(const char *dir, const dtx_arch *a, bool force_f32,
         }
     }
     if (n_missing > 0) {
-        st = DTX_FAIL(DTX_ERR_INPUT, "%s: tensor %s is missing, and %" PRId64 " more of the %" PRId64 " that config.json implies", dir,
+        st = DTX_FAIL(DTX_ERR_INPUT,
+                      "%s: tensor %s is missing, and %" PRId64 " more of the %" PRId64 " that config.json implies", dir,
                       m->specs[first_missing].name, n_missing - 1, m->n_params);
         goto done;
     }
@@ -220,8 +227,10 @@ dtx_status dtx_model_new(const dtx_arch *a, uint64_t seed, dtx_model **out)
         float *w = m->arena + m->params[i].offset;
         double std = fresh_std(m, i);
         for (int64_t j = 0; j < m->params[i].n_elements; j++) {
-            w[j] = std == 0 ? fresh_vector(&m->specs[i])
-                            : (float)(std * dtx_rng_normal(seed, DTX_RNG_INIT, (uint64_t)i, (uint32_t)(j >> 32), (uint32_t)j));
+            w[j] =
+                std == 0
+                    ? fresh_vector(&m->specs[i])
+                    : (float)(std * dtx_rng_normal(seed, DTX_RNG_INIT, (uint64_t)i, (uint32_t)(j >> 32), (uint32_t)j));
         }
     }
     *out = m;
@@ -369,9 +378,9 @@ dtx_status dtx_model_fingerprint(const dtx_model *m, char out[65])
     ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1;
     for (int64_t i = 0; ok && i < m->n_params; i++) {
         const dtx_param *p = &m->params[i];
-        ok = EVP_DigestUpdate(ctx, p->name, strlen(p->name) + 1) == 1
-             && EVP_DigestUpdate(ctx, m->specs[i].shape, sizeof m->specs[i].shape) == 1
-             && EVP_DigestUpdate(ctx, p->data, (size_t)p->n_elements * dtx_dtype_size(p->dtype)) == 1;
+        ok = EVP_DigestUpdate(ctx, p->name, strlen(p->name) + 1) == 1 &&
+             EVP_DigestUpdate(ctx, m->specs[i].shape, sizeof m->specs[i].shape) == 1 &&
+             EVP_DigestUpdate(ctx, p->data, (size_t)p->n_elements * dtx_dtype_size(p->dtype)) == 1;
     }
     ok = ok && EVP_DigestFinal_ex(ctx, digest, &n) == 1 && n == 32;
     EVP_MD_CTX_free(ctx);

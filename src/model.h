@@ -1,11 +1,11 @@
 /* model.h - one transformer core: decoders (GPT-NeoX, Falcon) and encoder (RoBERTa) differ by dtx_arch alone.
- * Batches are ragged: the rows of all sequences one after the other, no padding. Forward can keep a tape; backward walks
- * it with cotangent rows that need not be the forward's rows: a *segment* (seq, first, len) holds the cotangents of rows
- * first..len-1 of one sequence, and any number of segments may refer to one sequence. Training is one segment a
+ * Batches are ragged: the rows of all sequences one after the other, no padding. Forward can keep a tape; backward
+ * walks it with cotangent rows that need not be the forward's rows: a *segment* (seq, first, len) holds the cotangents of
+ * rows first..len-1 of one sequence, and any number of segments may refer to one sequence. Training is one segment a
  * sequence with first = 0; attribution is one segment a generated token, which starts as the single row first = len-1
  * and covers 0..len-1 from the first attention downward (design.md section 7).
- * R = rows, d = hidden, V = vocab. f32 activations. All functions are local and deterministic: a row's bits do not depend
- * on the other rows of its batch or on the number of threads. Passes of one model, tape or cache are not concurrent. */
+ * R = rows, d = hidden, V = vocab. f32 activations. All functions are local and deterministic: a row's bits do not
+ * depend on the other rows of its batch or on the number of threads. Passes of one model, tape or cache are not concurrent. */
 #ifndef DTX_MODEL_H
 #define DTX_MODEL_H
 
@@ -98,22 +98,23 @@ typedef struct {
 typedef struct {                /* which gradients are wanted; NULL = not */
     float *embeds;              /* (sum of len, d): cotangents of the word embedding's output, all rows 0..len-1 of each
                                  * segment, segments one after the other; overwritten */
-    float *params;              /* arena of a trainable model, added to; the segments must then be all sequences that have
-                                 * rows, whole and in order (one segment a sequence, first = 0) */
+    float *params;              /* arena of a trainable model, added to; the segments must then be all sequences that
+                                 * have rows, whole and in order (one segment a sequence, first = 0) */
     dtx_adapter *lora;          /* gradients of the adapter that the forward pass used, added to; same condition */
 } dtx_wanted;
 
 /* Vector-Jacobian products of all segments together. d_hidden (sum of (len - first), d) are cotangents of `hidden`;
  * destroyed. With only lora wanted nothing is computed below the lowest adapter. Several calls on one tape are fine. */
-dtx_status dtx_model_backward(const dtx_model *m, dtx_tape *tape, int64_t n_seg, const dtx_segment *seg, float *d_hidden,
-                              const dtx_wanted *want);
+dtx_status dtx_model_backward(const dtx_model *m, dtx_tape *tape, int64_t n_seg, const dtx_segment *seg,
+                              float *d_hidden, const dtx_wanted *want);
 /* Bytes that one cotangent row costs at most during backward, for block sizes under a memory budget. */
 int64_t dtx_model_backward_bytes_per_row(const dtx_model *m);
 
 /* Encoder with classification head: logits (n_seq, n_labels). */
 dtx_status dtx_model_classify(const dtx_model *m, const dtx_batch *b, float *logits);
 /* Backward pass of a classification whose forward pass kept a tape: d_logits (n_seq, n_labels). */
-dtx_status dtx_model_classify_backward(const dtx_model *m, dtx_tape *tape, const float *d_logits, const dtx_wanted *want);
+dtx_status dtx_model_classify_backward(const dtx_model *m, dtx_tape *tape, const float *d_logits,
+                                       const dtx_wanted *want);
 /* logits -> probabilities in place: softmax, or sigmoid for multi-label heads. */
 void dtx_model_label_probs(const dtx_arch *a, int64_t n, float *logits);
 

@@ -1,7 +1,7 @@
-/* model_backward.c - one backward pass: vector-Jacobian products of any number of segments at once, as one ragged matrix
- * of cotangent rows per layer. Two sets of rows: `top`, first..len-1 of each segment, which the stack's output, its MLP
- * and its attention output start with, and `full`, 0..len-1, from the first attention downward. Forward quantities of
- * a cotangent row are found through the set's map; with a map of NULL row r belongs to forward row r. */
+/* model_backward.c - one backward pass: vector-Jacobian products of any number of segments at once, as one ragged
+ * matrix of cotangent rows per layer. Two sets of rows: `top`, first..len-1 of each segment, which the stack's output,
+ * its MLP and its attention output start with, and `full`, 0..len-1, from the first attention downward. Forward
+ * quantities of a cotangent row are found through the set's map; with a map of NULL row r belongs to forward row r. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -10,8 +10,8 @@
 
 typedef struct {
     int64_t M;
-    const int32_t *map;     /* (M) forward rows, NULL = the identity */
-    const int64_t *at;      /* (n_seg + 1) first row of each segment */
+    const int32_t *map; /* (M) forward rows, NULL = the identity */
+    const int64_t *at;  /* (n_seg + 1) first row of each segment */
 } row_set;
 
 typedef struct {
@@ -21,10 +21,10 @@ typedef struct {
     const dtx_segment *seg;
     const dtx_wanted *want;
     row_set top, full;
-    bool expand;            /* top differs from full */
-    int32_t *pos;           /* (full.M) positions */
-    dtx_attn_seg *attn;     /* room for n_seg */
-    model_pass pass;        /* for recompute */
+    bool expand;        /* top differs from full */
+    int32_t *pos;       /* (full.M) positions */
+    dtx_attn_seg *attn; /* room for n_seg */
+    model_pass pass;    /* for recompute */
     /* scratch: cotangents (D, E: of the residual stream), inputs of modules, A x and its cotangent */
     float *D, *E, *norm, *ffn, *attn_out, *qkv, *lora, *d_lora, *u_norm, *u_act;
 } backward;
@@ -41,8 +41,8 @@ static bool needs_input(const backward *b, int64_t layer, dtx_module_kind kind)
 }
 
 /* Backward of y = s B (A u): dA, dB where wanted, du where not NULL. */
-static void lora_backward(const backward *b, int64_t layer, dtx_module_kind kind, int64_t M, const float *dy, int64_t lddy,
-                          const float *u, float *du)
+static void lora_backward(const backward *b, int64_t layer, dtx_module_kind kind, int64_t M, const float *dy,
+                          int64_t lddy, const float *u, float *du)
 {
     const dtx_adapter *ad = b->t->adapter;
     const dtx_lora *l = dtx_adapter_at(ad, layer, kind), *g = dtx_adapter_at(b->want->lora, layer, kind);
@@ -72,8 +72,8 @@ static void lora_backward(const backward *b, int64_t layer, dtx_module_kind kind
 }
 
 /* Backward of a module: du (M, n_in; NULL = not wanted) from dy, and the gradients that are wanted, which need u. */
-static void module_backward(const backward *b, int64_t layer, dtx_module_kind kind, int64_t M, const float *dy, int64_t lddy,
-                            const float *u, float *du, bool accumulate)
+static void module_backward(const backward *b, int64_t layer, dtx_module_kind kind, int64_t M, const float *dy,
+                            int64_t lddy, const float *u, float *du, bool accumulate)
 {
     const model_linear *l = &b->m->layers[layer].module[kind];
 
@@ -87,8 +87,8 @@ static void module_backward(const backward *b, int64_t layer, dtx_module_kind ki
     lora_backward(b, layer, kind, M, dy, lddy, u, du);
 }
 
-static void norm_backward(const backward *b, const model_norm *n, const row_set *rows, const float *x, const float *mean,
-                          const float *rstd, const float *dy, float *dx)
+static void norm_backward(const backward *b, const model_norm *n, const row_set *rows, const float *x,
+                          const float *mean, const float *rstd, const float *dy, float *dx)
 {
     dtx_norm_backward(rows->M, b->m->arch.hidden, rows->map, x, mean, rstd, n->w, dy, dx, grad_of(b, n->w_param),
                       grad_of(b, n->b_param));
@@ -106,8 +106,8 @@ typedef struct {
 static layer_needs needs_of(const backward *b, int64_t layer, bool input)
 {
     const dtx_adapter *g = b->want->lora;
-    bool qkv = dtx_adapter_at(g, layer, DTX_MOD_Q) != NULL || dtx_adapter_at(g, layer, DTX_MOD_K) != NULL
-               || dtx_adapter_at(g, layer, DTX_MOD_V) != NULL;
+    bool qkv = dtx_adapter_at(g, layer, DTX_MOD_Q) != NULL || dtx_adapter_at(g, layer, DTX_MOD_K) != NULL ||
+               dtx_adapter_at(g, layer, DTX_MOD_V) != NULL;
     layer_needs n = {.input = input};
 
     n.qkv = input || qkv;
@@ -120,8 +120,9 @@ static layer_needs needs_of(const backward *b, int64_t layer, bool input)
 
 /* MLP: from dy (rows.M, d), cotangent of its output, to d_in (NULL = not needed; accumulate adds). The up projection's
  * input was norm(x); it is formed again where a gradient needs it. */
-static void mlp_backward(const backward *b, int64_t layer, const row_set *rows, const model_record *rec, const layer_needs *need,
-                         const float *x, const model_norm *norm, const float *dy, float *d_in, bool accumulate)
+static void mlp_backward(const backward *b, int64_t layer, const row_set *rows, const model_record *rec,
+                         const layer_needs *need, const float *x, const model_norm *norm, const float *dy, float *d_in,
+                         bool accumulate)
 {
     const dtx_arch *a = &b->m->arch;
     const float *act = NULL, *in = NULL;
@@ -151,7 +152,8 @@ static void attention_backward(const backward *b, int64_t layer, const row_set *
     const dtx_tape *t = b->t;
     const int64_t out = h->n_heads * h->head_dim;
 
-    module_backward(b, layer, DTX_MOD_OUT, rows->M, dy, b->m->arch.hidden, rec->attn, need->qkv ? b->attn_out : NULL, false);
+    module_backward(b, layer, DTX_MOD_OUT, rows->M, dy, b->m->arch.hidden, rec->attn, need->qkv ? b->attn_out : NULL,
+                    false);
     if (!need->qkv) {
         return;
     }
@@ -169,7 +171,8 @@ static void attention_backward(const backward *b, int64_t layer, const row_set *
     }
     dtx_attention_backward(h, b->m->arch.causal, b->m->slopes, b->n_seg, b->attn);
     if (b->m->arch.position == DTX_POS_ROTARY) {
-        dtx_rotary(h, b->m->arch.rotary_dims, b->m->rotary->cos_t, b->m->rotary->sin_t, b->full.M, b->pos, b->qkv, true);
+        dtx_rotary(h, b->m->arch.rotary_dims, b->m->rotary->cos_t, b->m->rotary->sin_t, b->full.M, b->pos, b->qkv,
+                   true);
     }
 }
 
@@ -195,13 +198,15 @@ static void expand_rows(const backward *b, const float *top, float *full)
         const dtx_segment *s = &b->seg[i];
         float *to = full + (size_t)b->full.at[i] * row;
         memset(to, 0, (size_t)s->first * row * sizeof(float));
-        memcpy(to + (size_t)s->first * row, top + (size_t)b->top.at[i] * row, (size_t)(s->len - s->first) * row * sizeof(float));
+        memcpy(to + (size_t)s->first * row, top + (size_t)b->top.at[i] * row,
+               (size_t)(s->len - s->first) * row * sizeof(float));
     }
 }
 
 /* One layer: d holds the cotangents of its output on `rows`, and afterwards of its input on the full rows. The two
  * buffers of the residual stream may change places. */
-static void layer_backward(backward *b, int64_t layer, const row_set *rows, const float *x, const model_record *rec, bool input)
+static void layer_backward(backward *b, int64_t layer, const row_set *rows, const float *x, const model_record *rec,
+                           bool input)
 {
     const dtx_arch *a = &b->m->arch;
     const model_norm *n1 = &b->m->layers[layer].norm1, *n2 = &b->m->layers[layer].norm2;
@@ -279,10 +284,12 @@ static dtx_status check_segments(const backward *b)
     }
     for (int64_t i = 0; i < b->n_seg; i++) {
         const dtx_segment *s = &b->seg[i];
-        if (s->seq < 0 || s->seq >= t->n_seq || s->first < 0 || s->first >= s->len
-            || s->len > t->offset[s->seq + 1] - t->offset[s->seq]) {
-            return DTX_FAIL(DTX_ERR_CHECK, "segment %" PRId64 " (rows %" PRId64 "..%" PRId64 " of sequence %" PRId64 ") is not on the tape", i,
-                            s->first, s->len, s->seq);
+        if (s->seq < 0 || s->seq >= t->n_seq || s->first < 0 || s->first >= s->len ||
+            s->len > t->offset[s->seq + 1] - t->offset[s->seq]) {
+            return DTX_FAIL(DTX_ERR_CHECK,
+                            "segment %" PRId64 " (rows %" PRId64 "..%" PRId64 " of sequence %" PRId64
+                            ") is not on the tape",
+                            i, s->first, s->len, s->seq);
         }
         if (!b->m->arch.causal && s->len != t->offset[s->seq + 1] - t->offset[s->seq]) {
             return DTX_FAIL(DTX_ERR_CHECK, "segment %" PRId64 ": a row of an encoder depends on its whole sequence", i);
@@ -370,8 +377,14 @@ static dtx_status make_scratch(backward *b)
     DTX_TRY(dtx_buffer_need(&w[BACK_LORA], 2 * M * r, &b->lora));
     b->d_lora = b->lora + M * r;
     /* the forward pass' scratch serves a layer that is run again, and then the inputs that gradients need */
-    b->pass = (model_pass){.m = b->m, .R = b->t->R, .n_seq = b->t->n_seq, .offset = b->t->offset, .pos = b->t->pos,
-                           .adapter = b->t->adapter, .probs_at = b->t->probs_at, .seq = b->pass.seq};
+    b->pass = (model_pass){.m = b->m,
+                           .R = b->t->R,
+                           .n_seq = b->t->n_seq,
+                           .offset = b->t->offset,
+                           .pos = b->t->pos,
+                           .adapter = b->t->adapter,
+                           .probs_at = b->t->probs_at,
+                           .seq = b->pass.seq};
     DTX_TRY(dtx_buffer_need(&w[WORK_NORM], b->t->R * a->hidden, &b->pass.norm));
     DTX_TRY(dtx_buffer_need(&w[WORK_ACT], b->t->R * a->ffn, &b->pass.act));
     DTX_TRY(dtx_buffer_need(&w[WORK_LORA], b->t->R * r, &b->pass.lora));
@@ -431,8 +444,8 @@ static int64_t lowest_layer(const backward *b)
     return b->m->arch.n_layers;
 }
 
-dtx_status dtx_model_backward(const dtx_model *m, dtx_tape *tape, int64_t n_seg, const dtx_segment *seg, float *d_hidden,
-                              const dtx_wanted *want)
+dtx_status dtx_model_backward(const dtx_model *m, dtx_tape *tape, int64_t n_seg, const dtx_segment *seg,
+                              float *d_hidden, const dtx_wanted *want)
 {
     backward b = {.m = m, .t = tape, .n_seg = n_seg, .seg = seg, .want = want};
     const int64_t d = m->arch.hidden, L = m->arch.n_layers;
@@ -449,7 +462,8 @@ dtx_status dtx_model_backward(const dtx_model *m, dtx_tape *tape, int64_t n_seg,
         memcpy(b.D, d_hidden, (size_t)(b.top.M * d) * sizeof(float));
     } else {
         memset(b.D, 0, (size_t)(b.top.M * d) * sizeof(float));
-        norm_backward(&b, &m->final_norm, &b.top, dtx_tape_x(tape, L), tape->stats.p, tape->stats.p + tape->R, d_hidden, b.D);
+        norm_backward(&b, &m->final_norm, &b.top, dtx_tape_x(tape, L), tape->stats.p, tape->stats.p + tape->R, d_hidden,
+                      b.D);
     }
     for (int64_t i = L - 1; i >= lowest; i--) {
         const float *x = dtx_tape_x(tape, i);
@@ -466,8 +480,8 @@ dtx_status dtx_model_backward(const dtx_model *m, dtx_tape *tape, int64_t n_seg,
     return DTX_OK;
 }
 
-void dtx_model_logits_backward(const dtx_model *m, int64_t R, const float *d_logits, const float *hidden, float *d_hidden,
-                               float *grads)
+void dtx_model_logits_backward(const dtx_model *m, int64_t R, const float *d_logits, const float *hidden,
+                               float *d_hidden, float *grads)
 {
     const int64_t d = m->arch.hidden, V = m->arch.vocab;
 

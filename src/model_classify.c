@@ -10,7 +10,8 @@ typedef struct {
     float *first, *act; /* (n_seq, d) each, one allocation at `first` */
 } head_rows;
 
-static dtx_status head_forward(const dtx_model *m, int64_t n_seq, const int64_t *offset, const float *hidden, head_rows *h)
+static dtx_status head_forward(const dtx_model *m, int64_t n_seq, const int64_t *offset, const float *hidden,
+                               head_rows *h)
 {
     const int64_t d = m->arch.hidden;
 
@@ -49,7 +50,8 @@ dtx_status dtx_model_classify(const dtx_model *m, const dtx_batch *b, float *log
     DTX_GO(DTX_NEW_RAW(hidden, b->offset[b->n_seq] * m->arch.hidden));
     DTX_GO(dtx_model_forward(m, b, hidden));
     DTX_GO(head_forward(m, b->n_seq, b->offset, hidden, &h));
-    dtx_linear_forward(&m->cls_out.w, m->cls_out.bias, b->n_seq, h.act, m->arch.hidden, logits, m->arch.n_labels, false);
+    dtx_linear_forward(&m->cls_out.w, m->cls_out.bias, b->n_seq, h.act, m->arch.hidden, logits, m->arch.n_labels,
+                       false);
 done:
     dtx_free(h.first);
     dtx_free(hidden);
@@ -74,7 +76,8 @@ dtx_status dtx_model_classify_backward(const dtx_model *m, dtx_tape *t, const fl
     DTX_GO(head_forward(m, n, t->offset, dtx_tape_x(t, m->arch.n_layers), &h));
     dtx_linear_backward_input(&m->cls_out.w, n, d_logits, labels, d_act, d, false);
     if (grads != NULL) {
-        dtx_linear_backward_weight(labels, d, n, d_logits, labels, h.act, d, grads + m->params[m->cls_out.w_param].offset,
+        dtx_linear_backward_weight(labels, d, n, d_logits, labels, h.act, d,
+                                   grads + m->params[m->cls_out.w_param].offset,
                                    grads + m->params[m->cls_out.b_param].offset);
     }
     for (int64_t i = 0; i < n * d; i++) {

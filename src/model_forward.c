@@ -47,8 +47,13 @@ static void attention(const model_pass *p, int64_t layer, const float *n, const 
             continue;
         }
         dtx_attn_seq *q = &p->seq[n_seq++];
-        *q = (dtx_attn_seq){.qkv = qkv, .k = qkv + dtx_heads_k(h, 0), .v = qkv + dtx_heads_v(h, 0), .ld_kv = h->width,
-                            .kv_step = (h->fused ? per + 2 : 1) * h->head_dim, .n_q = len, .out = rec->attn + at * out};
+        *q = (dtx_attn_seq){.qkv = qkv,
+                            .k = qkv + dtx_heads_k(h, 0),
+                            .v = qkv + dtx_heads_v(h, 0),
+                            .ld_kv = h->width,
+                            .kv_step = (h->fused ? per + 2 : 1) * h->head_dim,
+                            .n_q = len,
+                            .out = rec->attn + at * out};
         if (p->probs_at != NULL && p->probs_at[s] >= 0) {
             q->probs = rec->probs + p->probs_at[s];
         }
@@ -131,7 +136,9 @@ static dtx_status check_ids(const dtx_model *m, int64_t R, const int32_t *ids)
 {
     for (int64_t r = 0; r < R; r++) {
         if (ids[r] < 0 || ids[r] >= m->arch.vocab) {
-            return DTX_FAIL(DTX_ERR_INPUT, "token %" PRId32 " is outside the model's vocabulary of %" PRId64 " (does the tokenizer belong to this model?)",
+            return DTX_FAIL(DTX_ERR_INPUT,
+                            "token %" PRId32 " is outside the model's vocabulary of %" PRId64
+                            " (does the tokenizer belong to this model?)",
                             ids[r], m->arch.vocab);
         }
     }
@@ -147,7 +154,8 @@ static dtx_status check_batch(const dtx_model *m, const dtx_batch *b)
         if (b->kv != NULL) {
             int64_t len = b->offset[s + 1] - b->offset[s], slot = b->slot[s];
             if (slot < 0 || slot >= b->kv->n_slots || b->kv->len[slot] + len > b->kv->max_len) {
-                return DTX_FAIL(DTX_ERR_CHECK, "stream %" PRId64 " has no room for %" PRId64 " more positions", slot, len);
+                return DTX_FAIL(DTX_ERR_CHECK, "stream %" PRId64 " has no room for %" PRId64 " more positions", slot,
+                                len);
             }
         }
     }
@@ -177,8 +185,9 @@ static dtx_status make_positions(const dtx_model *m, const dtx_batch *b, int32_t
                 pos[at + i] = (int32_t)(is_real ? real + pad : pad);
             }
             if (real + pad >= m->positions.w.n_out) {
-                return DTX_FAIL(DTX_ERR_INPUT, "a sequence of %" PRId64 " tokens is longer than the model's %" PRId64 " positions", real,
-                                m->positions.w.n_out - pad - 1);
+                return DTX_FAIL(DTX_ERR_INPUT,
+                                "a sequence of %" PRId64 " tokens is longer than the model's %" PRId64 " positions",
+                                real, m->positions.w.n_out - pad - 1);
             }
         } else {
             for (int64_t i = 0; i < len; i++) {
@@ -219,7 +228,8 @@ static dtx_status embed(const dtx_model *m, const dtx_batch *b, const int32_t *p
             sum[r * d + j] = sum[r * d + j] + type[j] + extra[r * d + j];
         }
     }
-    dtx_norm_forward(R, d, sum, m->embed_norm.w, m->embed_norm.b, m->arch.norm_eps, x, stats, stats != NULL ? stats + R : NULL);
+    dtx_norm_forward(R, d, sum, m->embed_norm.w, m->embed_norm.b, m->arch.norm_eps, x, stats,
+                     stats != NULL ? stats + R : NULL);
     return DTX_OK;
 }
 
@@ -260,7 +270,8 @@ static dtx_status run_layers(const dtx_model *m, const dtx_batch *b, model_work 
         return DTX_OK;
     }
     stats = t != NULL ? t->stats.p : NULL;
-    dtx_norm_forward(R, d, x, m->final_norm.w, m->final_norm.b, m->arch.norm_eps, hidden, stats, stats != NULL ? stats + R : NULL);
+    dtx_norm_forward(R, d, x, m->final_norm.w, m->final_norm.b, m->arch.norm_eps, hidden, stats,
+                     stats != NULL ? stats + R : NULL);
     return DTX_OK;
 }
 
@@ -268,8 +279,13 @@ dtx_status dtx_model_forward(const dtx_model *m, const dtx_batch *b, float *hidd
 {
     dtx_status st;
     model_work local = {0}, *w = b->tape != NULL ? &b->tape->work : b->kv != NULL ? &b->kv->work : &local;
-    model_pass p = {.m = m, .R = b->offset[b->n_seq], .n_seq = b->n_seq, .offset = b->offset, .adapter = b->adapter,
-                    .kv = b->kv, .slot = b->slot};
+    model_pass p = {.m = m,
+                    .R = b->offset[b->n_seq],
+                    .n_seq = b->n_seq,
+                    .offset = b->offset,
+                    .adapter = b->adapter,
+                    .kv = b->kv,
+                    .slot = b->slot};
 
     if (b->tape != NULL) {
         b->tape->filled = false;

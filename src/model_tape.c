@@ -44,9 +44,9 @@ int64_t dtx_record_layout(const dtx_model *m, int64_t R, bool stats, int64_t n_p
         float **p;
         int64_t n;
     } part[] = {
-        {&r.mean1, stats ? R : 0}, {&r.rstd1, stats ? R : 0}, {&r.mean2, stats ? R : 0}, {&r.rstd2, stats ? R : 0},
-        {&r.qkv, R * m->heads.width}, {&r.attn, R * attn}, {&r.mid, mid ? R * d : 0}, {&r.up, R * a->ffn},
-        {&r.sum, sum ? R * d : 0}, {&r.probs, n_probs},
+        {&r.mean1, stats ? R : 0},    {&r.rstd1, stats ? R : 0}, {&r.mean2, stats ? R : 0}, {&r.rstd2, stats ? R : 0},
+        {&r.qkv, R * m->heads.width}, {&r.attn, R * attn},       {&r.mid, mid ? R * d : 0}, {&r.up, R * a->ffn},
+        {&r.sum, sum ? R * d : 0},    {&r.probs, n_probs},
     };
 
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) {

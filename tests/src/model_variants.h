@@ -1,4 +1,4 @@
-/* model_variants.h - small models of every architecture for tests, with weights large enough that every part matters. */
+/* model_variants.h - small models of every architecture for tests, with weights so large that every part matters. */
 #ifndef DTX_TEST_MODEL_VARIANTS_H
 #define DTX_TEST_MODEL_VARIANTS_H
 
@@ -20,8 +20,8 @@ static inline const char *variant_name(int v)
 
 static inline dtx_arch variant_arch(int v)
 {
-    dtx_arch a = {.family = DTX_NEOX, .model_type = "gpt_neox", .n_layers = 3, .hidden = 24, .n_heads = 4, .head_dim = 6,
-                  .ffn = 40, .vocab = VARIANT_VOCAB, .n_kv = 4, .max_positions = 64, .causal = true, .parallel = true,
+    dtx_arch a = {.family = DTX_NEOX, .model_type = "gpt_neox", .n_layers = 3, .hidden = 24, .n_heads = 4,
+                  .head_dim = 6, .ffn = 40, .vocab = VARIANT_VOCAB, .n_kv = 4, .max_positions = 64, .causal = true, .parallel = true,
                   .fused_qkv = true, .linear_bias = true, .position = DTX_POS_ROTARY, .rotary_dims = 2,
                   .rotary_base = 10000, .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5F, .bos_id = 0, .eos_id = 0,
                   .pad_id = -1};

@@ -11,11 +11,11 @@
 #include "src/mem.h"
 #include "tests/src/model_variants.h"
 
-#define OK(expr)                                                      \
-    do {                                                              \
-        if ((expr) != DTX_OK) {                                       \
-            fail_msg("%s: %s (%s)", #expr, dtx_error_text(), dtx_error_place()); \
-        }                                                             \
+#define OK(expr)                                                                                                       \
+    do {                                                                                                               \
+        if ((expr) != DTX_OK) {                                                                                        \
+            fail_msg("%s: %s (%s)", #expr, dtx_error_text(), dtx_error_place());                                       \
+        }                                                                                                              \
     } while (0)
 
 /* Three sequences of 5, 0 and 8 rows. */
@@ -27,15 +27,16 @@ typedef struct {
     dtx_arch a;
     dtx_model *m;
     dtx_adapter *ad;
-    float *target;    /* (R, V) cotangents of the logits; encoder: (R, d) of hidden */
-    int64_t width;    /* V or d */
+    float *target; /* (R, V) cotangents of the logits; encoder: (R, d) of hidden */
+    int64_t width; /* V or d */
     float *hidden, *out, *embeds;
 } fixture;
 
-static const char *const all_targets[] = {"query_key_value", "query", "key", "value", "attention.dense", "self_attention.dense",
-                                          "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"};
-static const char *const roberta_targets[] = {"query", "key", "value", "attention.output.dense", "intermediate.dense",
-                                              ".output.dense"};
+static const char *const all_targets[] = {
+    "query_key_value",  "query", "key", "value", "attention.dense", "self_attention.dense", "mlp.dense_h_to_4h",
+    "mlp.dense_4h_to_h"};
+static const char *const roberta_targets[] = {
+    "query", "key", "value", "attention.output.dense", "intermediate.dense", ".output.dense"};
 
 static void make_adapter(const dtx_arch *a, double alpha, dtx_adapter **ad)
 {
@@ -135,9 +136,10 @@ static double derivative(fixture *f, const dtx_batch *b, float *x, const float *
     return sum / (12 * step);
 }
 
-/* Along two random directions of unit length, the derivative equals <grad, u> within 0.3 % of |grad| and the noise of f32,
- * which the step of 4e-3 magnifies. */
-static void check_gradient(fixture *f, const dtx_batch *b, const char *what, float *x, const float *grad, int64_t n, bool may_be_zero)
+/* Along two random directions of unit length, the derivative equals <grad, u> within 0.3 % of |grad| and the noise of
+ * f32, which the step of 4e-3 magnifies. */
+static void check_gradient(fixture *f, const dtx_batch *b, const char *what, float *x, const float *grad, int64_t n,
+                           bool may_be_zero)
 {
     float *u = dtx_malloc((size_t)n, sizeof *u);
     double size = 0;
@@ -161,7 +163,8 @@ static void check_gradient(fixture *f, const dtx_batch *b, const char *what, flo
         }
         double got = derivative(f, b, x, u, n);
         if (!(fabs(got - want) <= 3e-3 * size + 4e-3)) {
-            fail_msg("%s, %s: derivative %.6f, gradient %.6f (|gradient| %.6f)", f->a.model_type, what, got, want, size);
+            fail_msg("%s, %s: derivative %.6f, gradient %.6f (|gradient| %.6f)", f->a.model_type, what, got, want,
+                     size);
         }
     }
     dtx_free(u);
@@ -183,7 +186,8 @@ static void test_parameter_gradients(void **state)
             bool head = strncmp(p->name, "classifier.", 11) == 0; /* takes no part in `hidden` */
             /* a key's bias moves all scores of a query alike, which the softmax does not see */
             bool key_bias = strstr(p->name, "self.key.bias") != NULL;
-            check_gradient(&f, &b, p->name, dtx_model_arena(f.m) + p->offset, g + p->offset, p->n_elements, head || key_bias);
+            check_gradient(&f, &b, p->name, dtx_model_arena(f.m) + p->offset, g + p->offset, p->n_elements,
+                           head || key_bias);
         }
         dtx_free(g);
         tear_down(&f);
@@ -574,7 +578,8 @@ static void test_classifier(void **state)
     f.a.multi_label = true;
     dtx_model_label_probs(&f.a, 1, three);
     assert_true(three[0] == 0.5F && fabsf(three[1] - 0.952574F) < 1e-6F);
-    assert_int_equal(dtx_model_classify(f.m, &(dtx_batch){.n_seq = N_SEQ, .offset = offset, .ids = ids}, logits), DTX_ERR_INPUT);
+    assert_int_equal(dtx_model_classify(f.m, &(dtx_batch){.n_seq = N_SEQ, .offset = offset, .ids = ids}, logits),
+                     DTX_ERR_INPUT);
     dtx_tape_del(t);
     dtx_free(g);
     dtx_free(u);
@@ -620,7 +625,9 @@ static void test_bad_batches(void **state)
     }
     float *h = dtx_calloc((size_t)(40 * f.a.hidden), sizeof *h);
     OK(dtx_model_forward(f.m, &(dtx_batch){.n_seq = 1, .offset = (const int64_t[]){0, 18}, .ids = longer}, h));
-    assert_int_equal(dtx_model_forward(f.m, &(dtx_batch){.n_seq = 1, .offset = (const int64_t[]){0, 19}, .ids = longer}, h), DTX_ERR_INPUT);
+    assert_int_equal(
+        dtx_model_forward(f.m, &(dtx_batch){.n_seq = 1, .offset = (const int64_t[]){0, 19}, .ids = longer}, h),
+        DTX_ERR_INPUT);
     /* no rows at all */
     OK(dtx_model_forward(f.m, &(dtx_batch){.n_seq = 1, .offset = (const int64_t[]){0, 0}, .ids = longer}, h));
     OK(dtx_model_forward(f.m, &(dtx_batch){.n_seq = 0, .offset = (const int64_t[]){0}, .ids = longer}, h));
@@ -644,7 +651,8 @@ static void test_tape_is_reused(void **state)
         many[i] = i % VARIANT_VOCAB;
     }
     OK(dtx_tape_new(f.m, false, &t));
-    dtx_batch small = batch_of(), large = {.n_seq = 4, .offset = (const int64_t[]){0, 10, 20, 21, 60}, .ids = many, .tape = t};
+    dtx_batch small = batch_of(),
+              large = {.n_seq = 4, .offset = (const int64_t[]){0, 10, 20, 21, 60}, .ids = many, .tape = t};
     small.tape = t;
     for (int k = 0; k < 3; k++) {
         fill_normal(c, 60 * d, 8, 1);

@@ -12,20 +12,21 @@
 #include "src/mem.h"
 #include "tests/src/model_variants.h"
 
-#define OK(expr)                                                      \
-    do {                                                              \
-        if ((expr) != DTX_OK) {                                       \
-            fail_msg("%s: %s (%s)", #expr, dtx_error_text(), dtx_error_place()); \
-        }                                                             \
+#define OK(expr)                                                                                                       \
+    do {                                                                                                               \
+        if ((expr) != DTX_OK) {                                                                                        \
+            fail_msg("%s: %s (%s)", #expr, dtx_error_text(), dtx_error_place());                                       \
+        }                                                                                                              \
     } while (0)
 /* The status, and a word that the message must hold. */
-#define FAILS(code, word, expr)                                                                   \
-    do {                                                                                          \
-        dtx_error_clear();                                                                        \
-        dtx_status st_ = (expr);                                                                  \
-        if (st_ != (code) || strstr(dtx_error_text(), (word)) == NULL) {                          \
-            fail_msg("%s: status %d, \"%s\", expected %d and \"%s\"", #expr, (int)st_, dtx_error_text(), (int)(code), (word)); \
-        }                                                                                         \
+#define FAILS(code, word, expr)                                                                                        \
+    do {                                                                                                               \
+        dtx_error_clear();                                                                                             \
+        dtx_status st_ = (expr);                                                                                       \
+        if (st_ != (code) || strstr(dtx_error_text(), (word)) == NULL) {                                               \
+            fail_msg("%s: status %d, \"%s\", expected %d and \"%s\"", #expr, (int)st_, dtx_error_text(), (int)(code),  \
+                     (word));                                                                                          \
+        }                                                                                                              \
     } while (0)
 
 enum { R = 6 };
@@ -110,7 +111,8 @@ static void test_fresh_weights(void **state)
     (void)state;
     OK(dtx_model_new(&a, 7, &m[0]));
     OK(dtx_model_new(&a, 7, &m[1]));
-    assert_memory_equal(dtx_model_arena(m[0]), dtx_model_arena(m[1]), (size_t)dtx_model_arena_size(m[0]) * sizeof(float));
+    assert_memory_equal(dtx_model_arena(m[0]), dtx_model_arena(m[1]),
+                        (size_t)dtx_model_arena_size(m[0]) * sizeof(float));
     for (int64_t i = 0; i < dtx_model_n_params(m[0]); i++) {
         const dtx_param *p = dtx_model_param(m[0], i);
         const float *w = p->data;
@@ -148,8 +150,12 @@ static void write_folder(const char *dir, int v, changer *change)
     dtx_tensor *t = dtx_calloc((size_t)n + 4, sizeof *t);
     for (int64_t i = 0; i < n; i++) {
         const dtx_param *p = dtx_model_param(m, i);
-        t[i] = (dtx_tensor){.name = s[i].name, .dtype = DTX_F32, .n_dims = s[i].n_dims, .n_elements = p->n_elements,
-                            .data = p->data, .size_bytes = (size_t)p->n_elements * 4};
+        t[i] = (dtx_tensor){.name = s[i].name,
+                            .dtype = DTX_F32,
+                            .n_dims = s[i].n_dims,
+                            .n_elements = p->n_elements,
+                            .data = p->data,
+                            .size_bytes = (size_t)p->n_elements * 4};
         t[i].shape[0] = s[i].shape[0];
         t[i].shape[1] = s[i].shape[1];
     }
@@ -185,7 +191,11 @@ static void drop_last(dtx_tensor *t, int64_t *n)
 
 static void add(dtx_tensor *t, int64_t *n, const char *name, dtx_dtype type, int64_t rows, int64_t cols)
 {
-    t[*n] = (dtx_tensor){.name = name, .dtype = type, .n_dims = 2, .n_elements = rows * cols, .data = whole_numbers,
+    t[*n] = (dtx_tensor){.name = name,
+                         .dtype = type,
+                         .n_dims = 2,
+                         .n_elements = rows * cols,
+                         .data = whole_numbers,
                          .size_bytes = (size_t)(rows * cols) * dtx_dtype_size(type)};
     t[*n].shape[0] = rows;
     t[*n].shape[1] = cols;
@@ -378,7 +388,8 @@ static void test_wrong_adapters(void **state)
 
     (void)state;
     OK(read_with(HEAD "\"r\":5," TWO "}"));
-    OK(read_with(HEAD "\"r\":5,\"use_rslora\":false,\"rank_pattern\":{},\"modules_to_save\":null,\"bias\":\"none\"," TWO "}"));
+    OK(read_with(HEAD "\"r\":5,\"use_rslora\":false,\"rank_pattern\":{},\"modules_to_save\":null,\"bias\":\"none\"," TWO
+                      "}"));
     FAILS(DTX_ERR_INPUT, "use_rslora", read_with(HEAD "\"r\":5,\"use_rslora\":true," TWO "}"));
     FAILS(DTX_ERR_INPUT, "use_dora", read_with(HEAD "\"r\":5,\"use_dora\":true," TWO "}"));
     FAILS(DTX_ERR_INPUT, "modules_to_save", read_with(HEAD "\"r\":5,\"modules_to_save\":[\"lm_head\"]," TWO "}"));
@@ -391,12 +402,14 @@ static void test_wrong_adapters(void **state)
     FAILS(DTX_ERR_INPUT, "target_modules", read_with(HEAD "\"r\":5,\"target_modules\":[3]}"));
     FAILS(DTX_ERR_INPUT, "r", read_with(HEAD "\"r\":0," TWO "}"));
     FAILS(DTX_ERR_INPUT, "shape", read_with(HEAD "\"r\":4," TWO "}"));
-    FAILS(DTX_ERR_INPUT, "is missing", read_with(HEAD "\"r\":5,\"target_modules\":[\"query_key_value\",\"dense_4h_to_h\",\"dense\"]}"));
+    FAILS(DTX_ERR_INPUT, "is missing",
+          read_with(HEAD "\"r\":5,\"target_modules\":[\"query_key_value\",\"dense_4h_to_h\",\"dense\"]}"));
     FAILS(DTX_ERR_INPUT, "belongs to no module", read_with(HEAD "\"r\":5,\"target_modules\":[\"query_key_value\"]}"));
     FAILS(DTX_ERR_INPUT, "no module ends", read_with(HEAD "\"r\":5,\"target_modules\":[\"q_proj\"]}"));
     FAILS(DTX_ERR_INPUT, "", read_with("[1, 2]"));
     FAILS(DTX_ERR_INPUT, "", read_with("{"));
-    FAILS(DTX_ERR_USAGE, "transformer.h.0.mlp.dense_h_to_4h", dtx_adapter_new(&a, 4, 8, 0, (const char *const[]){"w1"}, 1, 1, &ad));
+    FAILS(DTX_ERR_USAGE, "transformer.h.0.mlp.dense_h_to_4h",
+          dtx_adapter_new(&a, 4, 8, 0, (const char *const[]){"w1"}, 1, 1, &ad));
     FAILS(DTX_ERR_USAGE, "lm_head", dtx_adapter_new(&a, 4, 8, 0, (const char *const[]){"head"}, 1, 1, &ad));
     FAILS(DTX_ERR_USAGE, "rank 0", dtx_adapter_new(&a, 0, 8, 0, (const char *const[]){"dense"}, 1, 1, &ad));
     /* an adapter of a wider model */
@@ -424,8 +437,11 @@ static void test_suffix_rule(void **state)
         const char *target;
         unsigned modules; /* bits of dtx_module_kind */
     } cases[] = {
-        {0, "query_key_value", 1U << DTX_MOD_QKV}, {0, "dense", 1U << DTX_MOD_OUT}, {3, "dense_h_to_4h", 1U << DTX_MOD_UP},
-        {3, "to_h", 1U << DTX_MOD_DOWN}, {6, "value", 1U << DTX_MOD_V},
+        {0, "query_key_value", 1U << DTX_MOD_QKV},
+        {0, "dense", 1U << DTX_MOD_OUT},
+        {3, "dense_h_to_4h", 1U << DTX_MOD_UP},
+        {3, "to_h", 1U << DTX_MOD_DOWN},
+        {6, "value", 1U << DTX_MOD_V},
         {6, "output.dense", 1U << DTX_MOD_OUT | 1U << DTX_MOD_DOWN},
     };
 

@@ -1,6 +1,6 @@
 /* One layer of each real shape, bf16 weights, against a layer written out with the plain reference functions:
- * RedPajama 3B (2560/10240, 32 heads, vocabulary 50432) and Falcon 7B (4544/18176, 71 heads, one key/value head, 65024).
- * Forward pass and logits; the backward pass with the fast back end against the reference one. */
+ * RedPajama 3B (2560/10240, 32 heads, vocabulary 50432) and Falcon 7B (4544/18176, 71 heads, one key/value head,
+ * 65024). Forward pass and logits; the backward pass with the fast back end against the reference one. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,11 +16,11 @@
 #include "src/model.h"
 #include "src/rng.h"
 
-#define OK(expr)                                                      \
-    do {                                                              \
-        if ((expr) != DTX_OK) {                                       \
-            fail_msg("%s: %s (%s)", #expr, dtx_error_text(), dtx_error_place()); \
-        }                                                             \
+#define OK(expr)                                                                                                       \
+    do {                                                                                                               \
+        if ((expr) != DTX_OK) {                                                                                        \
+            fail_msg("%s: %s (%s)", #expr, dtx_error_text(), dtx_error_place());                                       \
+        }                                                                                                              \
     } while (0)
 
 enum { R = 5 }; /* sequences of 2 and 3 rows */
@@ -29,19 +29,50 @@ static int32_t ids[R];
 
 static dtx_arch redpajama(void)
 {
-    return (dtx_arch){.family = DTX_NEOX, .model_type = "gpt_neox", .n_layers = 1, .hidden = 2560, .n_heads = 32,
-                      .head_dim = 80, .ffn = 10240, .vocab = 50432, .n_kv = 32, .max_positions = 2048, .causal = true,
-                      .fused_qkv = true, .linear_bias = true, .position = DTX_POS_ROTARY, .rotary_dims = 80,
-                      .rotary_base = 10000, .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5F, .pad_id = -1};
+    return (dtx_arch){.family = DTX_NEOX,
+                      .model_type = "gpt_neox",
+                      .n_layers = 1,
+                      .hidden = 2560,
+                      .n_heads = 32,
+                      .head_dim = 80,
+                      .ffn = 10240,
+                      .vocab = 50432,
+                      .n_kv = 32,
+                      .max_positions = 2048,
+                      .causal = true,
+                      .fused_qkv = true,
+                      .linear_bias = true,
+                      .position = DTX_POS_ROTARY,
+                      .rotary_dims = 80,
+                      .rotary_base = 10000,
+                      .activation = DTX_ACT_GELU_ERF,
+                      .norm_eps = 1e-5F,
+                      .pad_id = -1};
 }
 
 static dtx_arch falcon(void)
 {
-    return (dtx_arch){.family = DTX_FALCON, .model_type = "falcon", .n_layers = 1, .hidden = 4544, .n_heads = 71,
-                      .head_dim = 64, .ffn = 18176, .vocab = 65024, .n_kv = 1, .max_positions = 2048, .causal = true,
-                      .parallel = true, .shared_norm = true, .fused_qkv = true, .tied_head = true,
-                      .position = DTX_POS_ROTARY, .rotary_dims = 64, .rotary_base = 10000,
-                      .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5F, .pad_id = -1};
+    return (dtx_arch){.family = DTX_FALCON,
+                      .model_type = "falcon",
+                      .n_layers = 1,
+                      .hidden = 4544,
+                      .n_heads = 71,
+                      .head_dim = 64,
+                      .ffn = 18176,
+                      .vocab = 65024,
+                      .n_kv = 1,
+                      .max_positions = 2048,
+                      .causal = true,
+                      .parallel = true,
+                      .shared_norm = true,
+                      .fused_qkv = true,
+                      .tied_head = true,
+                      .position = DTX_POS_ROTARY,
+                      .rotary_dims = 64,
+                      .rotary_base = 10000,
+                      .activation = DTX_ACT_GELU_ERF,
+                      .norm_eps = 1e-5F,
+                      .pad_id = -1};
 }
 
 /* The parameter whose name ends so; NULL when there is none. */
@@ -57,7 +88,8 @@ static const dtx_param *param(const dtx_model *m, const char *end)
     return NULL;
 }
 
-static void linear(const dtx_model *m, const char *module, int64_t n_out, int64_t n_in, const float *x, float *y, bool add)
+static void linear(const dtx_model *m, const char *module, int64_t n_out, int64_t n_in, const float *x, float *y,
+                   bool add)
 {
     char name[64];
     snprintf(name, sizeof name, "%s.weight", module);
@@ -92,7 +124,8 @@ static void plain(const dtx_model *m, float *logits)
 {
     const dtx_arch *a = dtx_model_arch(m);
     const int64_t d = a->hidden, per = a->n_heads / a->n_kv, width = (a->n_heads + 2 * a->n_kv) * a->head_dim;
-    const dtx_heads h = {.n_heads = a->n_heads, .n_kv = a->n_kv, .head_dim = a->head_dim, .width = width, .fused = true};
+    const dtx_heads h = {
+        .n_heads = a->n_heads, .n_kv = a->n_kv, .head_dim = a->head_dim, .width = width, .fused = true};
     const bool neox = a->family == DTX_NEOX;
     const dtx_param *words = param(m, neox ? "embed_in.weight" : "word_embeddings.weight");
     float *x = room(R * d), *n = room(R * d), *qkv = room(R * width), *attn = room(R * d), *up = room(R * a->ffn);
@@ -107,8 +140,12 @@ static void plain(const dtx_model *m, float *logits)
     dtx_rotary_ref(&h, a->rotary_dims, cos_t, sin_t, R, pos, qkv, false);
     for (int s = 0; s < 2; s++) {
         const float *q = qkv + offset[s] * width;
-        seq[s] = (dtx_attn_seq){.qkv = q, .k = q + dtx_heads_k(&h, 0), .v = q + dtx_heads_v(&h, 0), .ld_kv = width,
-                                .kv_step = (per + 2) * a->head_dim, .n_q = offset[s + 1] - offset[s],
+        seq[s] = (dtx_attn_seq){.qkv = q,
+                                .k = q + dtx_heads_k(&h, 0),
+                                .v = q + dtx_heads_v(&h, 0),
+                                .ld_kv = width,
+                                .kv_step = (per + 2) * a->head_dim,
+                                .n_q = offset[s + 1] - offset[s],
                                 .out = attn + offset[s] * d};
     }
     dtx_attention_forward_ref(&h, true, NULL, 2, seq);
@@ -201,9 +238,66 @@ static void test_falcon_7b(void **state)
     check_shape("Falcon 7B", &a);
 }
 
+/* Forward pass and cotangents of the embeddings of `n_seq` sequences, all rows, with `threads`. */
+static void passes(const dtx_model *m, int threads, int64_t n_seq, const int64_t *off, const int32_t *tokens,
+                   const float *cotangents, float *hidden, float *d_embeds)
+{
+    dtx_segment seg[2];
+    dtx_tape *t;
+    const size_t n = (size_t)(off[n_seq] * dtx_model_arch(m)->hidden);
+    float *c = room((int64_t)n);
+
+    memcpy(c, cotangents, n * sizeof *c);
+    OK(dtx_linear_setup(DTX_GEMM_AUTO, threads));
+    OK(dtx_tape_new(m, false, &t));
+    OK(dtx_model_forward(m, &(dtx_batch){.n_seq = n_seq, .offset = off, .ids = tokens, .tape = t}, hidden));
+    for (int64_t s = 0; s < n_seq; s++) {
+        seg[s] = (dtx_segment){.seq = s, .first = 0, .len = off[s + 1] - off[s]};
+    }
+    OK(dtx_model_backward(m, t, n_seq, seg, c, &(dtx_wanted){.embeds = d_embeds}));
+    dtx_tape_del(t);
+    dtx_free(c);
+}
+
+/* At this size the products are shared out to threads: same bits on one and two, and for a sequence alone. */
+static void test_bits(void **state)
+{
+    enum { FIRST = 29, ALL = 69 };
+    dtx_arch a = redpajama();
+    dtx_model *m;
+    int32_t tokens[ALL];
+    const int64_t both[3] = {0, FIRST, ALL}, one[2] = {0, ALL - FIRST}, d = a.hidden, size = ALL * d;
+    float *c = room(size), *h1 = room(size), *h2 = room(size), *e1 = room(size), *e2 = room(size);
+    const size_t bytes = (size_t)size * sizeof(float), bytes_one = (size_t)((ALL - FIRST) * d) * sizeof(float);
+
+    (void)state;
+    a.vocab = 512;
+    OK(dtx_model_random(&a, DTX_BF16, 22, &m));
+    for (int i = 0; i < ALL; i++) {
+        tokens[i] = i * 7 % 512;
+    }
+    for (int64_t i = 0; i < size; i++) {
+        c[i] = (float)dtx_rng_normal(5, DTX_RNG_CHECK, 0, 0, (uint32_t)i);
+    }
+    passes(m, 1, 2, both, tokens, c, h1, e1);
+    passes(m, 2, 2, both, tokens, c, h2, e2);
+    assert_memory_equal(h1, h2, bytes);
+    assert_memory_equal(e1, e2, bytes);
+    passes(m, 2, 1, one, tokens + FIRST, c + FIRST * d, h2, e2);
+    assert_memory_equal(h1 + FIRST * d, h2, bytes_one);
+    assert_memory_equal(e1 + FIRST * d, e2, bytes_one);
+    dtx_model_del(m);
+    dtx_free(c);
+    dtx_free(h1);
+    dtx_free(h2);
+    dtx_free(e1);
+    dtx_free(e2);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_redpajama_3b), cmocka_unit_test(test_falcon_7b)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_redpajama_3b), cmocka_unit_test(test_falcon_7b),
+                                       cmocka_unit_test(test_bits)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
