@@ -338,6 +338,6 @@ dtx_status dtx_inspect_run(const char *dir, const char *path, dtx_facts *f)
     DTX_GO(add_provenance(file, f));
 done:
     dtx_free(names);
-    H5Fclose(file);
+    dtx_h5_close(file);
     return st;
 }

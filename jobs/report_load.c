@@ -555,7 +555,5 @@ void dtx_report_free(dtx_report *r)
     dtx_free(r->variant);
     dtx_free(r->prompt_offset);
     dtx_free(r->prompt_id);
-    if (r->file >= 0) {
-        H5Fclose(r->file);
-    }
+    dtx_h5_close(r->file);
 }

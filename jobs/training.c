@@ -39,9 +39,7 @@ dtx_status dtx_training_find(dtx_run *run, const char *name, dtx_training_found 
                 st = dtx_h5_attr_get_str(file, group, "settings", &settings);
             }
         }
-        if (file >= 0) {
-            H5Fclose(file);
-        }
+        dtx_h5_close(file);
         begun = dtx_file_exists(path);
     }
     st = dtx_par_agree(run->par, st);

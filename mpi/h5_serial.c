@@ -102,6 +102,13 @@ dtx_status dtx_h5_open_serial(const char *path, hid_t *out)
     return st;
 }
 
+void dtx_h5_close(hid_t file)
+{
+    if (file >= 0) {
+        H5Fclose(file);
+    }
+}
+
 bool dtx_h5_exists(hid_t file, const char *path)
 {
     char part[1024];

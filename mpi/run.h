@@ -60,6 +60,8 @@ dtx_status dtx_h5_make(hid_t file, const dtx_h5_spec *spec);
 dtx_status dtx_h5_check_schema(hid_t file, const char *path);
 /* Opens a file for reading without MPI (report, inspect, tests). DTX_ERR_MISSING / DTX_ERR_INPUT. */
 dtx_status dtx_h5_open_serial(const char *path, hid_t *out);
+/* Closes it; a negative handle is fine. */
+void dtx_h5_close(hid_t file);
 bool dtx_h5_exists(hid_t file, const char *path);
 dtx_status dtx_h5_delete(hid_t file, const char *path);
 /* Name of member i of a group in ascending order; *out allocated (dtx_free), NULL past the end or without such a group. */

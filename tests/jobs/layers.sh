@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# jobs -> mpi -> src, one direction: by the includes, and by what a test of src alone is linked with.
+# jobs -> mpi -> src, one direction, by the includes; tests/src/core_only.sh shows what src is linked with.
 set -u
 cd "$DTX_SOURCE" || exit 1
 bad=0
@@ -19,10 +19,4 @@ none "jobs call HDF5's writing functions" '\bH5(F|D|G|A|S|P)[a-z]*[A-Z]?[a-z_]*\
 mapfile -t others < <(find jobs mpi -name '*.c' ! -path mpi/par.c)
 none "MPI_COMM_WORLD outside par.c" '\bMPI_COMM_WORLD\b' "${others[@]}"
 none "src ends the process or prints to standard output" '\b(exit|abort|printf|puts|putchar)\(' src/*.c
-libraries=$(ldd "$1") || exit 1
-if grep -qE 'libmpi|libhdf5' <<<"$libraries"; then
-    echo "FAILED: a test of src alone is linked with MPI or HDF5: $libraries"
-    bad=1
-fi
-grep -q libcjson <<<"$libraries" || { echo "FAILED: $1 does not look like a test of src"; bad=1; }
 exit "$bad"

@@ -26,7 +26,7 @@ train 1 threads --set threads=2 >log 2>&1 || { cat log; fail "two threads"; }
 
 # killed at random times, then continued by the same command
 RANDOM=7
-for k in 1 2 3 4; do
+for _ in 1 2 3 4; do
     train 2 "kill" >log 2>&1 &
     sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
     pkill -9 -f "detoxlens pretrain.*--run kill" 2>/dev/null || true

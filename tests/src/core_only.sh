@@ -16,7 +16,7 @@ nm -u "$DTX_BUILD/libdtx_par.a" | grep -qE "$symbols" || refuse "the search find
 libraries='lib(mpi|open-rte|open-pal|hdf5)[._-]'
 ldd "$core" | grep -E "$libraries" && refuse "a program of src alone loads MPI or HDF5"
 for library in libmpi libhdf5; do
-    ldd "$DTX_BUILD/tests/run_tool" | grep -qE "$library[._-]" || refuse "a program of mpi does not load $library either"
+    ldd "$DTX_BUILD/tests/run_tool" | grep -qE "${library}[._-]" || refuse "a program of mpi does not load $library either"
 done
 "$core" > /dev/null || refuse "a program of src alone does not run"
 exit $rc
