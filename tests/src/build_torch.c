@@ -26,7 +26,7 @@ void buf_text(buf *b, const char *s)
 void buf_number(buf *b, uint64_t v, int bytes)
 {
     for (int i = 0; i < bytes; i++) {
-        uint8_t c = (uint8_t)(v >> 8 * i);
+        uint8_t c = i < 8 ? (uint8_t)(v >> 8 * i) : 0;
         buf_add(b, &c, 1);
     }
 }
