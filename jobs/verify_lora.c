@@ -16,12 +16,10 @@ typedef struct {
     int32_t *ids, *label;
     float *hidden, *d_hidden;
     double *loss; /* (R) */
-    dtx_tape *tape;
 } training;
 
 static void training_free(training *t)
 {
-    dtx_tape_del(t->tape);
     dtx_free(t->loss);
     dtx_free(t->d_hidden);
     dtx_free(t->hidden);
@@ -62,7 +60,6 @@ static dtx_status training_read(dtx_verify *v, training *t)
     DTX_GO(DTX_NEW(t->hidden, t->R * d));
     DTX_GO(DTX_NEW(t->d_hidden, t->R * d));
     DTX_GO(DTX_NEW(t->loss, t->R));
-    DTX_GO(dtx_tape_new(v->model, true, &t->tape));
 done:
     dtx_free(ids);
     dtx_free(mask);
@@ -70,17 +67,19 @@ done:
     return st;
 }
 
-/* Loss of sequences first..last-1 as one micro-batch (mean over its labels, divided by `divide`); grad += its gradient.
- */
-static dtx_status loss_and_gradient(const dtx_verify *v, training *t, const dtx_adapter *ad, int64_t first,
-                                    int64_t last, double divide, dtx_adapter *grad, double *loss)
+/* Loss of sequences first..last-1 as one micro-batch: mean over its labels, divided by `divide`. What is wanted of its
+ * gradient is added. */
+static dtx_status loss_and_gradient(const dtx_model *m, const training *t, const dtx_adapter *ad, int64_t first,
+                                    int64_t last, double divide, const dtx_wanted *want, double *loss)
 {
+    dtx_status st;
+    dtx_tape *tape = NULL;
     const int64_t from = t->offset[first], R = t->offset[last] - from;
     int64_t count = 0, offset[65];
     dtx_segment seg[64];
 
     if (last - first > 64) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: more than 64 rows in the training batch", v->dir);
+        return DTX_FAIL(DTX_ERR_INPUT, "more than 64 rows in the training batch");
     }
     for (int64_t i = 0; i < R; i++) {
         count += t->label[from + i] >= 0;
@@ -91,23 +90,27 @@ static dtx_status loss_and_gradient(const dtx_verify *v, training *t, const dtx_
             seg[s - first] = (dtx_segment){.seq = s - first, .first = 0, .len = t->offset[s + 1] - t->offset[s]};
         }
     }
-    dtx_batch b = {.n_seq = last - first, .offset = offset, .ids = t->ids + from, .adapter = ad, .tape = t->tape};
-    DTX_TRY(dtx_model_forward(v->model, &b, t->hidden));
-    DTX_TRY(dtx_head_loss(v->model, R, t->hidden, t->label + from, (float)(1 / ((double)count * divide)), t->loss,
-                          t->d_hidden, NULL));
+    DTX_GO(dtx_tape_new(m, true, &tape));
+    dtx_batch b = {.n_seq = last - first, .offset = offset, .ids = t->ids + from, .adapter = ad, .tape = tape};
+    DTX_GO(dtx_model_forward(m, &b, t->hidden));
+    DTX_GO(dtx_head_loss(m, R, t->hidden, t->label + from, (float)(1 / ((double)count * divide)), t->loss, t->d_hidden,
+                         want->params));
     *loss = 0;
     for (int64_t i = 0; i < R; i++) {
         *loss += t->loss[i] / ((double)count * divide);
     }
-    return dtx_model_backward(v->model, t->tape, b.n_seq, seg, t->d_hidden, &(dtx_wanted){.lora = grad});
+    DTX_GO(dtx_model_backward(m, tape, b.n_seq, seg, t->d_hidden, want));
+done:
+    dtx_tape_del(tape);
+    return st;
 }
 
 /* Compares every tensor PREFIX.KEY with the adapter's or its gradient's. outlier: see dtx_quantity. */
-static dtx_status compare_adapter(dtx_verify *v, const char *prefix, const char *entry, double outlier,
-                                  const dtx_adapter *ad)
+static dtx_status compare_adapter(dtx_verify *v, const char *label, const char *prefix, const char *entry,
+                                  double outlier, const dtx_adapter *ad)
 {
     const dtx_arch *a = dtx_model_arch(v->model);
-    dtx_quantity q = dtx_verify_begin(v, prefix, entry);
+    dtx_quantity q = dtx_verify_begin(v, label, entry);
 
     q.outlier = outlier;
     for (int64_t s = 0; s < ad->n_slots; s++) {
@@ -132,15 +135,17 @@ static dtx_status compare_adapter(dtx_verify *v, const char *prefix, const char 
     return DTX_OK;
 }
 
-static dtx_status check_active(dtx_verify *v)
+/* Logits of a model under an adapter against logits.active. */
+static dtx_status check_logits(dtx_verify *v, const char *label, const char *entry, const dtx_model *m,
+                               const dtx_adapter *ad)
 {
     dtx_status st;
-    const int64_t d = dtx_model_arch(v->model)->hidden, V = dtx_model_arch(v->model)->vocab;
+    const int64_t d = dtx_model_arch(m)->hidden, V = dtx_model_arch(m)->vocab;
     int32_t *ids = NULL;
     int64_t T, n;
     double *want = NULL;
     float *hidden = NULL, *logits = NULL;
-    dtx_quantity q = dtx_verify_begin(v, "logits.active", "logits_active");
+    dtx_quantity q = dtx_verify_begin(v, label, entry);
 
     DTX_GO(dtx_verify_ids(v, "logits.input_ids", &ids, &T, NULL));
     DTX_GO(dtx_verify_read(v, "logits.active", &want, &n, NULL));
@@ -151,9 +156,9 @@ static dtx_status check_active(dtx_verify *v)
     }
     DTX_GO(DTX_NEW_RAW(hidden, T * d));
     DTX_GO(DTX_NEW_RAW(logits, T * V));
-    dtx_batch b = {.n_seq = 1, .offset = (const int64_t[]){0, T}, .ids = ids, .adapter = v->adapter};
-    DTX_GO(dtx_model_forward(v->model, &b, hidden));
-    dtx_model_logits(v->model, T, hidden, logits);
+    dtx_batch b = {.n_seq = 1, .offset = (const int64_t[]){0, T}, .ids = ids, .adapter = ad};
+    DTX_GO(dtx_model_forward(m, &b, hidden));
+    dtx_model_logits(m, T, hidden, logits);
     dtx_verify_floats(&q, "logits.active", n, logits, want);
     dtx_verify_end(v, &q);
 done:
@@ -161,6 +166,55 @@ done:
     dtx_free(want);
     dtx_free(hidden);
     dtx_free(logits);
+    return st;
+}
+
+/* The adapter's gradient from the one of the merged matrix: dA = s B^T dW, dB = s dW A^T. */
+static void project(const dtx_adapter *ad, const dtx_lora *l, const float *dW, const dtx_lora *g)
+{
+    for (int64_t k = 0; k < ad->r; k++) {
+        for (int64_t j = 0; j < l->n_in; j++) {
+            double sum = 0;
+            for (int64_t i = 0; i < l->n_out; i++) {
+                sum += (double)l->B[i * ad->r + k] * (double)dW[i * l->n_in + j];
+            }
+            g->A[k * l->n_in + j] = (float)((double)ad->scale * sum);
+        }
+        for (int64_t i = 0; i < l->n_out; i++) {
+            double sum = 0;
+            for (int64_t j = 0; j < l->n_in; j++) {
+                sum += (double)l->A[k * l->n_in + j] * (double)dW[i * l->n_in + j];
+            }
+            g->B[i * ad->r + k] = (float)((double)ad->scale * sum);
+        }
+    }
+}
+
+/* The merged model: its logits, and the full training's gradient of its matrices, which implies the adapter's. */
+static dtx_status check_merged(dtx_verify *v, const training *t)
+{
+    dtx_status st;
+    dtx_model *m = NULL;
+    dtx_adapter *g = NULL;
+    float *grads = NULL;
+    double loss;
+
+    DTX_GO(dtx_model_copy(v->model, v->adapter, &m));
+    DTX_GO(check_logits(v, "logits.active, merged weights", "logits_merged", m, NULL));
+    DTX_GO(dtx_adapter_like(v->adapter, &g));
+    DTX_GO(DTX_NEW(grads, dtx_model_arena_size(m)));
+    DTX_GO(loss_and_gradient(m, t, NULL, 0, t->n_seq, 1, &(dtx_wanted){.params = grads}, &loss));
+    for (int64_t s = 0; s < g->n_slots; s++) {
+        if (g->slot[s].A != NULL) {
+            const dtx_matrix *w = dtx_model_module(m, s / DTX_MODULES, (dtx_module_kind)(s % DTX_MODULES));
+            project(v->adapter, &v->adapter->slot[s], grads + ((const float *)w->w - dtx_model_arena(m)), &g->slot[s]);
+        }
+    }
+    DTX_GO(compare_adapter(v, "grad, from merged weights", "grad", "grad", 0, g));
+done:
+    dtx_free(grads);
+    dtx_adapter_del(g);
+    dtx_model_del(m);
     return st;
 }
 
@@ -187,10 +241,10 @@ static dtx_status check_gradient(dtx_verify *v, training *t, const cJSON *json)
     int64_t n;
 
     DTX_GO(dtx_adapter_like(v->adapter, &g));
-    DTX_GO(loss_and_gradient(v, t, v->adapter, 0, t->n_seq, 1, g, &loss));
+    DTX_GO(loss_and_gradient(v->model, t, v->adapter, 0, t->n_seq, 1, &(dtx_wanted){.lora = g}, &loss));
     DTX_GO(dtx_verify_read(v, "train.loss", &want, &n, NULL));
     compare_number(v, "train.loss", "loss", loss, want[0]);
-    DTX_GO(compare_adapter(v, "grad", "grad", 0, g));
+    DTX_GO(compare_adapter(v, "grad", "grad", "grad", 0, g));
     compare_number(v, "grad_norm", NULL, dtx_global_norm(g->arena, g->n_params), number(json, "grad_norm"));
 
     /* two micro-batches of two rows, each loss halved, gradients added */
@@ -199,7 +253,7 @@ static dtx_status check_gradient(dtx_verify *v, training *t, const cJSON *json)
     if (t->n_seq == 4 && cJSON_GetArraySize(losses) == 2) {
         memset(g->arena, 0, (size_t)g->n_params * sizeof(float));
         for (int k = 0; k < 2; k++) {
-            DTX_GO(loss_and_gradient(v, t, v->adapter, 2 * k, 2 * k + 2, 2, g, &half));
+            DTX_GO(loss_and_gradient(v->model, t, v->adapter, 2 * k, 2 * k + 2, 2, &(dtx_wanted){.lora = g}, &half));
             compare_number(v, k == 0 ? "accumulated loss 1" : "accumulated loss 2", "loss", half,
                            cJSON_GetArrayItem(losses, k)->valuedouble);
         }
@@ -252,7 +306,7 @@ static dtx_status check_schedule(dtx_verify *v, training *t, const cJSON *json, 
     {
         double loss, norm, lr = rate * dtx_schedule_factor(DTX_SCHEDULE_LINEAR, k, warmup, total);
         memset(g->arena, 0, (size_t)g->n_params * sizeof(float));
-        DTX_GO(loss_and_gradient(v, t, ad, 0, t->n_seq, 1, g, &loss));
+        DTX_GO(loss_and_gradient(v->model, t, ad, 0, t->n_seq, 1, &(dtx_wanted){.lora = g}, &loss));
         norm = dtx_global_norm(g->arena, g->n_params);
         dtx_verify_values(&q_loss, "step", 1, &loss, &(double){number(row, "loss")});
         dtx_verify_values(&q_norm, "step", 1, &norm, &(double){number(row, "grad_norm")});
@@ -264,7 +318,7 @@ static dtx_status check_schedule(dtx_verify *v, training *t, const cJSON *json, 
             snprintf(key, sizeof key, "params_%s_step%lld", name, (long long)k);
             if (strcmp(label, "w2.step1") != 0) { /* its rate is 0 */
                 /* where a gradient is nearly zero, Adam's first steps take its rounding for its sign */
-                DTX_GO(compare_adapter(v, label, key, rate * (double)k, ad));
+                DTX_GO(compare_adapter(v, label, label, key, rate * (double)k, ad));
             }
         }
     }
@@ -288,11 +342,12 @@ dtx_status dtx_verify_lora(dtx_verify *v)
     if (v->adapter == NULL) {
         return DTX_FAIL(DTX_ERR_INPUT, "%s has expected/%s but no adapter/", v->dir, v->file);
     }
-    DTX_GO(check_active(v));
+    DTX_GO(check_logits(v, "logits.active", "logits_active", v->model, v->adapter));
     DTX_GO(dtx_verify_json(v, "lora.json", &json));
     DTX_GO(training_read(v, &t));
     compare_number(v, "scale", "=", v->adapter->alpha / (double)v->adapter->r, number(json, "scale"));
     DTX_GO(check_gradient(v, &t, json));
+    DTX_GO(check_merged(v, &t));
     DTX_GO(check_schedule(v, &t, json, "w0"));
     DTX_GO(check_schedule(v, &t, json, "w2"));
 done:

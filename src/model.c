@@ -211,7 +211,8 @@ static float fresh_vector(const dtx_param_spec *s)
     return len > 7 && strcmp(s->name + len - 7, ".weight") == 0 ? 1 : 0;
 }
 
-dtx_status dtx_model_new(const dtx_arch *a, uint64_t seed, dtx_model **out)
+/* A bound model whose parameters stand in an arena that nothing has been written to yet. */
+static dtx_status new_arena(const dtx_arch *a, dtx_model **out)
 {
     dtx_status st;
     dtx_model *m = NULL;
@@ -223,6 +224,18 @@ dtx_status dtx_model_new(const dtx_arch *a, uint64_t seed, dtx_model **out)
         m->params[i].data = m->arena + m->params[i].offset;
     }
     DTX_GO(dtx_model_bind(m));
+    *out = m;
+    return DTX_OK;
+done:
+    dtx_model_del(m);
+    return st;
+}
+
+dtx_status dtx_model_new(const dtx_arch *a, uint64_t seed, dtx_model **out)
+{
+    dtx_model *m;
+
+    DTX_TRY(new_arena(a, &m));
     for (int64_t i = 0; i < m->n_params; i++) {
         float *w = m->arena + m->params[i].offset;
         double std = fresh_std(m, i);
@@ -235,9 +248,39 @@ dtx_status dtx_model_new(const dtx_arch *a, uint64_t seed, dtx_model **out)
     }
     *out = m;
     return DTX_OK;
-done:
-    dtx_model_del(m);
-    return st;
+}
+
+/* W (n_out, n_in) += scale B A. */
+static void merge(const dtx_adapter *ad, const dtx_lora *l, float *W)
+{
+    for (int64_t i = 0; i < l->n_out; i++) {
+        for (int64_t j = 0; j < l->n_in; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < ad->r; k++) {
+                sum += (double)l->B[i * ad->r + k] * (double)l->A[k * l->n_in + j];
+            }
+            W[i * l->n_in + j] = (float)((double)W[i * l->n_in + j] + (double)ad->scale * sum);
+        }
+    }
+}
+
+dtx_status dtx_model_copy(const dtx_model *m, const dtx_adapter *ad, dtx_model **out)
+{
+    dtx_model *copy;
+
+    DTX_TRY(new_arena(&m->arch, &copy));
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const dtx_param *p = &m->params[i];
+        dtx_widen(p->dtype, p->data, p->n_elements, copy->arena + copy->params[i].offset);
+    }
+    for (int64_t s = 0; ad != NULL && s < ad->n_slots; s++) {
+        if (ad->slot[s].A != NULL) {
+            const model_linear *l = &copy->layers[s / DTX_MODULES].module[s % DTX_MODULES];
+            merge(ad, &ad->slot[s], copy->arena + copy->params[l->w_param].offset);
+        }
+    }
+    *out = copy;
+    return DTX_OK;
 }
 
 /* xorshift64*: statistics do not matter here, only that no product is a denormal or an overflow. */

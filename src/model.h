@@ -38,6 +38,8 @@ dtx_status dtx_model_open_as(const char *dir, const dtx_arch *a, bool force_f32,
 /* A trainable f32 model with fresh weights: N(0, 0.02), output projections scaled by 1/sqrt(2 n_layers), norms 1 and 0.
  * Weights stand in one arena in dtx_arch_params order. */
 dtx_status dtx_model_new(const dtx_arch *a, uint64_t seed, dtx_model **out);
+/* A trainable f32 copy of a model, with the adapter (may be NULL) merged into its matrices: W + scale B A. */
+dtx_status dtx_model_copy(const dtx_model *m, const dtx_adapter *ad, dtx_model **out);
 /* Random weights of the real shape in `dtype`, for benchmarks: no folder, cheap generator. */
 dtx_status dtx_model_random(const dtx_arch *a, dtx_dtype dtype, uint64_t seed, dtx_model **out);
 /* Writes config.json and model.safetensors (f32) of a trainable model. */
