@@ -1,5 +1,6 @@
 /* job_inspect.c - detoxlens inspect: what a model folder, an adapter, a weights file or a run holds. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "jobs/inspect.h"
@@ -53,6 +54,22 @@ static dtx_status inspect_file(const char *path, bool sha256, dtx_facts *f)
     return dtx_inspect_run(dir, path, f);
 }
 
+/* --row N: the run.h5 itself, or the one in a run directory. */
+static dtx_status inspect_row(const dtx_job *job, const char *path, const char *number, dtx_facts *f)
+{
+    char file[4096], *end = NULL;
+    long long row = strtoll(number, &end, 10);
+
+    if (*number < '0' || *number > '9' || *end != '\0') {
+        return DTX_FAIL(DTX_ERR_USAGE, "--row %.60s: the number of a row is expected, from 0", number);
+    }
+    if (!dtx_file_is_dir(path)) {
+        return dtx_inspect_row(path, job->variant, row, f);
+    }
+    DTX_TRY(dtx_file_join(file, sizeof file, path, "run.h5"));
+    return dtx_inspect_row(file, job->variant, row, f);
+}
+
 static dtx_status run(dtx_job *job)
 {
     const bool sha256 = dtx_job_flag(job, "sha256") != NULL;
@@ -66,7 +83,10 @@ static dtx_status run(dtx_job *job)
         return DTX_FAIL(DTX_ERR_MISSING, "%s: no such file or folder", path);
     }
     dtx_facts_init(&f);
-    dtx_status st = dtx_file_is_dir(path) ? inspect_folder(path, sha256, &f) : inspect_file(path, sha256, &f);
+    const char *row = dtx_job_flag(job, "row");
+    dtx_status st = row != NULL            ? inspect_row(job, path, row, &f)
+                  : dtx_file_is_dir(path) ? inspect_folder(path, sha256, &f)
+                                          : inspect_file(path, sha256, &f);
     if (st == DTX_OK) {
         st = dtx_facts_print(&f, job->json);
     }
@@ -76,6 +96,7 @@ static dtx_status run(dtx_job *job)
 
 static const dtx_job_option own_options[] = {
     {"sha256", NULL, NULL, "hash every byte of the weights, not samples alone"},
+    {"row", "N", NULL, "of a run: text and completion of one row of --variant"},
     {0},
 };
 
@@ -90,7 +111,8 @@ const dtx_job_def dtx_job_inspect = {
             "done of all, rate and remaining time of a job under way, settings, launches.\n"
             "\n"
             "  detoxlens inspect models/redpajama-3b\n"
-            "  detoxlens inspect --json out | jq .variants\n",
+            "  detoxlens inspect --json out | jq .variants\n"
+            "  detoxlens inspect out --row 3 --variant FT\n",
     .bit = DTX_JOB_INSPECT,
     .options = own_options,
     .run = run,

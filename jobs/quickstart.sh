@@ -36,4 +36,24 @@ stage "3 of 4" "every generated token is attributed to the tokens before it" \
 stage "4 of 4" "tables, figure and page" \
     "$detoxlens" report "${settings[@]}"
 
-say "Done in $((SECONDS - begun)) s"
+# curve FILE COLUMN: first and last value of a named column of a CSV, blanks left out.
+curve() {
+    awk -F, -v name="$2" 'NR == 1 {for (i = 1; i <= NF; i++) if ($i == name) c = i; next}
+        c && $c != "" {if (first == "") first = $c; last = $c} END {printf "%.3f %.3f\n", first, last}' "$1"
+}
+read -r loss_first loss_last < <(curve "$run/report/training_pretrain-IT.csv" loss)
+read -r dependence_first _ < <(curve "$run/report/prompt_dependence_by_step.csv" mean)
+# The last steps are reached by few completions: the last one that at least half of them reach is shown.
+read -r late_step dependence_late < <(awk -F, 'NR == 2 {all = $3} NR > 1 && $3 >= all / 2 {step = $2 + 1; mean = $4}
+    END {printf "%d %.3f\n", step, mean}' "$run/report/prompt_dependence_by_step.csv")
+
+say "Done in $((SECONDS - begun)) s: $run/run.h5"
+"$detoxlens" inspect "$run" --row 0
+cat <<EOF
+
+training loss                 $loss_first at first, $loss_last at the end
+prompt dependence             $dependence_first at the first generated token, $dependence_late at token $late_step
+                              (the share of a token's attribution that falls on the prompt, mean of all completions)
+figures and token heat maps   $run/report/index.html
+everything in numbers         $detoxlens inspect $run
+EOF

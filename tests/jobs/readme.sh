@@ -14,6 +14,10 @@ sed -n '/^<!-- tested -->/,/^<!-- end -->/s/^    //p' "$readme" >commands.sh
 # shellcheck disable=SC1091
 (set -e; . ./settings.sh; . ./commands.sh) >out.txt 2>&1 || { cat out.txt; exit 1; }
 test -s out/report/index.html
+grep -q '^  completion ' out.txt || { echo "inspect --row shows no completion"; cat out.txt; exit 1; }
+rc=0
+"$DETOXLENS" inspect out --row 6 2>err.txt || rc=$?
+{ [ "$rc" -eq 2 ] && grep -q 'rows 0 to 5' err.txt; } || { echo "inspect --row 6 of 6 rows: $rc"; cat err.txt; exit 1; }
 # shellcheck disable=SC2016
 sed -n '/^<!-- python -->/,$p' "$readme" | sed -n '/^```python/,/^```$/p' | sed '/^```/d' >example.py
 grep -q h5py example.py
