@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "mpi/queue.h"
 #include "src/file.h"
 #include "src/hash.h"
 #include "src/json.h"
@@ -164,6 +165,20 @@ dtx_status dtx_stage_compare(hid_t file, const char *group, const char *name, co
     return DTX_OK;
 }
 
+dtx_status dtx_stage_compare_int(hid_t file, const char *group, const char *name, int64_t now, dtx_stage_diff *diff)
+{
+    int64_t was = 0;
+    bool there = false;
+
+    DTX_TRY(dtx_h5_attr_get_int(file, group, name, &was, &there));
+    if (!there) {
+        dtx_stage_differ(diff, "%s is absent there and %" PRId64 " now", name, now);
+    } else if (was != now) {
+        dtx_stage_differ(diff, "%s is %" PRId64 " there and %" PRId64 " now", name, was, now);
+    }
+    return DTX_OK;
+}
+
 dtx_status dtx_stage_refuse(const dtx_run *run, const char *stage, const dtx_stage_diff *diff)
 {
     if (diff->text[0] == '\0') {
@@ -175,47 +190,49 @@ dtx_status dtx_stage_refuse(const dtx_run *run, const char *stage, const dtx_sta
 
 /* --- discarding --- */
 
-/* The path of the i-th attribution that another variant made of this one's completions; "" past the end. */
-static dtx_status foreign_attribution(hid_t file, const char *variant, int64_t i, char *path, size_t size)
+/* Calls `visit` with the path of every attribution that other variants made of this one's completions. */
+static dtx_status visit_foreign(hid_t file, const char *variant, dtx_status (*visit)(hid_t file, const char *path))
 {
-    char suffix[80], group[256], *other = NULL, *name = NULL;
-    dtx_status st = DTX_OK;
+    char suffix[80], group[256], path[512], **others = NULL, **names = NULL;
+    size_t n_others, n_names;
+    dtx_status st;
 
-    path[0] = '\0';
     snprintf(suffix, sizeof suffix, "@%s", variant);
-    for (int64_t v = 0; st == DTX_OK && path[0] == '\0'; v++) {
-        st = dtx_h5_member(file, "/variants", v, &other);
-        if (st != DTX_OK || other == NULL) {
-            break;
+    DTX_GO(dtx_h5_list(file, "/variants", &others, &n_others));
+    for (size_t i = 0; i < n_others; i++) {
+        if (strcmp(others[i], variant) == 0) {
+            continue;
         }
-        snprintf(group, sizeof group, "/variants/%s/attribution", other);
-        for (int64_t k = 0; strcmp(other, variant) != 0 && path[0] == '\0'; k++) {
-            st = dtx_h5_member(file, group, k, &name);
-            if (st != DTX_OK || name == NULL) {
-                break;
+        snprintf(group, sizeof group, "/variants/%s/attribution", others[i]);
+        dtx_free(names);
+        names = NULL;
+        DTX_GO(dtx_h5_list(file, group, &names, &n_names));
+        for (size_t k = 0; k < n_names; k++) {
+            size_t len = strlen(names[k]), tail = strlen(suffix);
+            if (len > tail && strcmp(names[k] + len - tail, suffix) == 0) {
+                snprintf(path, sizeof path, "%s/%s", group, names[k]);
+                DTX_GO(visit(file, path));
             }
-            size_t len = strlen(name), tail = strlen(suffix);
-            if (len > tail && strcmp(name + len - tail, suffix) == 0 && i-- == 0) {
-                snprintf(path, size, "%s/%s", group, name);
-            }
-            dtx_free(name);
         }
-        dtx_free(other);
     }
+done:
+    dtx_free(others);
+    dtx_free(names);
     return st;
+}
+
+static dtx_status announce(hid_t file, const char *path)
+{
+    (void)file;
+    dtx_log(DTX_LOG_WARN, "redo", "discarding %s", path);
+    return DTX_OK;
 }
 
 dtx_status dtx_stage_discard_variant(hid_t file, const char *variant)
 {
-    char path[512];
+    char path[96];
 
-    for (;;) {
-        DTX_TRY(foreign_attribution(file, variant, 0, path, sizeof path));
-        if (path[0] == '\0') {
-            break;
-        }
-        DTX_TRY(dtx_h5_delete(file, path));
-    }
+    DTX_TRY(visit_foreign(file, variant, dtx_h5_delete));
     snprintf(path, sizeof path, "/variants/%s", variant);
     return dtx_h5_exists(file, path) ? dtx_h5_delete(file, path) : DTX_OK;
 }
@@ -223,27 +240,21 @@ dtx_status dtx_stage_discard_variant(hid_t file, const char *variant)
 dtx_status dtx_stage_announce_discard(hid_t file, const char *variant)
 {
     static const char *const parts[] = {"toxicity", "attribution"};
-    char path[512], group[256], *name = NULL;
+    char path[512], group[256], **names;
+    size_t n;
 
-    dtx_log(DTX_LOG_WARN, "redo", "discarding /variants/%s/completions", variant);
+    snprintf(path, sizeof path, "/variants/%s/completions", variant);
+    announce(file, path);
     for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
         snprintf(group, sizeof group, "/variants/%s/%s", variant, parts[p]);
-        for (int64_t k = 0;; k++) {
-            DTX_TRY(dtx_h5_member(file, group, k, &name));
-            if (name == NULL) {
-                break;
-            }
-            dtx_log(DTX_LOG_WARN, "redo", "discarding %s/%s", group, name);
-            dtx_free(name);
+        DTX_TRY(dtx_h5_list(file, group, &names, &n));
+        for (size_t k = 0; k < n; k++) {
+            snprintf(path, sizeof path, "%s/%s", group, names[k]);
+            announce(file, path);
         }
+        dtx_free(names);
     }
-    for (int64_t i = 0;; i++) {
-        DTX_TRY(foreign_attribution(file, variant, i, path, sizeof path));
-        if (path[0] == '\0') {
-            return DTX_OK;
-        }
-        dtx_log(DTX_LOG_WARN, "redo", "discarding %s", path);
-    }
+    return visit_foreign(file, variant, announce);
 }
 
 /* --- small services --- */
@@ -271,14 +282,52 @@ int64_t dtx_stage_count(const uint8_t *flag, int64_t n)
     return count;
 }
 
-dtx_status dtx_stage_sum(const dtx_par *par, double *a, double *b)
-{
-    double mine[2] = {*a, *b}, all[2];
+/* --- rounds --- */
 
-    DTX_TRY(DTX_MPI(MPI_Allreduce(mine, all, 2, MPI_DOUBLE, MPI_SUM, par->comm)));
-    *a = all[0];
-    *b = all[1];
-    return DTX_OK;
+static dtx_status one_round(const dtx_job *job, const dtx_stage_work *w, dtx_queue *q, bool *more, bool *stopped)
+{
+    dtx_status mine = DTX_OK;
+    int64_t unit;
+
+    DTX_TRY(dtx_queue_begin_round(q));
+    while (mine == DTX_OK && dtx_queue_next(q, &unit)) {
+        mine = w->unit(w->user, unit);
+        if (mine == DTX_STOPPED || dtx_job_should_stop(job)) {
+            dtx_queue_request_stop(q);
+        }
+        if (mine == DTX_STOPPED) {
+            dtx_queue_give_back(q, unit);
+        }
+    }
+    return dtx_queue_end_round(q, mine == DTX_STOPPED ? DTX_OK : mine, more, stopped);
+}
+
+dtx_status dtx_stage_run(const dtx_job *job, const dtx_stage_work *w, bool *stopped)
+{
+    double compute = 0, files = 0;
+    dtx_queue *q = NULL;
+    dtx_progress progress;
+    bool more = true;
+    dtx_status st;
+
+    *stopped = false;
+    DTX_TRY(dtx_queue_new(&job->par, w->n_units, job->config.round_seconds, &q));
+    dtx_progress_begin(&progress, job, w->log_dir, "rows", (double)w->n_rows, (double)w->n_done);
+    while (more) {
+        double t0 = dtx_now();
+        DTX_GO(one_round(job, w, q, &more, stopped));
+        double t1 = dtx_now(), mine[2] = {*w->rows, *w->tokens}, all[2];
+        DTX_GO(w->write(w->user));
+        DTX_GO(DTX_MPI(MPI_Allreduce(mine, all, 2, MPI_DOUBLE, MPI_SUM, job->par.comm)));
+        compute += t1 - t0;
+        files += dtx_now() - t1;
+        dtx_progress_tick(&progress, (double)w->n_done + all[0], all[1], NULL, NULL, !more);
+    }
+done:
+    dtx_progress_end(&progress);
+    double waited = dtx_queue_waited(q);
+    dtx_queue_del(q);
+    return st == DTX_OK ? dtx_job_summary(job, compute - waited, waited, files) : st;
 }
 
 /* --- finished rows --- */

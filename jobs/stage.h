@@ -28,6 +28,8 @@ typedef struct {
 } dtx_stage_diff;
 /* One attribute of `group` as text; an absent one differs. JSON objects are compared member by member. */
 dtx_status dtx_stage_compare(hid_t file, const char *group, const char *name, const char *now, dtx_stage_diff *diff);
+/* The same for a whole number. */
+dtx_status dtx_stage_compare_int(hid_t file, const char *group, const char *name, int64_t now, dtx_stage_diff *diff);
 void dtx_stage_differ(dtx_stage_diff *diff, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* DTX_ERR_USAGE listing the differences, DTX_OK when there are none. */
 dtx_status dtx_stage_refuse(const dtx_run *run, const char *stage, const dtx_stage_diff *diff);
@@ -38,12 +40,23 @@ dtx_status dtx_stage_discard_variant(hid_t file, const char *variant);
 /* Logs what dtx_stage_discard_variant would delete. */
 dtx_status dtx_stage_announce_discard(hid_t file, const char *variant);
 
+/* The work of a stage, cut into units. */
+typedef struct {
+    void *user;
+    int64_t n_units;
+    int64_t n_rows, n_done;  /* rows of the stage, of them done before this launch */
+    const char *log_dir;
+    dtx_status (*unit)(void *user, int64_t unit); /* local; DTX_STOPPED: begun but not finished */
+    dtx_status (*write)(void *user);              /* collective: what is ready goes to the file */
+    const double *rows, *tokens;                  /* local: finished and generated or attributed in this launch */
+} dtx_stage_work;
+/* Collective. Rounds of units and writes until all is done or somebody asked for a stop; progress and times are logged. */
+dtx_status dtx_stage_run(const dtx_job *job, const dtx_stage_work *w, bool *stopped);
+
 /* Collective. Writes exit code and stop time of this launch; keeps the message and status `st`. */
 dtx_status dtx_stage_end(dtx_run *run, dtx_status st);
 /* Entries that are not 0. */
 int64_t dtx_stage_count(const uint8_t *flag, int64_t n);
-/* Collective. *a and *b become their sums over all ranks. */
-dtx_status dtx_stage_sum(const dtx_par *par, double *a, double *b);
 
 /* Rows of a (N, width) dataset that this rank has ready, waiting for the next collective write. */
 typedef struct {

@@ -451,37 +451,3 @@ dtx_status dtx_h5_attr_get_int(hid_t file, const char *path, const char *name, i
     H5Aclose(attr);
     return st;
 }
-
-dtx_status dtx_h5_member(hid_t file, const char *group, int64_t i, char **out)
-{
-    H5G_info_t info;
-    hid_t object = -1;
-    char *name = NULL;
-    dtx_status st = DTX_OK;
-
-    *out = NULL;
-    if (!dtx_h5_exists(file, group)) {
-        return DTX_OK;
-    }
-    DTX_TRY(dtx_h5_open_object(file, group, &object));
-    if (H5Gget_info(object, &info) < 0) {
-        st = DTX_H5_FAIL(DTX_ERR_INPUT, "%s is not a group", group);
-    } else if (i >= 0 && (hsize_t)i < info.nlinks) {
-        ssize_t len = H5Lget_name_by_idx(object, ".", H5_INDEX_NAME, H5_ITER_INC, (hsize_t)i, NULL, 0, H5P_DEFAULT);
-        if (len < 0) {
-            st = DTX_H5_FAIL(DTX_ERR_INPUT, "%s: cannot list", group);
-        } else {
-            st = DTX_NEW(name, len + 1);
-        }
-        if (st == DTX_OK
-            && H5Lget_name_by_idx(object, ".", H5_INDEX_NAME, H5_ITER_INC, (hsize_t)i, name, (size_t)len + 1, H5P_DEFAULT) < 0) {
-            dtx_free(name);
-            st = DTX_H5_FAIL(DTX_ERR_INPUT, "%s: cannot list", group);
-        }
-    }
-    H5Oclose(object);
-    if (st == DTX_OK) {
-        *out = name;
-    }
-    return st;
-}

@@ -64,8 +64,6 @@ dtx_status dtx_h5_open_serial(const char *path, hid_t *out);
 void dtx_h5_close(hid_t file);
 bool dtx_h5_exists(hid_t file, const char *path);
 dtx_status dtx_h5_delete(hid_t file, const char *path);
-/* Name of member i of a group in ascending order; *out allocated (dtx_free), NULL past the end or without such a group. */
-dtx_status dtx_h5_member(hid_t file, const char *group, int64_t i, char **out);
 /* Shape of a dataset (rank <= 2; missing axes 1). */
 dtx_status dtx_h5_shape(hid_t file, const char *path, hsize_t shape[2]);
 /* Whole dataset or rows first..first+count-1 of its first axis, converted to `type`; x has room. */
