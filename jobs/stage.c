@@ -349,7 +349,7 @@ dtx_status dtx_stage_rows_add(dtx_stage_rows *r, int64_t row, const void *const 
 
 dtx_status dtx_stage_rows_write(dtx_run *run, const char *group, dtx_stage_rows *r)
 {
-    char path[256];
+    char path[320];
 
     for (int c = 0; c < r->n_columns; c++) {
         if (c == r->n_columns - 1) { /* the flags follow when the values are on disk */

@@ -1,0 +1,42 @@
+/* attribute.h - the state of one attribution stage, shared by job_attribute.c and attribute_check.c. */
+#ifndef DTX_ATTRIBUTE_H
+#define DTX_ATTRIBUTE_H
+
+#include "jobs/stage.h"
+#include "src/attrib.h"
+#include "src/tokenizer.h"
+
+typedef struct {
+    dtx_job *job;
+    dtx_run *run;
+    dtx_stage_model m;
+    dtx_tokenizer *tokenizer;
+    dtx_attrib_settings set;
+    char of[64], source[128];   /* variant whose completions are attributed; "/variants/W/completions" */
+    char group[256];            /* "/variants/V/attribution/M" */
+    char log_dir[1040];
+    bool made;                  /* rank 0: the stage is in the file */
+    /* completions */
+    int64_t rows, width;        /* width: max_new_tokens */
+    int64_t samples;            /* rows of a text */
+    int64_t *prompt_offset;     /* (rows + 1) */
+    int32_t *prompt_ids, *tokens, *length;
+    uint8_t *use;               /* flags of prompt tokens that count; NULL = all */
+    int32_t *steps;             /* (rows) G */
+    int64_t *row_offset;        /* (rows + 1) */
+    /* work */
+    uint8_t *done_flag;         /* (rows) */
+    int64_t n_order, *order;
+    dtx_stage_rows ready;
+    float *value;               /* matrices of the ready rows, one after the other */
+    int64_t n_value, *start, *count;
+    size_t value_cap, start_cap, count_cap;
+    double done, done_tokens;   /* of this rank in this launch */
+} attribution;
+
+/* Local. The attribution of one row under other settings than the stage's. */
+dtx_status dtx_attribute_row(const attribution *g, int64_t row, const dtx_attrib_settings *set, dtx_attribution *out);
+/* Collective. The faithfulness check on attribute.check rows, into GROUP/check. */
+dtx_status dtx_attribute_check(attribution *g);
+
+#endif
