@@ -372,7 +372,7 @@ static dtx_status load_variants(dtx_report *r, const char *method)
         DTX_GO(load_attribution(r, v));
     }
     if (r->n_variants == 0) {
-        DTX_GO(dtx_report_miss(r, "every answer: detoxlens generate has not run in this directory"));
+        DTX_GO(dtx_report_miss(r, "all completions; detoxlens generate has not run in this directory"));
     }
 done:
     dtx_free(names);

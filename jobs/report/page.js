@@ -61,7 +61,7 @@
   $("title").textContent = data.run;
   document.title = data.run + " · detoxlens report";
   $("lede").textContent = [data.prompts ? count(data.prompts) + " evaluation texts" : "no evaluation texts yet",
-    data.variants.map((v) => v.name).join(", "), data.method].filter(Boolean).join(" · ");
+    data.variants.map((v) => v.name).join(", "), data.variants.some((v) => v.attributed) ? data.method : ""].filter(Boolean).join(" · ");
   $("made").textContent = "Made by detoxlens " + data.version + " (" + data.commit + ") from run.h5. The tables and figures stand as " +
     "CSV, SVG, PDF and gnuplot scripts in the folder of this page.";
   if (data.missing.length) {
@@ -73,7 +73,7 @@
       el("b", null, count(done) + " / " + count(rows)));
   }
   data.variants.forEach((v, i) => {
-    const fact = (label, value, unit) => el("div", null, el("dt", null, label), el("dd", null, value, unit ? el("small", null, " " + unit) : null));
+    const fact = (label, value, unit) => el("div", null, el("dt", null, label), el("dd", null, value, unit && value !== "–" ? el("small", null, " " + unit) : null));
     $("cards").append(el("article", { class: "card", style: { "--c": color(i) } },
       el("header", null, el("b", null, v.name), el("span", null, v.attrs.base_model || "")),
       el("dl", null,

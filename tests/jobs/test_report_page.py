@@ -29,6 +29,7 @@ PROBE = """
   const contrast = (a, b) => { const x = lum(a), y = lum(b); return (Math.max(x, y) + .05) / (Math.min(x, y) + .05); };
   const out = { errors: window.probeErrors, sections: all("section:not([hidden]) h2").map((h) => h.textContent), nav: all("#nav a").length,
     cards: all(".card").length, missing: all("#missing li").length, figures: all("figure.plot svg").length,
+    shown: all("#completions .toolbar, #completions .browser, #figure details").filter((n) => n.offsetHeight > 0).length,
     listed: all("#list button").length, veiled: document.body.classList.contains("veiled"),
     blurred: all("#detail .text, #list .text").every((n) => getComputedStyle(n).filter.startsWith("blur")) };
   const gen = all("#detail .gen .tok[data-g]");
@@ -117,7 +118,7 @@ make_run.make("full", "full")
 out = look("full")
 assert out["sections"] == ["Entropy and prompt dependence over generated tokens", "What each generated token looked at", "Training",
                            "Faithfulness of the attribution", "The run"] and out["nav"] == 6, out
-assert out["cards"] == 3 and out["missing"] == 0 and out["figures"] == 3 and out["listed"] == 39, out
+assert out["cards"] == 3 and out["missing"] == 0 and out["figures"] == 3 and out["listed"] == 39 and out["shown"] == 3, out
 assert out["steps"] > 3 and out["clicked"] != out["before"] and out["pressed"] == "true" and "step 2" in out["readout"], out
 assert out["after_key"] not in (out["before"], out["clicked"]) and out["hovered"] != out["after_key"] == out["left"], out
 assert out["unveiled"] and out["tabs"] == ["IT", "FT", "RL"] and out["tab"] == "FT" and 0 < out["found"] < 39, out
@@ -132,5 +133,5 @@ assert out["missing"] == 6 and out["listed"] == 19 and out["steps"] > 3 and out[
 print("ok partial")
 make_run.make("empty", "empty")
 out = look("empty")
-assert out["missing"] == 2 and out["figures"] == 0 and out["listed"] == 0 and out["steps"] == 0, out
+assert out["missing"] == 2 and out["figures"] == 0 and out["listed"] == 0 and out["steps"] == 0 and out["shown"] == 0, out
 print("ok empty")
