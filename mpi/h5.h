@@ -17,6 +17,9 @@ dtx_status dtx_h5_fail(dtx_status code, const char *file, int line, const char *
 /* A file access list without HDF5's file locks: the run directory has a lock of its own, and file systems without locks
  * would refuse the open. < 0 on failure. */
 hid_t dtx_h5_serial_access(void);
+/* Walks the structure of a file in a child process: DTX_ERR_INPUT when it is damaged, even when HDF5's library would crash
+ * on it. The file must open. */
+dtx_status dtx_h5_probe(const char *path);
 /* Opens an object (group or dataset). DTX_ERR_MISSING when it is not there. Close with H5Oclose. */
 dtx_status dtx_h5_open_object(hid_t file, const char *path, hid_t *out);
 /* Makes the groups on the way to the last component of `path`, and that one too when `last` is true. */

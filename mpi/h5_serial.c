@@ -96,10 +96,14 @@ dtx_status dtx_h5_open_serial(const char *path, hid_t *out)
         st = DTX_H5_FAIL(DTX_ERR_INPUT, "%s: not a readable HDF5 file", path);
     }
     H5Pclose(fapl);
-    if (st == DTX_OK) {
-        *out = file;
+    DTX_TRY(st);
+    st = dtx_h5_probe(path);
+    if (st != DTX_OK) {
+        H5Fclose(file);
+        return st;
     }
-    return st;
+    *out = file;
+    return DTX_OK;
 }
 
 void dtx_h5_close(hid_t file)

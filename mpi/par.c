@@ -27,9 +27,12 @@ dtx_status dtx_mpi_check(int code, const char *call, const char *file, int line)
  * slot count, so the mask of this process is looked at as well. What the user has set stays. */
 static void prepare_environment(void)
 {
-    const char *local = getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+    const char *local = getenv("OMPI_COMM_WORLD_LOCAL_SIZE"); /* mpirun; with srun "4" or "4(x2)" */
     cpu_set_t mask;
 
+    if (local == NULL) {
+        local = getenv("SLURM_STEP_TASKS_PER_NODE");
+    }
     if (local != NULL && sched_getaffinity(0, sizeof mask, &mask) == 0 && atoi(local) > CPU_COUNT(&mask)) {
         setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
     }
