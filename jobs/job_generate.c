@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jobs/prompts.h"
 #include "jobs/stage.h"
 #include "src/dataset.h"
 #include "src/generate.h"
@@ -16,14 +17,6 @@
 #include "src/log.h"
 #include "src/mem.h"
 #include "src/tokenizer.h"
-
-/* The prompts on every rank: one block, as it was broadcast. */
-typedef struct {
-    void *block;
-    int64_t n;                 /* texts */
-    const int64_t *offset;     /* (n + 1) */
-    const int32_t *ids;
-} prompts;
 
 typedef struct {
     dtx_job *job;
@@ -33,7 +26,7 @@ typedef struct {
     char log_dir[1040];
     dtx_sampling sampling;
     int64_t samples, rows;     /* a text's; n * samples */
-    prompts p;
+    dtx_prompts p;
     uint8_t *finish;           /* (rows) */
     int64_t n_order, *order;   /* rows to do, longest prompt first */
     int64_t unit_rows;
@@ -52,12 +45,9 @@ typedef struct {
 static dtx_status settings_json(generation *g)
 {
     const dtx_config *c = &g->job->config;
-    cJSON *t = cJSON_CreateObject(), *s = cJSON_CreateObject();
-    char *a = NULL, *b = NULL;
+    const dtx_template t = dtx_prompts_template(c);
+    cJSON *s = cJSON_CreateObject();
 
-    cJSON_AddStringToObject(t, "user", c->model.tmpl.user);
-    cJSON_AddStringToObject(t, "bot", c->model.tmpl.bot);
-    cJSON_AddStringToObject(t, "text", c->model.tmpl.text);
     cJSON_AddNumberToObject(s, "seed", (double)c->seed);
     cJSON_AddNumberToObject(s, "max_new_tokens", (double)g->sampling.max_new_tokens);
     cJSON_AddNumberToObject(s, "min_new_tokens", (double)g->sampling.min_new_tokens);
@@ -68,71 +58,12 @@ static dtx_status settings_json(generation *g)
     cJSON_AddNumberToObject(s, "no_repeat_ngram_size", (double)g->sampling.no_repeat_ngram);
     cJSON_AddNumberToObject(s, "samples", (double)g->samples);
     cJSON_AddNumberToObject(s, "eos_token_id", (double)g->sampling.eos);
-    a = cJSON_PrintUnformatted(t);
-    b = cJSON_PrintUnformatted(s);
-    g->template_json = a != NULL ? dtx_strdup(a) : NULL;
-    g->generation_json = b != NULL ? dtx_strdup(b) : NULL;
-    cJSON_free(a);
-    cJSON_free(b);
-    cJSON_Delete(t);
+    char *text = cJSON_PrintUnformatted(s);
+    g->generation_json = text != NULL ? dtx_strdup(text) : NULL;
+    cJSON_free(text);
     cJSON_Delete(s);
-    return g->template_json != NULL && g->generation_json != NULL
-               ? DTX_OK : DTX_FAIL(DTX_ERR_MISSING, "no memory for the settings");
-}
-
-/* Ids of all prompts: [n, offsets (n + 1), ids]. */
-static dtx_status tokenize(generation *g, void **block, size_t *size)
-{
-    const dtx_config *c = &g->job->config;
-    dtx_template t = {0};
-    dtx_ids ids = {0};
-    dtx_status st = DTX_OK;
-    int64_t n = g->texts.n, *head = NULL;
-
-    memcpy(t.user, c->model.tmpl.user, sizeof t.user);
-    memcpy(t.bot, c->model.tmpl.bot, sizeof t.bot);
-    memcpy(t.text, c->model.tmpl.text, sizeof t.text);
-    DTX_GO(DTX_NEW(head, n + 2));
-    head[0] = n;
-    for (int64_t i = 0; i < n; i++) {
-        size_t begin = g->texts.offset[i], first = ids.n, len, prefix, suffix;
-        char *prompt;
-        DTX_GO(dtx_template_apply(&t, g->texts.bytes + begin, g->texts.offset[i + 1] - begin, &prompt, &len, &prefix, &suffix));
-        st = dtx_tokenizer_encode_max(g->tokenizer, prompt, len, true, dtx_template_max_tokens(&t), &ids);
-        dtx_free(prompt);
-        if (st != DTX_OK) {
-            st = dtx_error_context(st, "%s, row %" PRId64, c->data.prompts, i);
-            goto done;
-        }
-        for (size_t k = first; k < ids.n; k++) {
-            if (ids.id[k] >= g->m.arch.vocab) {
-                st = DTX_FAIL(DTX_ERR_INPUT,
-                              "%s, row %" PRId64 ": the tokenizer gives id %" PRId32 ", the model's vocabulary has %" PRId64
-                              " ids: they do not belong together",
-                              c->data.prompts, i, ids.id[k], g->m.arch.vocab);
-                goto done;
-            }
-        }
-        int64_t bound = g->m.arch.max_positions, have = (int64_t)(ids.n - first);
-        if (have == 0 || (bound > 0 && have + g->sampling.max_new_tokens > bound)) {
-            st = DTX_FAIL(DTX_ERR_INPUT,
-                          "%s, row %" PRId64 " (id %" PRId64 "): the prompt has %" PRId64 " tokens; at least 1 is needed, and with %"
-                          PRId64 " new ones at most the model's %" PRId64 " positions",
-                          c->data.prompts, i, g->texts.id[i], have, g->sampling.max_new_tokens, bound);
-            goto done;
-        }
-        head[i + 2] = (int64_t)ids.n;
-    }
-    *size = (size_t)(n + 2) * sizeof *head + ids.n * sizeof *ids.id;
-    char *all;
-    DTX_GO(DTX_NEW_RAW(all, *size));
-    memcpy(all, head, (size_t)(n + 2) * sizeof *head);
-    memcpy(all + (size_t)(n + 2) * sizeof *head, ids.id, ids.n * sizeof *ids.id);
-    *block = all;
-done:
-    dtx_free(head);
-    dtx_ids_free(&ids);
-    return st;
+    DTX_TRY(dtx_mem_check(g->generation_json, 1, 1, "the settings"));
+    return dtx_prompts_template_json(&t, &g->template_json);
 }
 
 static dtx_status read_input(generation *g, void **block, size_t *size)
@@ -144,7 +75,10 @@ static dtx_status read_input(generation *g, void **block, size_t *size)
     dtx_log(DTX_LOG_INFO, "generate", "%s: %" PRId64 " texts (select %s)", c->data.prompts, g->texts.n, g->selected);
     DTX_TRY(dtx_tokenizer_open(c->model.path, &g->tokenizer));
     DTX_TRY(settings_json(g));
-    return tokenize(g, block, size);
+    const dtx_prompt_rule rule = {.tokenizer = g->tokenizer, .tmpl = dtx_prompts_template(c), .source = c->data.prompts,
+                                  .vocab = g->m.arch.vocab, .max_positions = g->m.arch.max_positions,
+                                  .max_new_tokens = g->sampling.max_new_tokens};
+    return dtx_prompts_tokenize(&rule, &g->texts, block, size);
 }
 
 /* Collective. */
@@ -155,8 +89,7 @@ static dtx_status share_input(generation *g)
     dtx_status st = g->job->par.rank == 0 ? read_input(g, &block, &size) : DTX_OK;
 
     DTX_TRY(dtx_par_bcast(&g->job->par, st, &block, &size));
-    const int64_t *head = block;
-    g->p = (prompts){.block = block, .n = head[0], .offset = head + 1, .ids = (const int32_t *)(head + head[0] + 2)};
+    g->p = dtx_prompts_of(block);
     g->rows = g->p.n * g->samples;
     return DTX_OK;
 }
@@ -169,56 +102,6 @@ static int64_t prompt_len(const generation *g, int64_t row)
 }
 
 /* --- the file's structure (rank 0, inside an edit) --- */
-
-static dtx_status make_prompts(hid_t file, const generation *g)
-{
-    const dtx_texts *t = &g->texts;
-    hsize_t n = (hsize_t)t->n;
-    const dtx_h5_spec specs[] = {
-        {"/prompts/id", H5T_NATIVE_INT64, 1, {n}, {"/row"}, -1, "index of the text in its source file", "1"},
-        {"/prompts/text_offset", H5T_NATIVE_UINT64, 1, {n + 1}, {"/row_edge"}, 0, "start of each text in text_bytes", "byte"},
-        {"/prompts/text_bytes", H5T_NATIVE_UINT8, 1, {t->offset[n]}, {"flat:text_byte"}, 0,
-         "evaluation texts without template, UTF-8", "1"},
-    };
-    const void *const values[] = {t->id, t->offset, t->bytes};
-
-    for (size_t i = 0; i < 3; i++) {
-        DTX_TRY(dtx_h5_make(file, &specs[i]));
-        DTX_TRY(dtx_h5_write(file, specs[i].path, specs[i].type, values[i]));
-    }
-    DTX_TRY(dtx_h5_attr_str(file, "/prompts", "select", g->selected));
-    return DTX_OK;
-}
-
-/* Prompt ids of each row (a text's samples repeat them). */
-static dtx_status write_prompt_ids(hid_t file, const generation *g)
-{
-    uint64_t *offset = NULL;
-    int32_t *ids = NULL;
-    char path[160];
-    dtx_status st;
-
-    DTX_GO(DTX_NEW(offset, g->rows + 1));
-    for (int64_t r = 0; r < g->rows; r++) {
-        offset[r + 1] = offset[r] + (uint64_t)prompt_len(g, r);
-    }
-    DTX_GO(DTX_NEW_RAW(ids, offset[g->rows]));
-    for (int64_t r = 0; r < g->rows; r++) {
-        memcpy(ids + offset[r], g->p.ids + g->p.offset[r / g->samples], (size_t)prompt_len(g, r) * sizeof *ids);
-    }
-    snprintf(path, sizeof path, "%s/prompt_offset", g->group);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_UINT64, 1, {(hsize_t)g->rows + 1}, {"/row_edge"}, 0,
-                                            "start of each row's prompt in prompt_tokens", "1"}));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_UINT64, offset));
-    snprintf(path, sizeof path, "%s/prompt_tokens", g->group);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_INT32, 1, {offset[g->rows]}, {"flat:prompt_token"}, -1,
-                                            "ids of the templated prompts", "1"}));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_INT32, ids));
-done:
-    dtx_free(offset);
-    dtx_free(ids);
-    return st;
-}
 
 static dtx_status make_stage(hid_t file, void *user)
 {
@@ -240,14 +123,14 @@ static dtx_status make_stage(hid_t file, void *user)
     char path[160];
 
     if (!dtx_h5_exists(file, "/prompts")) {
-        DTX_TRY(make_prompts(file, g));
+        DTX_TRY(dtx_prompts_make(file, &g->texts, g->selected));
     }
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
         snprintf(path, sizeof path, "%s/%s", g->group, columns[i].name);
         DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, columns[i].type, columns[i].rank, {n, width}, {"/row", "/step"},
                                                  columns[i].fill, columns[i].long_name, columns[i].units}));
     }
-    DTX_TRY(write_prompt_ids(file, g));
+    DTX_TRY(dtx_prompts_write_ids(file, g->group, &g->p, g->samples));
     DTX_TRY(dtx_h5_attr_str(file, g->m.group, "base_model", g->m.base_model));
     DTX_TRY(dtx_h5_attr_str(file, g->m.group, "weights_fingerprint", g->m.fingerprint));
     DTX_TRY(dtx_h5_attr_str(file, g->m.group, "adapter_sha256", g->m.adapter_sha256));
@@ -315,15 +198,7 @@ static dtx_status finish_stage(hid_t file, void *user)
         dtx_free(text);
         DTX_GO(st);
     }
-    snprintf(path, sizeof path, "%s/text_offset", g->group);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_UINT64, 1, {(hsize_t)g->rows + 1}, {"/row_edge"}, 0,
-                                            "start of each completion in text_bytes", "byte"}));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_UINT64, offset));
-    snprintf(path, sizeof path, "%s/text_bytes", g->group);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_UINT8, 1, {offset[g->rows]}, {"flat:text_byte"}, 0,
-                                            "decoded completions without special tokens, newlines as spaces, UTF-8", "1"}));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_UINT8, bytes));
-    DTX_GO(dtx_h5_attr_int(file, g->group, "complete", 1));
+    st = dtx_prompts_write_answers(file, g->group, g->rows, offset, bytes);
 done:
     dtx_free(tokens);
     dtx_free(length);
@@ -333,40 +208,6 @@ done:
 }
 
 /* --- does the file fit? (rank 0) --- */
-
-static dtx_status compare_texts(hid_t file, const generation *g, dtx_stage_diff *diff)
-{
-    const dtx_texts *t = &g->texts;
-    hsize_t shape[2];
-    uint64_t *offset = NULL;
-    char *bytes = NULL;
-    int64_t *id = NULL, n = t->n;
-    dtx_status st;
-
-    DTX_GO(dtx_h5_shape(file, "/prompts/id", shape));
-    if ((int64_t)shape[0] != n) {
-        dtx_stage_differ(diff, "it holds %" PRId64 " texts, %s gives %" PRId64, (int64_t)shape[0], g->job->config.data.prompts, n);
-        goto done;
-    }
-    DTX_GO(DTX_NEW_RAW(offset, n + 1));
-    DTX_GO(DTX_NEW_RAW(id, n));
-    DTX_GO(dtx_h5_read(file, "/prompts/text_offset", H5T_NATIVE_UINT64, offset));
-    DTX_GO(dtx_h5_read(file, "/prompts/id", H5T_NATIVE_INT64, id));
-    bool same = memcmp(offset, t->offset, (size_t)(n + 1) * sizeof *offset) == 0;
-    if (same) {
-        DTX_GO(DTX_NEW_RAW(bytes, t->offset[n]));
-        DTX_GO(dtx_h5_read(file, "/prompts/text_bytes", H5T_NATIVE_UINT8, bytes));
-        same = memcmp(bytes, t->bytes, t->offset[n]) == 0 && memcmp(id, t->id, (size_t)n * sizeof *id) == 0;
-    }
-    if (!same) {
-        dtx_stage_differ(diff, "its texts are not those of %s", g->job->config.data.prompts);
-    }
-done:
-    dtx_free(offset);
-    dtx_free(bytes);
-    dtx_free(id);
-    return st;
-}
 
 static dtx_status look(hid_t file, void *user)
 {
@@ -382,7 +223,7 @@ static dtx_status look(hid_t file, void *user)
         return dtx_stage_announce_discard(file, g->m.variant);
     }
     if (dtx_h5_exists(file, "/prompts")) {
-        DTX_TRY(compare_texts(file, g, &diff));
+        DTX_TRY(dtx_prompts_compare(file, &g->texts, g->job->config.data.prompts, &diff));
     }
     if (g->made) {
         DTX_TRY(dtx_stage_compare(file, g->m.group, "weights_fingerprint", g->m.fingerprint, &diff));
