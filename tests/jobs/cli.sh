@@ -31,6 +31,12 @@ for job in $jobs; do
         done
     done
 done
+while IFS= read -r row; do
+    case $row in
+    src | mpi | jobs | slurm | data | tests) ;;
+    *) grep -qw "$row" <<<"$jobs" || failed "README.md lists the job $row, the program does not" ;;
+    esac
+done < <(sed -n 's/^| `\([a-z]*\)` |.*/\1/p' "$DTX_SOURCE/README.md")
 version=$("$d" --version)
 [[ $version =~ ^detoxlens\ [0-9]+\.[0-9]+\.[0-9]+\ \([0-9a-z-]+\)$ ]] || failed "--version says $version"
 grep -q "^version: ${version:10:5}$" "$DTX_SOURCE/CITATION.cff" || failed "CITATION.cff names another version than $version"
