@@ -611,7 +611,7 @@ static dtx_status run(dtx_job *job)
     attribution g = {.job = job};
     dtx_status st;
 
-    DTX_GO(dtx_stage_model_open(job, &g.m));
+    DTX_GO(dtx_stage_model_open(job, job->variant, &g.m));
     DTX_GO(dtx_par_agree(&job->par, read_settings(&g)));
     if (job->dry_run) { /* makes no run directory */
         char path[DTX_PATH_MAX + 16];

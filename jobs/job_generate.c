@@ -452,7 +452,7 @@ static dtx_status run(dtx_job *job)
     generation g = {.job = job, .samples = c->generate.samples};
     dtx_status st;
 
-    DTX_GO(dtx_stage_model_open(job, &g.m));
+    DTX_GO(dtx_stage_model_open(job, job->variant, &g.m));
     snprintf(g.group, sizeof g.group, "%s/completions", g.m.group);
     g.sampling = (dtx_sampling){.max_new_tokens = c->generate.max_new_tokens, .min_new_tokens = c->generate.min_new_tokens,
                                 .do_sample = c->generate.do_sample, .temperature = c->generate.temperature,

@@ -40,11 +40,11 @@ typedef struct {
 
 static dtx_status read_texts(const dtx_config *c, dtx_texts *texts)
 {
-    if (c->data.n_text == 0) {
+    if (c->data.text.n == 0) {
         return DTX_FAIL(DTX_ERR_USAGE, "pretrain needs text: --set 'data.text=[\"FILE[:FIELD]\", ...]'");
     }
-    for (int64_t i = 0; i < c->data.n_text; i++) {
-        DTX_TRY(dtx_texts_read_field(c->data.text[i], texts));
+    for (int64_t i = 0; i < c->data.text.n; i++) {
+        DTX_TRY(dtx_texts_read_field(c->data.text.entry[i], texts));
     }
     return DTX_OK;
 }

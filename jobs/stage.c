@@ -14,28 +14,28 @@
 
 /* --- the variant's model --- */
 
-static dtx_status find_adapter(const dtx_job *job, char *dir, size_t size)
+static dtx_status find_adapter(const dtx_job *job, const char *variant, char *dir, size_t size)
 {
     const dtx_config *c = &job->config;
     char name[96];
 
     dir[0] = '\0';
     for (int64_t i = 0; i < c->n_variants; i++) {
-        if (strcmp(c->variants[i].name, job->variant) == 0) {
+        if (strcmp(c->variants[i].name, variant) == 0) {
             snprintf(dir, size, "%s", c->variants[i].adapter);
         }
     }
-    if (strcmp(job->variant, "IT") == 0) {
+    if (strcmp(variant, "IT") == 0) {
         return dir[0] == '\0' ? DTX_OK : DTX_FAIL(DTX_ERR_USAGE, "variants.IT.adapter: IT is the base model and has no adapter");
     }
     if (dir[0] != '\0') {
         return DTX_OK;
     }
-    snprintf(name, sizeof name, "adapters/%s", job->variant);
+    snprintf(name, sizeof name, "adapters/%s", variant);
     DTX_TRY(dtx_file_join(dir, size, c->run, name));
     if (!dtx_file_is_dir(dir)) {
-        return DTX_FAIL(DTX_ERR_MISSING, "variant %s has no adapter: %s is not there, and variants.%s.adapter is not set", job->variant,
-                        dir, job->variant);
+        return DTX_FAIL(DTX_ERR_MISSING, "variant %s has no adapter: %s is not there, and variants.%s.adapter is not set", variant,
+                        dir, variant);
     }
     return DTX_OK;
 }
@@ -61,7 +61,7 @@ static dtx_status open_here(const dtx_job *job, dtx_stage_model *m)
     size_t end = strlen(path);
 
     DTX_TRY(dtx_job_need(job, "model.path", path));
-    DTX_TRY(find_adapter(job, dir, sizeof dir));
+    DTX_TRY(find_adapter(job, m->variant, dir, sizeof dir));
     DTX_TRY(dtx_model_open(path, strcmp(job->config.model.dtype, "f32") == 0, &m->model));
     m->arch = *dtx_model_arch(m->model);
     if (!m->arch.causal) {
@@ -89,11 +89,11 @@ static dtx_status open_here(const dtx_job *job, dtx_stage_model *m)
     return DTX_OK;
 }
 
-dtx_status dtx_stage_model_open(const dtx_job *job, dtx_stage_model *out)
+dtx_status dtx_stage_model_open(const dtx_job *job, const char *variant, dtx_stage_model *out)
 {
     *out = (dtx_stage_model){0};
-    snprintf(out->variant, sizeof out->variant, "%s", job->variant);
-    snprintf(out->group, sizeof out->group, "/variants/%s", job->variant);
+    snprintf(out->variant, sizeof out->variant, "%s", variant);
+    snprintf(out->group, sizeof out->group, "/variants/%s", variant);
     return dtx_par_agree(&job->par, open_here(job, out));
 }
 

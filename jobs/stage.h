@@ -18,8 +18,8 @@ typedef struct {
     char adapter_sha256[65];     /* rank 0: of the adapter's weights and scale; "none" for IT */
 } dtx_stage_model;
 
-/* Collective. model.path, and variants.V.adapter (else RUN/adapters/V) for variants other than IT. */
-dtx_status dtx_stage_model_open(const dtx_job *job, dtx_stage_model *out);
+/* Collective. model.path, and variants.V.adapter (else RUN/adapters/V) for variants V other than IT. */
+dtx_status dtx_stage_model_open(const dtx_job *job, const char *variant, dtx_stage_model *out);
 void dtx_stage_model_close(dtx_stage_model *m);
 
 /* Collects differences between what a file says and what is wanted now; empty text = none. */

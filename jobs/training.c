@@ -100,7 +100,9 @@ dtx_status dtx_training_open(dtx_training *t)
     const dtx_par *par = &t->job->par;
     dtx_status st = allocate(t);
 
-    /* every rank reads the same checkpoint file */
+    /* some facts of the identity are known to rank 0 alone; then every rank reads the same checkpoint file */
+    DTX_TRY(dtx_par_agree(par, st));
+    DTX_TRY(DTX_MPI(MPI_Bcast(t->state.identity, sizeof t->state.identity, MPI_CHAR, 0, par->comm)));
     if (st == DTX_OK && dtx_file_exists(t->path)) {
         st = dtx_train_state_read(t->path, &t->state);
     }

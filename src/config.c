@@ -21,7 +21,7 @@ enum { MAX_KEY = 160 };
 
 static const char env_prefix[] = "DETOXLENS_";
 /* Groups that configuration files of complete studies hold and this version does not know yet. */
-static const char *const later_groups[] = {"lora.", "finetune.", "dpo.", "ppo.", "reward.", "score."};
+static const char *const later_groups[] = {"dpo.", "ppo.", "reward.", "score."};
 
 /* ---- messages ---- */
 
@@ -140,26 +140,23 @@ static bool copy_text(char *out, size_t size, const char *value)
 
 static dtx_status apply_list(const applier *a, const dtx_config_row *row, const cJSON *item)
 {
-    char list[DTX_MAX_TEXTS][DTX_PATH_MAX];
-    int64_t n = 0;
+    dtx_config_list list = {0};
 
-    memset(list, 0, sizeof list);
     if (cJSON_IsString(item)) { /* one entry needs no brackets */
-        if (item->valuestring[0] == '\0' || !copy_text(list[n++], DTX_PATH_MAX, item->valuestring)) {
+        if (item->valuestring[0] == '\0' || !copy_text(list.entry[list.n++], DTX_PATH_MAX, item->valuestring)) {
             return refuse(a, row, item);
         }
     } else if (cJSON_IsArray(item)) {
         for (const cJSON *c = item->child; c != NULL; c = c->next) {
-            if (n == DTX_MAX_TEXTS || !cJSON_IsString(c) || c->valuestring[0] == '\0'
-                || !copy_text(list[n++], DTX_PATH_MAX, c->valuestring)) {
+            if (list.n == DTX_LIST_MAX || !cJSON_IsString(c) || c->valuestring[0] == '\0'
+                || !copy_text(list.entry[list.n++], DTX_PATH_MAX, c->valuestring)) {
                 return refuse(a, row, item);
             }
         }
     } else {
         return refuse(a, row, item);
     }
-    memcpy(a->config->data.text, list, sizeof list);
-    a->config->data.n_text = n;
+    memcpy((char *)a->config + row->offset, &list, sizeof list);
     return DTX_OK;
 }
 
@@ -472,9 +469,10 @@ static cJSON *value_item(const dtx_config *c, const dtx_config_row *row)
     case DTX_CFG_TEXT:
     case DTX_CFG_CHOICE: return cJSON_CreateString(at);
     case DTX_CFG_LIST: {
+        const dtx_config_list *entries = (const dtx_config_list *)(const void *)at;
         cJSON *list = cJSON_CreateArray();
-        for (int64_t i = 0; list != NULL && i < c->data.n_text; i++) {
-            cJSON *entry = cJSON_CreateString(c->data.text[i]);
+        for (int64_t i = 0; list != NULL && i < entries->n; i++) {
+            cJSON *entry = cJSON_CreateString(entries->entry[i]);
             if (entry == NULL || !cJSON_AddItemToArray(list, entry)) {
                 cJSON_Delete(entry);
                 cJSON_Delete(list);

@@ -20,15 +20,21 @@ enum {
     DTX_JOB_TOKENIZE = 1 << 5,
     DTX_JOB_VERIFY = 1 << 6,
     DTX_JOB_BENCH = 1 << 7,
-    DTX_JOB_ALL = (1 << 8) - 1
+    DTX_JOB_FINETUNE = 1 << 8,
+    DTX_JOB_ALL = (1 << 9) - 1
 };
 
-enum { DTX_PATH_MAX = 1024, DTX_MAX_TEXTS = 16, DTX_MAX_VARIANTS = 32 };
+enum { DTX_PATH_MAX = 1024, DTX_LIST_MAX = 16, DTX_MAX_VARIANTS = 32 };
 
 typedef struct {
     char name[64];
     char adapter[DTX_PATH_MAX];
 } dtx_variant;
+
+typedef struct {
+    int64_t n;
+    char entry[DTX_LIST_MAX][DTX_PATH_MAX];
+} dtx_config_list;
 
 typedef struct {
     char run[DTX_PATH_MAX];
@@ -46,8 +52,7 @@ typedef struct {
         char prompts[DTX_PATH_MAX], select[32];
         int64_t expect_count, limit;
         char dialogues[DTX_PATH_MAX];
-        int64_t n_text;
-        char text[DTX_MAX_TEXTS][DTX_PATH_MAX];
+        dtx_config_list text;
     } data;
     struct {
         int64_t max_new_tokens, min_new_tokens;
@@ -66,6 +71,18 @@ typedef struct {
         int64_t check;                  /* rows of the faithfulness check, 0 = none */
         int64_t memory_mb;
     } attribute;
+    struct {
+        int64_t r;
+        double alpha, dropout;
+        dtx_config_list target_modules;
+    } lora;
+    struct {
+        char init[64];                      /* a variant's name */
+        int64_t epochs, batch, accumulate, warmup_steps, context, eval_every, save_every;
+        double lr, clip, holdout;
+        char schedule[16], loss_on[16], loss_average[16];
+        bool checkpoint_layers;
+    } finetune;
     struct {
         char task[16], arch[16];
         int64_t layers, hidden, heads, vocab, context, steps, batch, warmup_steps, eval_every, save_every;

@@ -12,9 +12,11 @@ enum {
     GENERATE = DTX_JOB_GENERATE,
     ATTRIBUTE = DTX_JOB_ATTRIBUTE,
     REPORT = DTX_JOB_REPORT,
+    FINETUNE = DTX_JOB_FINETUNE,
+    TRAIN = PRETRAIN | FINETUNE,
     ROWS = GENERATE | ATTRIBUTE,                    /* jobs that fill rows of run.h5 */
-    COMPUTE = PRETRAIN | ROWS | DTX_JOB_VERIFY | DTX_JOB_BENCH,
-    WITH_RUN = PRETRAIN | ROWS | REPORT
+    COMPUTE = TRAIN | ROWS | DTX_JOB_VERIFY | DTX_JOB_BENCH,
+    WITH_RUN = TRAIN | ROWS | REPORT
 };
 
 static bool valid_select(const char *s)
@@ -64,20 +66,20 @@ const dtx_config_row dtx_config_table[] = {
     INT("seed", seed, "42", 0, MAX_INT, COMPUTE, "key of all random numbers, with text, sample and step"),
     INT("threads", threads, "0", 0, 4096, COMPUTE,
         "threads of each rank; 0 = its share of the CPUs that it may use"),
-    CHOICE("reduce", reduce, "strict", "strict|fast", PRETRAIN,
+    CHOICE("reduce", reduce, "strict", "strict|fast", TRAIN,
            "sums over ranks: strict = a fixed order, the same bits on any number of ranks; fast = MPI_Allreduce"),
     NUMBER("round_seconds", round_seconds, "30", 0.01, 86400, ROWS, "run.h5 is written at least this often"),
     CHOICE("compute.gemm", compute.gemm, "auto", "auto|native|openblas|reference", COMPUTE, "back end of dense algebra"),
     CHOICE("compute.precision", compute.precision, "f32", "f32", COMPUTE, "precision of activations and products"),
 
-    TEXT("model.path", model.path, "", "a folder", NULL, PRETRAIN | ROWS | REPORT | DTX_JOB_BENCH,
+    TEXT("model.path", model.path, "", "a folder", NULL, TRAIN | ROWS | REPORT | DTX_JOB_BENCH,
          "model folder in Hugging Face layout; pretrain writes it, the others read it"),
-    CHOICE("model.dtype", model.dtype, "auto", "auto|f32", ROWS,
+    CHOICE("model.dtype", model.dtype, "auto", "auto|f32", FINETUNE | ROWS,
            "weights in memory: auto = as stored (16-bit stays 16-bit), f32 = widened"),
-    TEXT("model.template.user", model.tmpl.user, "<human>:", "text of at most 63 bytes", NULL, GENERATE,
-         "what stands for {user}"),
-    TEXT("model.template.bot", model.tmpl.bot, "<bot>:", "text of at most 63 bytes", NULL, GENERATE,
-         "what stands for {bot}"),
+    TEXT("model.template.user", model.tmpl.user, "<human>:", "text of at most 63 bytes", NULL,
+         GENERATE | FINETUNE, "what stands for {user}; the human's turns in training"),
+    TEXT("model.template.bot", model.tmpl.bot, "<bot>:", "text of at most 63 bytes", NULL,
+         GENERATE | FINETUNE, "what stands for {bot}; the model's turns in training"),
     TEXT("model.template.text", model.tmpl.text, "{user} \"{text}\".\n{bot} ", "text of at most 255 bytes with {text} in it",
          valid_template, GENERATE, "how an evaluation text becomes a prompt"),
 
@@ -87,6 +89,8 @@ const dtx_config_row dtx_config_table[] = {
          GENERATE | DTX_JOB_BENCH, "which texts; auto = both>0.5 where the file holds scores, else all"),
     INT("data.expect_count", data.expect_count, "0", 0, MAX_INT, GENERATE, "stop when the selection has another size; 0 = any"),
     INT("data.limit", data.limit, "0", 0, MAX_INT, GENERATE | DTX_JOB_BENCH, "only the first texts of the selection; 0 = all"),
+    TEXT("data.dialogues", data.dialogues, "", "a file", NULL, FINETUNE,
+         "dialogues: CSV with DIALOCONAN's columns text and dialogue_id"),
     {"data.text", DTX_CFG_LIST, AT(data.text), "[]", 0, 0, "a list of at most 16 FILE or FILE:FIELD", NULL, PRETRAIN,
      "training text: plain text, JSONL with a dotted field, CSV with a column"},
 
@@ -123,6 +127,31 @@ const dtx_config_row dtx_config_table[] = {
     INT("attribute.check", attribute.check, "0", 0, MAX_INT, ATTRIBUTE, "rows of the faithfulness check; 0 = none"),
     INT("attribute.memory_mb", attribute.memory_mb, "1024", 1, 16777216, ATTRIBUTE,
         "memory of each rank for cotangents; bounds the block of steps"),
+
+    INT("lora.r", lora.r, "64", 1, 4096, FINETUNE, "rank of the adapters"),
+    NUMBER("lora.alpha", lora.alpha, "32", 0, 65536, FINETUNE, "scale: alpha / r"),
+    NUMBER("lora.dropout", lora.dropout, "0.05", 0, 0.9, FINETUNE, "dropout on the adapters' input while training"),
+    {"lora.target_modules", DTX_CFG_LIST, AT(lora.target_modules), "[\"query_key_value\"]", 0, 0,
+     "a list of at most 16 endings of module names", NULL, FINETUNE, "modules that get an adapter"},
+
+    TEXT("finetune.init", finetune.init, "IT", "a variant's name", valid_word, FINETUNE, "variant that training begins from"),
+    INT("finetune.epochs", finetune.epochs, "4", 1, 100000, FINETUNE, "passes over the samples"),
+    INT("finetune.batch", finetune.batch, "8", 1, 1024, FINETUNE, "samples of a micro-batch, over all ranks"),
+    INT("finetune.accumulate", finetune.accumulate, "2", 1, 1024, FINETUNE, "micro-batches of a step"),
+    NUMBER("finetune.lr", finetune.lr, "0.0003", 0, 10, FINETUNE, "peak learning rate of AdamW"),
+    INT("finetune.warmup_steps", finetune.warmup_steps, "100", 0, 1000000000, FINETUNE, "linear warm-up"),
+    CHOICE("finetune.schedule", finetune.schedule, "linear", "cosine|linear|constant", FINETUNE, "learning rate after warm-up"),
+    INT("finetune.context", finetune.context, "512", 2, 65536, FINETUNE, "longest sample, in tokens"),
+    NUMBER("finetune.holdout", finetune.holdout, "0.1", 0, 0.9, FINETUNE, "share of the samples held out for evaluation"),
+    CHOICE("finetune.loss_on", finetune.loss_on, "all", "all|assistant", FINETUNE,
+           "which tokens are learnt: all (the study), or the model's turns alone"),
+    CHOICE("finetune.loss_average", finetune.loss_average, "micro", "micro|token", FINETUNE,
+           "mean over each micro-batch's tokens, micro-batches averaged (the study), or over all tokens of the step"),
+    NUMBER("finetune.clip", finetune.clip, "1.0", 0, HUGE_VAL, FINETUNE, "norm that gradients are clipped to; 0 = off"),
+    BOOL("finetune.checkpoint_layers", finetune.checkpoint_layers, "false", FINETUNE,
+         "keep only each layer's input and run it again backward: less memory, a third more work"),
+    INT("finetune.eval_every", finetune.eval_every, "200", 1, 1000000000, FINETUNE, "steps between held-out losses"),
+    INT("finetune.save_every", finetune.save_every, "100", 1, 1000000000, FINETUNE, "steps between checkpoints"),
 
     CHOICE("pretrain.task", pretrain.task, "lm", "lm", PRETRAIN, "causal language model"),
     CHOICE("pretrain.arch", pretrain.arch, "gpt_neox", "gpt_neox|falcon", PRETRAIN, "architecture"),

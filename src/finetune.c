@@ -147,11 +147,13 @@ int64_t dtx_sample_order_get(dtx_sample_order *p, int64_t m, int64_t *sample)
 }
 
 dtx_status dtx_samples_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_tape *tape, const dtx_samples *s,
-                            const int64_t *sample, int64_t n, float scale, double *loss, dtx_adapter *grads)
+                            const int64_t *sample, int64_t n, float scale, double p, uint64_t seed, int64_t step,
+                            double *loss, dtx_adapter *grads)
 {
     const dtx_wanted want = {.lora = grads};
     int64_t R = 0, *offset = NULL;
     int32_t *ids = NULL, *labels = NULL;
+    uint64_t *key = NULL;
     double *row_loss = NULL;
     dtx_status st = DTX_OK;
 
@@ -162,19 +164,25 @@ dtx_status dtx_samples_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_
     }
     DTX_GO(DTX_NEW_RAW(ids, R));
     DTX_GO(DTX_NEW_RAW(labels, R));
+    DTX_GO(DTX_NEW_RAW(key, R));
     DTX_GO(DTX_NEW_RAW(row_loss, R));
     for (int64_t i = 0; i < n; i++) {
         size_t len = (size_t)(offset[i + 1] - offset[i]);
         memcpy(ids + offset[i], s->id + s->offset[sample[i]], len * sizeof *ids);
         memcpy(labels + offset[i], s->label + s->offset[sample[i]], len * sizeof *labels);
+        for (int64_t r = offset[i]; r < offset[i + 1]; r++) {
+            key[r] = dtx_dropout_key(step, sample[i], r - offset[i]);
+        }
     }
-    DTX_GO(dtx_lm_loss(m, adapter, tape, n, offset, ids, labels, scale, row_loss, grads != NULL ? &want : NULL));
+    const dtx_dropout dropout = {p, seed, key};
+    DTX_GO(dtx_lm_loss(m, adapter, tape, n, offset, ids, labels, scale, row_loss, grads != NULL ? &dropout : NULL, grads != NULL ? &want : NULL));
     *loss = 0;
     for (int64_t r = 0; r < R; r++) {
         *loss += row_loss[r];
     }
 done:
     dtx_free(row_loss);
+    dtx_free(key);
     dtx_free(labels);
     dtx_free(ids);
     dtx_free(offset);

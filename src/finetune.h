@@ -45,8 +45,9 @@ void dtx_sample_order_free(dtx_sample_order *p);
 int64_t dtx_sample_order_get(dtx_sample_order *p, int64_t m, int64_t *sample);
 
 /* Loss of n samples: the sum over their labels in *loss; with a gradient wanted (not NULL) the gradient of
- * scale * sum is added to it. */
+ * scale * sum is added to it, with dropout p on the adapter's branches keyed by (seed, step, sample). */
 dtx_status dtx_samples_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_tape *tape, const dtx_samples *s,
-                            const int64_t *sample, int64_t n, float scale, double *loss, dtx_adapter *grads);
+                            const int64_t *sample, int64_t n, float scale, double p, uint64_t seed, int64_t step,
+                            double *loss, dtx_adapter *grads);
 
 #endif

@@ -96,7 +96,7 @@ done:
 
 dtx_status dtx_lm_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_tape *tape, int64_t n_seq,
                        const int64_t *offset, const int32_t *ids, const int32_t *label, float scale, double *loss,
-                       const dtx_wanted *want)
+                       const dtx_dropout *dropout, const dtx_wanted *want)
 {
     const int64_t R = offset[n_seq], d = dtx_model_arch(m)->hidden;
     float *hidden = NULL, *d_hidden = NULL;
@@ -105,7 +105,8 @@ dtx_status dtx_lm_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_tape 
     dtx_status st = DTX_OK;
 
     DTX_GO(DTX_NEW_RAW(hidden, R * d));
-    dtx_batch batch = {.n_seq = n_seq, .offset = offset, .ids = ids, .adapter = adapter, .tape = want != NULL ? tape : NULL};
+    dtx_batch batch = {.n_seq = n_seq, .offset = offset, .ids = ids, .adapter = adapter, .dropout = dropout,
+                       .tape = want != NULL ? tape : NULL};
     DTX_GO(dtx_model_forward(m, &batch, hidden));
     if (want == NULL) {
         DTX_GO(dtx_head_loss(m, R, hidden, label, scale, loss, NULL, NULL));

@@ -14,6 +14,7 @@
 
 #include "src/adapter.h"
 #include "src/arch.h"
+#include "src/dropout.h"
 #include "src/linear.h"
 #include "src/status.h"
 #include "src/weights.h"
@@ -76,6 +77,7 @@ typedef struct {
     const int32_t *ids;         /* (R) token ids, checked against the vocabulary */
     const float *embeds;        /* NULL, or (R, d): replaces the word embedding's output */
     const dtx_adapter *adapter; /* NULL = base */
+    const dtx_dropout *dropout; /* NULL, or on the adapter's branches (training): y = W x + b + scale B A dropout(x) */
     dtx_kv *kv;                 /* NULL, or cache: sequence s continues stream slot[s]; rows are appended */
     const int64_t *slot;
     dtx_tape *tape;             /* NULL, or receives the pass (not together with kv) */

@@ -50,7 +50,8 @@ static void lora_backward(const backward *b, int64_t layer, dtx_module_kind kind
     if (l == NULL) {
         return;
     }
-    const int64_t r = ad->r;
+    const int64_t r = ad->r, slot = layer * DTX_MODULES + kind;
+    const bool drop = b->t->dropout.p > 0;
     const dtx_matrix A = dtx_f32_matrix(l->A, r, l->n_in), B = dtx_f32_matrix(l->B, l->n_out, r);
     if (du != NULL || g != NULL) {
         dtx_linear_backward_input(&B, M, dy, lddy, b->d_lora, r, false);
@@ -59,6 +60,10 @@ static void lora_backward(const backward *b, int64_t layer, dtx_module_kind kind
         }
     }
     if (g != NULL) {
+        if (drop) {
+            dtx_dropout_apply(&b->t->dropout, slot, M, l->n_in, u, b->pass.drop, 0);
+            u = b->pass.drop;
+        }
         dtx_linear_forward(&A, NULL, M, u, l->n_in, b->lora, r, false);
         for (int64_t i = 0; i < M * r; i++) {
             b->lora[i] *= ad->scale;
@@ -66,7 +71,10 @@ static void lora_backward(const backward *b, int64_t layer, dtx_module_kind kind
         dtx_linear_backward_weight(l->n_out, r, M, dy, lddy, b->lora, r, g->B, NULL);
         dtx_linear_backward_weight(r, l->n_in, M, b->d_lora, r, u, l->n_in, g->A, NULL);
     }
-    if (du != NULL) {
+    if (du != NULL && drop) {
+        dtx_linear_backward_input(&A, M, b->d_lora, r, b->pass.drop, l->n_in, false);
+        dtx_dropout_apply(&b->t->dropout, slot, M, l->n_in, b->pass.drop, du, 1);
+    } else if (du != NULL) {
         dtx_linear_backward_input(&A, M, b->d_lora, r, du, l->n_in, true);
     }
 }
@@ -295,7 +303,7 @@ static dtx_status check_segments(const backward *b)
             return DTX_FAIL(DTX_ERR_CHECK, "segment %" PRId64 ": a row of an encoder depends on its whole sequence", i);
         }
     }
-    if (b->want->params == NULL && b->want->lora == NULL) {
+    if (b->want->params == NULL && b->want->lora == NULL && t->dropout.p <= 0) {
         return DTX_OK;
     }
     if (b->want->params != NULL && b->m->arena == NULL) {
@@ -312,7 +320,7 @@ static dtx_status check_segments(const backward *b)
         next = t->offset[s->seq + 1];
     }
     if (next != t->R) {
-        return DTX_FAIL(DTX_ERR_CHECK, "gradients of parameters need one segment for each whole sequence, in order");
+        return DTX_FAIL(DTX_ERR_CHECK, "gradients of parameters, and passes with dropout, need one segment for each whole sequence, in order");
     }
     return DTX_OK;
 }
@@ -383,11 +391,13 @@ static dtx_status make_scratch(backward *b)
                            .offset = b->t->offset,
                            .pos = b->t->pos,
                            .adapter = b->t->adapter,
+                           .dropout = &b->t->dropout,
                            .probs_at = b->t->probs_at,
                            .seq = b->pass.seq};
     DTX_TRY(dtx_buffer_need(&w[WORK_NORM], b->t->R * a->hidden, &b->pass.norm));
     DTX_TRY(dtx_buffer_need(&w[WORK_ACT], b->t->R * a->ffn, &b->pass.act));
     DTX_TRY(dtx_buffer_need(&w[WORK_LORA], b->t->R * r, &b->pass.lora));
+    DTX_TRY(dtx_buffer_need(&w[WORK_DROP], dtx_drop_size(b->t->adapter, &b->t->dropout, b->t->R), &b->pass.drop));
     b->u_norm = b->pass.norm;
     b->u_act = b->pass.act;
     return DTX_OK;

@@ -16,6 +16,10 @@ static void module_forward(const model_pass *p, int64_t layer, dtx_module_kind k
     if (lora != NULL) {
         const int64_t r = p->adapter->r;
         const dtx_matrix A = dtx_f32_matrix(lora->A, r, lora->n_in), B = dtx_f32_matrix(lora->B, lora->n_out, r);
+        if (p->dropout != NULL && p->dropout->p > 0) {
+            dtx_dropout_apply(p->dropout, layer * DTX_MODULES + kind, p->R, lora->n_in, x, p->drop, 0);
+            x = p->drop;
+        }
         dtx_linear_forward(&A, NULL, p->R, x, lora->n_in, p->lora, r, false);
         for (int64_t i = 0; i < p->R * r; i++) {
             p->lora[i] *= p->adapter->scale;
@@ -129,6 +133,7 @@ dtx_status dtx_pass_scratch(model_pass *p, model_work *w)
     p->seq = w->list;
     DTX_TRY(dtx_buffer_need(&w->b[WORK_NORM], p->R * a->hidden, &p->norm));
     DTX_TRY(dtx_buffer_need(&w->b[WORK_ACT], p->R * a->ffn, &p->act));
+    DTX_TRY(dtx_buffer_need(&w->b[WORK_DROP], dtx_drop_size(p->adapter, p->dropout, p->R), &p->drop));
     return dtx_buffer_need(&w->b[WORK_LORA], p->adapter != NULL ? p->R * p->adapter->r : 0, &p->lora);
 }
 
@@ -284,6 +289,7 @@ dtx_status dtx_model_forward(const dtx_model *m, const dtx_batch *b, float *hidd
                     .n_seq = b->n_seq,
                     .offset = b->offset,
                     .adapter = b->adapter,
+                    .dropout = b->dropout,
                     .kv = b->kv,
                     .slot = b->slot};
 

@@ -68,6 +68,7 @@ enum { /* who uses which buffer of a workspace */
     WORK_NORM,   /* (R, d) a norm's output */
     WORK_ACT,    /* (R, ffn) the activation's output */
     WORK_LORA,   /* (R, r) A x */
+    WORK_DROP,   /* (R, widest input of an adapter) dropout(x) */
     BACK_D,      /* cotangents of the residual stream, two of them */
     BACK_E,
     BACK_NORM,   /* of a norm's output */
@@ -109,6 +110,7 @@ struct dtx_tape {
     int32_t *ids, *pos;     /* (R) */
     size_t ids_cap;
     const dtx_adapter *adapter; /* borrowed until the last backward */
+    dtx_dropout dropout;        /* its rows likewise; p = 0 without */
     model_buffer x;         /* (n_layers + 1, R, d): input of each layer, then the stack's output */
     model_buffer stats;     /* (2 R) of the final norm, or of the embedding norm */
     model_buffer embed_sum; /* (R, d) what the embedding norm normalises */
@@ -137,11 +139,12 @@ typedef struct {
     const int64_t *offset;
     const int32_t *pos;        /* (R) */
     const dtx_adapter *adapter;
+    const dtx_dropout *dropout;
     dtx_kv *kv;
     const int64_t *slot;
     const int64_t *probs_at;   /* NULL = none kept */
     dtx_attn_seq *seq;         /* room for n_seq */
-    float *norm, *act, *lora;  /* scratch */
+    float *norm, *act, *lora, *drop; /* scratch */
 } model_pass;
 /* y (R, d) = layer(x), filling rec. */
 void dtx_layer_forward(const model_pass *p, int64_t layer, const float *x, const model_record *rec, float *y);
@@ -159,6 +162,16 @@ static inline const dtx_lora *dtx_adapter_at(const dtx_adapter *a, int64_t layer
 static inline dtx_matrix dtx_f32_matrix(const float *w, int64_t n_out, int64_t n_in)
 {
     return (dtx_matrix){.w = w, .dtype = DTX_F32, .n_out = n_out, .n_in = n_in};
+}
+/* Elements of WORK_DROP: 0 without dropout. */
+static inline int64_t dtx_drop_size(const dtx_adapter *a, const dtx_dropout *o, int64_t R)
+{
+    int64_t widest = 0;
+
+    for (int64_t i = 0; a != NULL && o != NULL && o->p > 0 && i < a->n_slots; i++) {
+        widest = a->slot[i].A != NULL && a->slot[i].n_in > widest ? a->slot[i].n_in : widest;
+    }
+    return R * widest;
 }
 /* Where a module's output lies in a qkv row: 0 for all but apart K and V. */
 static inline int64_t dtx_module_column(const dtx_heads *h, dtx_module_kind kind)

@@ -120,6 +120,7 @@ dtx_status dtx_tape_begin(dtx_tape *t, const dtx_batch *b, const int32_t *pos)
     t->R = R;
     t->n_seq = b->n_seq;
     t->adapter = b->adapter;
+    t->dropout = b->dropout != NULL ? *b->dropout : (dtx_dropout){0};
     memcpy(t->offset, b->offset, (size_t)(b->n_seq + 1) * sizeof *t->offset);
     memcpy(t->ids, b->ids, (size_t)R * sizeof *t->ids);
     memcpy(t->pos, pos, (size_t)R * sizeof *t->pos);

@@ -108,7 +108,7 @@ dtx_status dtx_pretrain_windows(const dtx_model *m, dtx_tape *tape, const int32_
         memcpy(labels + i * length, tokens + start[i] + 1, (size_t)length * sizeof *labels);
         offset[i + 1] = (i + 1) * length;
     }
-    DTX_GO(dtx_lm_loss(m, NULL, tape, n, offset, ids, labels, scale, loss, grads != NULL ? &want : NULL));
+    DTX_GO(dtx_lm_loss(m, NULL, tape, n, offset, ids, labels, scale, loss, NULL, grads != NULL ? &want : NULL));
 done:
     dtx_free(offset);
     dtx_free(labels);

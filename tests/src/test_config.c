@@ -68,7 +68,7 @@ static void defaults_are_the_studys(void **state)
     assert_string_equal(c.attribute.method, "input_x_gradient");
     assert_string_equal(c.attribute.merge, "words");
     assert_string_equal(c.data.select, "auto");
-    assert_int_equal(c.data.n_text, 0);
+    assert_int_equal(c.data.text.n, 0);
     assert_int_equal(c.n_variants, 0);
 }
 
@@ -112,11 +112,11 @@ static void set_takes_json_or_a_bare_string(void **state)
 {
     (void)state;
     assert_int_equal(dtx_config_apply_set(&c, "data.text=[\"a.txt\", \"b.csv:text\"]"), DTX_OK);
-    assert_int_equal(c.data.n_text, 2);
-    assert_string_equal(c.data.text[1], "b.csv:text");
+    assert_int_equal(c.data.text.n, 2);
+    assert_string_equal(c.data.text.entry[1], "b.csv:text");
     assert_int_equal(dtx_config_apply_set(&c, "data.text=c.txt"), DTX_OK);
-    assert_int_equal(c.data.n_text, 1);
-    assert_string_equal(c.data.text[0], "c.txt");
+    assert_int_equal(c.data.text.n, 1);
+    assert_string_equal(c.data.text.entry[0], "c.txt");
     assert_int_equal(dtx_config_apply_set(&c, "model.template.bot=\"### Answer:\""), DTX_OK);
     assert_string_equal(c.model.tmpl.bot, "### Answer:");
     assert_int_equal(dtx_config_apply_set(&c, "model.template.text={text}=\\n"), DTX_OK);
@@ -137,7 +137,7 @@ static void unknown_keys_are_named_with_the_nearest(void **state)
     refused(dtx_config_apply_env(&c, env), "environment DETOXLENS_SEDE~sede~did you mean seed");
     refused(dtx_config_apply_set(&c, "qqqqqqqqqqqqqqqq.zzzzzzzzz=1"), "unknown key~--help");
     refused(dtx_config_apply_set(&c, "ppo.steps=1"), "ppo.steps~not part of this version");
-    refused(apply_json("{\"lora\": {\"r\": 64}}"), "lora.r~not part of this version");
+    refused(apply_json("{\"score\": {\"qps\": 1}}"), "score.qps~not part of this version");
     refused(dtx_config_apply_set(&c, "seed"), "key.path=value");
     refused(dtx_config_apply_set(&c, "=1"), "key.path=value");
     refused(dtx_config_apply_set(&c, "variants.FT.adaptor=x"), "variants.NAME.adapter");

@@ -1,0 +1,340 @@
+/* job_finetune.c - counter-narrative fine-tuning: dialogues -> samples -> LoRA gradients of logical shards, summed over
+ * ranks -> AdamW -> a PEFT folder. The base stays mapped and untouched; every rank holds adapter and optimizer. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "jobs/job.h"
+#include "jobs/stage.h"
+#include "jobs/training.h"
+#include "src/file.h"
+#include "src/finetune.h"
+#include "src/hash.h"
+#include "src/log.h"
+#include "src/mem.h"
+
+enum { MAX_BATCH = 1024 };
+
+typedef struct {
+    dtx_job *job;
+    const dtx_config *c;
+    dtx_run *run;
+    char name[80], out_dir[1200];
+    dtx_stage_model base;
+    dtx_adapter *adapter, *grads;
+    dtx_tape *tape;
+    dtx_samples samples;
+    dtx_sample_order order;
+    int64_t parts;                   /* units that a micro-batch is cut into */
+    dtx_training training;
+} trainer;
+
+/* --- data: rank 0 reads and tokenizes, all get the samples --- */
+
+typedef struct {
+    int64_t n, rows, n_truncated;
+    char digest[DTX_SHA256_TEXT];
+} sample_facts;
+
+static dtx_status load_root(trainer *t, void **message, size_t *size)
+{
+    const dtx_config *c = t->c;
+    dtx_dialogues d = {0};
+    dtx_tokenizer *tok = NULL;
+    dtx_samples s = {0};
+    sample_facts facts = {0};
+    dtx_status st = DTX_OK;
+
+    DTX_GO(dtx_job_need(t->job, "data.dialogues", c->data.dialogues));
+    DTX_GO(dtx_dialogues_read(c->data.dialogues, c->model.tmpl.user, c->model.tmpl.bot, &d));
+    if (d.n_blank > 0) {
+        dtx_log(DTX_LOG_WARN, "finetune", "%s: %" PRId64 " turns without text (the first on line %" PRId64 ") are kept",
+                c->data.dialogues, d.n_blank, d.first_blank_line);
+    }
+    if (d.n_odd > 0) {
+        dtx_log(DTX_LOG_INFO, "finetune", "the last turn of %" PRId64 " dialogues of odd length is left out", d.n_odd);
+    }
+    DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
+    DTX_GO(dtx_samples_from_dialogues(tok, &d, c->finetune.context, (int32_t)t->base.arch.eos_id,
+                                      strcmp(c->finetune.loss_on, "assistant") == 0, &s));
+    facts.n = s.n;
+    facts.rows = s.offset[s.n];
+    facts.n_truncated = s.n_truncated;
+    DTX_GO(dtx_sha256_bytes(d.bytes, (size_t)d.offset[d.n], facts.digest));
+    dtx_log(DTX_LOG_INFO, "finetune", "%" PRId64 " samples of %" PRId64 " dialogues, %" PRId64 " tokens, %" PRId64
+            " samples cut at %" PRId64 " tokens", s.n, d.n_dialogues, facts.rows, s.n_truncated, c->finetune.context);
+    const size_t offsets = (size_t)(s.n + 1) * sizeof(int64_t), rows = (size_t)facts.rows * sizeof(int32_t);
+    *size = sizeof facts + offsets + 2 * rows;
+    char *m = dtx_malloc(*size, 1);
+    DTX_GO(dtx_mem_check(m, *size, 1, "samples"));
+    memcpy(m, &facts, sizeof facts);
+    memcpy(m + sizeof facts, s.offset, offsets);
+    memcpy(m + sizeof facts + offsets, s.id, rows);
+    memcpy(m + sizeof facts + offsets + rows, s.label, rows);
+    *message = m;
+done:
+    dtx_samples_free(&s);
+    dtx_tokenizer_close(tok);
+    dtx_dialogues_free(&d);
+    return st;
+}
+
+static dtx_status unpack(trainer *t, const char *m, sample_facts *facts)
+{
+    dtx_samples *s = &t->samples;
+
+    memcpy(facts, m, sizeof *facts);
+    const size_t offsets = (size_t)(facts->n + 1) * sizeof(int64_t), rows = (size_t)facts->rows * sizeof(int32_t);
+    s->n = facts->n;
+    s->n_truncated = facts->n_truncated;
+    DTX_TRY(DTX_NEW_RAW(s->offset, facts->n + 1));
+    DTX_TRY(DTX_NEW_RAW(s->id, facts->rows));
+    DTX_TRY(DTX_NEW_RAW(s->label, facts->rows));
+    memcpy(s->offset, m + sizeof *facts, offsets);
+    memcpy(s->id, m + sizeof *facts + offsets, rows);
+    memcpy(s->label, m + sizeof *facts + offsets + rows, rows);
+    return dtx_sample_order_init(&t->order, s->n, t->c->finetune.holdout, t->c->finetune.batch, t->c->finetune.accumulate,
+                                 t->c->finetune.epochs, (uint64_t)t->c->seed);
+}
+
+static dtx_status load(trainer *t, sample_facts *facts)
+{
+    void *message = NULL;
+    size_t size = 0;
+    dtx_status st = t->job->par.rank == 0 ? load_root(t, &message, &size) : DTX_OK;
+
+    st = dtx_par_bcast(&t->job->par, st, &message, &size);
+    if (st == DTX_OK) {
+        st = dtx_par_agree(&t->job->par, unpack(t, message, facts));
+    }
+    dtx_free(message);
+    return st;
+}
+
+/* --- gradient of a shard, held-out loss --- */
+
+/* A step's samples are cut into units: `parts` consecutive pieces of each micro-batch. A leaf takes consecutive units. */
+static dtx_status shard(void *user, int64_t step, int64_t leaf, float *grads, double *loss, double *tokens)
+{
+    trainer *t = user;
+    const dtx_config *c = t->c;
+    const int64_t accumulate = c->finetune.accumulate, units = accumulate * t->parts, leaves = t->training.n_leaves;
+    const bool by_token = strcmp(c->finetune.loss_average, "token") == 0;
+    int64_t sample[MAX_BATCH];
+    double all = 0;
+
+    for (int64_t a = 0; by_token && a < accumulate; a++) {
+        int64_t n = dtx_sample_order_get(&t->order, step * accumulate + a, sample);
+        for (int64_t i = 0; i < n; i++) {
+            all += (double)dtx_samples_tokens(&t->samples, sample[i]);
+        }
+    }
+    memset(t->grads->arena, 0, (size_t)t->grads->n_params * sizeof(float));
+    for (int64_t u = units * leaf / leaves; u < units * (leaf + 1) / leaves; u++) {
+        int64_t n = dtx_sample_order_get(&t->order, step * accumulate + u / t->parts, sample), part = u % t->parts;
+        int64_t first = n * part / t->parts, count = n * (part + 1) / t->parts - first;
+        double micro = 0, sum = 0;
+        for (int64_t i = 0; i < n; i++) {
+            micro += (double)dtx_samples_tokens(&t->samples, sample[i]);
+        }
+        double weight = by_token ? 1 / all : 1 / (micro * (double)accumulate);
+        if (count == 0 || micro == 0) {
+            continue;
+        }
+        DTX_TRY(dtx_samples_loss(t->base.model, t->adapter, t->tape, &t->samples, sample + first, count, (float)weight,
+                                 c->lora.dropout, (uint64_t)c->seed, step, &sum, t->grads));
+        *loss += sum * weight;
+        for (int64_t i = first; i < first + count; i++) {
+            *tokens += (double)(t->samples.offset[sample[i] + 1] - t->samples.offset[sample[i]]);
+        }
+    }
+    for (int64_t i = 0; i < t->grads->n_params; i++) {
+        grads[i] += t->grads->arena[i];
+    }
+    return DTX_OK;
+}
+
+/* Mean over the held-out samples' tokens, adapter on, no dropout. Each rank takes every size-th sample. */
+static dtx_status evaluate(void *user, double *mean)
+{
+    trainer *t = user;
+    const dtx_par *par = &t->job->par;
+    double *sum = NULL, tokens = 0;
+    dtx_status st = DTX_NEW(sum, t->order.n_held);
+
+    for (int64_t i = par->rank; st == DTX_OK && i < t->order.n_held; i += par->size) {
+        st = dtx_samples_loss(t->base.model, t->adapter, NULL, &t->samples, &t->order.held[i], 1, 1.0f, 0, 0, 0, &sum[i], NULL);
+    }
+    st = dtx_par_agree(par, st);
+    if (st == DTX_OK) {
+        st = dtx_sum_disjoint(par, sum, (int)t->order.n_held);
+    }
+    *mean = 0;
+    for (int64_t i = 0; st == DTX_OK && i < t->order.n_held; i++) {
+        *mean += sum[i];
+        tokens += (double)dtx_samples_tokens(&t->samples, t->order.held[i]);
+    }
+    *mean = tokens > 0 ? *mean / tokens : NAN;
+    dtx_free(sum);
+    return st;
+}
+
+/* --- the adapter and its training --- */
+
+static dtx_status new_adapter(trainer *t)
+{
+    const dtx_config *c = t->c;
+    const char *targets[DTX_LIST_MAX];
+
+    if (t->base.adapter != NULL) { /* training goes on from another variant's adapter */
+        t->adapter = t->base.adapter;
+        t->base.adapter = NULL;
+        return DTX_OK;
+    }
+    for (int64_t i = 0; i < c->lora.target_modules.n; i++) {
+        targets[i] = c->lora.target_modules.entry[i];
+    }
+    return dtx_adapter_new(&t->base.arch, c->lora.r, c->lora.alpha, c->lora.dropout, targets, (int)c->lora.target_modules.n,
+                           (uint64_t)c->seed, &t->adapter);
+}
+
+static dtx_status set_up(trainer *t, const sample_facts *facts)
+{
+    const dtx_config *c = t->c;
+    dtx_training *tr = &t->training;
+
+    DTX_TRY(new_adapter(t));
+    DTX_TRY(dtx_adapter_like(t->adapter, &t->grads));
+    DTX_TRY(dtx_tape_new(t->base.model, c->finetune.checkpoint_layers, &t->tape));
+    t->parts = DTX_TRAINING_LEAVES / c->finetune.accumulate;
+    t->parts = t->parts < 1 ? 1 : t->parts > c->finetune.batch ? c->finetune.batch : t->parts;
+    const int64_t units = c->finetune.accumulate * t->parts;
+    *tr = (dtx_training){.job = t->job, .run = t->run, .name = t->name, .n_steps = t->order.n_steps,
+                         .n_leaves = units < DTX_TRAINING_LEAVES ? units : DTX_TRAINING_LEAVES,
+                         .n_params = t->adapter->n_params, .params = t->adapter->arena, .lr = c->finetune.lr,
+                         .clip = c->finetune.clip, .warmup_steps = c->finetune.warmup_steps,
+                         .eval_every = c->finetune.eval_every, .save_every = c->finetune.save_every,
+                         .adamw = {0.9, 0.999, 1e-8, 0}, .shard = shard, .evaluate = evaluate, .user = t};
+    DTX_TRY(dtx_schedule_parse(c->finetune.schedule, &tr->schedule));
+    int n = snprintf(tr->state.identity, sizeof tr->state.identity,
+                     "init=%s r=%" PRId64 " alpha=%.9g dropout=%.9g epochs=%" PRId64 " batch=%" PRId64 " accumulate=%" PRId64
+                     " lr=%.9g warmup=%" PRId64 " schedule=%s context=%" PRId64 " holdout=%.9g loss_on=%s loss_average=%s clip=%.9g"
+                     " eval_every=%" PRId64 " seed=%" PRId64 " reduce=%s dialogues=%s weights=%s adapter=%s targets=",
+                     c->finetune.init, c->lora.r, c->lora.alpha, c->lora.dropout, c->finetune.epochs, c->finetune.batch,
+                     c->finetune.accumulate, c->finetune.lr, c->finetune.warmup_steps, c->finetune.schedule,
+                     c->finetune.context, c->finetune.holdout, c->finetune.loss_on, c->finetune.loss_average, c->finetune.clip,
+                     c->finetune.eval_every, c->seed, c->reduce, facts->digest, t->base.fingerprint, t->base.adapter_sha256);
+    for (int i = 0; i < t->adapter->n_targets && n > 0 && (size_t)n < sizeof tr->state.identity; i++) {
+        n += snprintf(tr->state.identity + n, sizeof tr->state.identity - (size_t)n, "%s%s", i > 0 ? "," : "",
+                      t->adapter->targets[i]);
+    }
+    return DTX_OK;
+}
+
+static dtx_status check_found(const trainer *t, const dtx_training_found *found)
+{
+    const char *mine = t->training.state.identity;
+
+    if (t->job->redo || !found->complete) {
+        return DTX_OK;
+    }
+    if (found->settings != NULL && strcmp(found->settings, mine) != 0) {
+        return DTX_FAIL(DTX_ERR_USAGE, "%s holds a training of %s with other settings or data.\n  there: %s\n  here:  %s\n"
+                        "choose another --variant or --run, or say --redo to replace it", t->run->path, t->job->variant,
+                        found->settings, mine);
+    }
+    if (!dtx_file_is_dir(t->out_dir)) {
+        return DTX_FAIL(DTX_ERR_MISSING, "%s: the training of %s is complete, but its adapter is gone; say --redo to train it again",
+                        t->out_dir, t->job->variant);
+    }
+    return DTX_OK;
+}
+
+static dtx_status train(trainer *t)
+{
+    dtx_training *tr = &t->training;
+    dtx_status st = DTX_OK;
+
+    DTX_TRY(dtx_training_open(tr));
+    DTX_TRY(dtx_training_run(tr));
+    if (t->job->par.rank == 0) {
+        st = dtx_file_mkdirs(t->out_dir);
+        if (st == DTX_OK) {
+            st = dtx_adapter_write(t->out_dir, &t->base.arch, t->adapter, t->base.base_model);
+        }
+    }
+    DTX_TRY(dtx_par_agree(&t->job->par, st));
+    DTX_TRY(dtx_training_publish(tr));
+    dtx_log(DTX_LOG_INFO, "finetune", "done: loss %.4f -> %.4f, held-out %.4f; adapter of %" PRId64 " parameters in %s",
+            tr->curves[DTX_CURVE_LOSS].value[0], tr->curves[DTX_CURVE_LOSS].value[tr->n_steps - 1],
+            tr->curves[DTX_CURVE_EVAL].value[tr->n_steps - 1], tr->n_params, t->out_dir);
+    return DTX_OK;
+}
+
+static void tear_down(trainer *t)
+{
+    dtx_training_close(&t->training);
+    dtx_sample_order_free(&t->order);
+    dtx_samples_free(&t->samples);
+    dtx_tape_del(t->tape);
+    dtx_adapter_del(t->grads);
+    dtx_adapter_del(t->adapter);
+    dtx_stage_model_close(&t->base);
+    dtx_run_close(t->run);
+    dtx_free(t);
+}
+
+static dtx_status run_finetune(dtx_job *job)
+{
+    trainer *t = NULL;
+    dtx_training_found found = {0};
+    sample_facts facts;
+    dtx_status st = DTX_OK;
+
+    DTX_TRY(dtx_par_agree(&job->par, DTX_NEW(t, 1)));
+    t->job = job;
+    t->c = &job->config;
+    snprintf(t->name, sizeof t->name, "finetune-%s", job->variant);
+    DTX_GO(dtx_run_open(&job->par, t->c->run, &t->run));
+    snprintf(t->out_dir, sizeof t->out_dir, "%s/adapters/%s", t->run->dir, job->variant);
+    DTX_GO(dtx_stage_model_open(job, t->c->finetune.init, &t->base));
+    DTX_GO(load(t, &facts));
+    DTX_GO(dtx_par_agree(&job->par, set_up(t, &facts)));
+    DTX_GO(dtx_training_find(t->run, t->name, &found));
+    DTX_GO(dtx_par_agree(&job->par, check_found(t, &found)));
+    if (job->dry_run) {
+        dtx_log(DTX_LOG_INFO, "finetune", "plan: %" PRId64 " steps of %" PRId64 " x %" PRId64 " samples, %" PRId64
+                " trainable parameters, checkpoint %.1f MB", t->order.n_steps, t->c->finetune.accumulate, t->c->finetune.batch,
+                t->adapter->n_params, 12e-6 * (double)t->adapter->n_params);
+        goto done;
+    }
+    if (found.complete && !job->redo) {
+        dtx_log(DTX_LOG_INFO, "finetune", "nothing to do: the adapter is in %s", t->out_dir);
+        goto done;
+    }
+    if (job->redo && (found.complete || found.begun)) {
+        DTX_GO(dtx_training_discard(t->run, t->name));
+    }
+    DTX_GO(dtx_run_provenance_begin(t->run, "finetune", job->argc, job->argv, job->config_json));
+    st = dtx_stage_end(t->run, train(t));
+done:
+    dtx_free(found.settings);
+    tear_down(t);
+    return st;
+}
+
+const dtx_job_def dtx_job_finetune = {
+    .name = "finetune",
+    .args = NULL,
+    .summary = "turn the model against hate: LoRA fine-tuning on counter-narratives",
+    .help = "Trains LoRA adapters on dialogues in DIALOCONAN's columns, over any number of ranks, and writes them in PEFT's layout "
+            "to RUN/adapters/V. The base model is not touched. A stopped or killed training continues with the same command and "
+            "ends with the same bytes.\n\n"
+            "  mpirun -n 2 detoxlens finetune --variant FT --run runs/ft --set model.path=models/small \\\n"
+            "      --set data.dialogues=DIALOCONAN.csv --epochs 4",
+    .bit = DTX_JOB_FINETUNE,
+    .parallel = true,
+    .own_dry_run = true,
+    .run = run_finetune,
+};

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# finetune: the same adapter on 1, 2, 3 and 5 ranks, after kills and a time limit; held-out loss falls; refusals.
+set -eu
+fail() { echo "FAILED: $*" >&2; exit 1; }
+cat >tiny.json <<JSON
+{"model": {"path": "model"}, "data": {"text": ["$DTX_SOURCE/data/quickstart/corpus.txt"], "dialogues": "talk.csv"},
+ "pretrain": {"layers": 2, "hidden": 32, "heads": 2, "vocab": 400, "context": 256, "batch": 6, "steps": 30},
+ "lora": {"r": 4, "alpha": 8, "target_modules": ["query_key_value", "dense_h_to_4h"]},
+ "finetune": {"epochs": 2, "batch": 4, "accumulate": 2, "lr": 0.03, "warmup_steps": 2, "eval_every": 4, "save_every": 3}}
+JSON
+head -n 90 "$DTX_SOURCE/data/quickstart/dialogues.csv" >talk.csv
+timeout 120 "$MPIRUN" 2 "$DETOXLENS" pretrain --config tiny.json --run base >log 2>&1 || { cat log; fail "no base model"; }
+before=$(sha256sum <model/model.safetensors)
+tune() { # RANKS RUN [ARG...]
+    local n=$1 run=$2
+    shift 2
+    timeout 120 "$MPIRUN" "$n" "$DETOXLENS" finetune --variant FT --config tiny.json --run "$run" "$@"
+}
+sum() { (cd "$1/adapters/FT" && cat adapter_config.json adapter_model.safetensors | sha256sum); }
+
+tune 1 one >one.log 2>&1 || { cat one.log; fail "one rank"; }
+for n in 2 3 5; do
+    tune "$n" "r$n" >log 2>&1 || { cat log; fail "$n ranks"; }
+    [ "$(sum one)" = "$(sum "r$n")" ] || fail "another adapter on $n ranks"
+    "$DETOXLENS" verify --same one/run.h5 "r$n/run.h5" >log || { cat log; fail "run.h5 differs on $n ranks"; }
+done
+tune 1 threads --set threads=2 >log 2>&1 || { cat log; fail "two threads"; }
+[ "$(sum one)" = "$(sum threads)" ] || fail "another adapter on two threads"
+[ "$before" = "$(sha256sum <model/model.safetensors)" ] || fail "the base model was touched"
+/usr/bin/python3 - <<'PY' || fail "held-out loss does not fall"
+import h5py, numpy as np
+g = h5py.File("one/run.h5")["/training/finetune-FT"]
+e = g["eval_loss"][:]
+e = e[~np.isnan(e)]
+assert len(e) >= 3 and e[-1] < e[0], e
+assert g["lr"][0] == 0 and not np.isnan(g["loss"][:]).any()
+PY
+
+RANDOM=5
+for k in 1 2 3 4; do
+    tune 2 kill >log 2>&1 &
+    sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
+    pkill -9 -f "detoxlens finetune.*--run kill" 2>/dev/null || true
+    wait $! 2>/dev/null || true
+done
+tune 3 kill >log 2>&1 || { cat log; fail "after kills"; }
+[ "$(sum one)" = "$(sum kill)" ] || fail "another adapter after kills"
+"$DETOXLENS" verify --same one/run.h5 kill/run.h5 >log || { cat log; fail "run.h5 differs after kills"; }
+rc=0
+tune 2 slow --max-hours 0.000001 >log 2>&1 || rc=$?
+[ "$rc" = 75 ] || { cat log; fail "time limit gave $rc, not 75"; }
+tune 2 slow >log 2>&1 || { cat log; fail "after a time limit"; }
+[ "$(sum one)" = "$(sum slow)" ] || fail "another adapter after a time limit"
+
+# recomputation changes memory, not bits; FT goes on from another variant; fast sums train too
+tune 2 recompute --checkpoint_layers true >log 2>&1 || { cat log; fail "recomputation"; }
+[ "$(sum one)" = "$(sum recompute)" ] || fail "recomputation changes the adapter"
+tune 2 one --variant FT2 --init FT --loss_on assistant --loss_average token >log 2>&1 || { cat log; fail "a second round"; }
+[ -s one/adapters/FT2/adapter_model.safetensors ] || fail "no second adapter"
+tune 2 fast --set reduce=fast >log 2>&1 || { cat log; fail "fast sums"; }
+
+# the trained variant generates
+timeout 60 "$MPIRUN" 2 "$DETOXLENS" generate --variant FT --config tiny.json --run one --set data.limit=3 \
+    --set "data.prompts=$DTX_SOURCE/data/quickstart/texts.jsonl" --max_new_tokens 5 >log 2>&1 || { cat log; fail "FT does not generate"; }
+
+refuse() { # CODE WORD ARG...
+    local want=$1 word=$2 rc=0
+    shift 2
+    timeout 60 "$MPIRUN" 2 "$DETOXLENS" finetune --variant FT --config tiny.json "$@" >log 2>&1 || rc=$?
+    [ "$rc" = "$want" ] || { cat log; fail "exit code $rc instead of $want: $*"; }
+    [ "$(grep -c 'error:' log)" = 1 ] || { cat log; fail "not one message: $*"; }
+    grep -q -- "$word" log || { cat log; fail "no word on $word: $*"; }
+}
+refuse 2 'other settings' --run one --set finetune.lr=0.5
+refuse 4 'nofile' --run n1 --set data.dialogues=nofile.csv
+refuse 2 'data.dialogues' --run n2 --set data.dialogues=
+refuse 2 'query_key_value' --run n3 --set 'lora.target_modules=["q_proj"]'
+printf 'text,turn\na,b\n' >bad.csv
+refuse 3 'dialogue_id' --run n4 --set data.dialogues=bad.csv
+refuse 4 'adapters/RL' --run n5 --init RL
+[ "$(sum one)" = "$(sum kill)" ] || fail "a refusal damaged an adapter"
+echo "finetune: all checks passed"
