@@ -34,8 +34,8 @@ typedef struct {
     double done, done_tokens;   /* of this rank in this launch */
 } attribution;
 
-/* Local. The attribution of one row under other settings than the stage's. */
-dtx_status dtx_attribute_row(const attribution *g, int64_t row, const dtx_attrib_settings *set, dtx_attribution *out);
+/* Local. Ids of a row: its prompt and the G generated tokens that are attributed; freed with dtx_free. */
+dtx_status dtx_attribute_ids(const attribution *g, int64_t row, int32_t **ids, int64_t *P, int64_t *G);
 /* Collective. The faithfulness check on attribute.check rows, into GROUP/check. */
 dtx_status dtx_attribute_check(attribution *g);
 

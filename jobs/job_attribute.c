@@ -416,23 +416,34 @@ static bool asked_to_stop(void *user)
     return dtx_job_should_stop(user);
 }
 
-dtx_status dtx_attribute_row(const attribution *g, int64_t row, const dtx_attrib_settings *set, dtx_attribution *out)
+dtx_status dtx_attribute_ids(const attribution *g, int64_t row, int32_t **ids, int64_t *P, int64_t *G)
 {
-    int64_t P = g->prompt_offset[row + 1] - g->prompt_offset[row], G = g->steps[row];
+    *P = g->prompt_offset[row + 1] - g->prompt_offset[row];
+    *G = g->steps[row];
+    DTX_TRY(DTX_NEW(*ids, *P + *G));
+    memcpy(*ids, g->prompt_ids + g->prompt_offset[row], (size_t)*P * sizeof **ids);
+    memcpy(*ids + *P, g->tokens + row * g->width, (size_t)*G * sizeof **ids);
+    return DTX_OK;
+}
+
+static dtx_status attribute_row(const attribution *g, int64_t row, dtx_attribution *out)
+{
+    dtx_attrib_settings set = g->set;
     const char **pieces = NULL;
     int32_t *ids = NULL;
+    int64_t P, G;
     dtx_status st;
 
-    DTX_GO(DTX_NEW(ids, P + G));
-    memcpy(ids, g->prompt_ids + g->prompt_offset[row], (size_t)P * sizeof *ids);
-    memcpy(ids + P, g->tokens + row * g->width, (size_t)G * sizeof *ids);
-    if (set->merge != DTX_MERGE_NONE) {
+    set.stop = asked_to_stop;
+    set.user = g->job;
+    DTX_GO(dtx_attribute_ids(g, row, &ids, &P, &G));
+    if (set.merge != DTX_MERGE_NONE) {
         DTX_GO(DTX_NEW(pieces, P + G));
         for (int64_t t = 0; t < P + G; t++) {
             pieces[t] = dtx_tokenizer_piece(g->tokenizer, ids[t]);
         }
     }
-    st = dtx_attribute(g->m.model, set, ids, P, G, g->use != NULL ? g->use + g->prompt_offset[row] : NULL, pieces, out);
+    st = dtx_attribute(g->m.model, &set, ids, P, G, g->use != NULL ? g->use + g->prompt_offset[row] : NULL, pieces, out);
     if (st != DTX_OK && st != DTX_STOPPED) {
         st = dtx_error_context(st, "row %" PRId64 " of %s", row, g->source);
     }
@@ -455,15 +466,12 @@ static dtx_status run_unit(void *user, int64_t unit)
 {
     attribution *g = user;
     int64_t row = g->order[unit], width = g->width;
-    dtx_attrib_settings set = g->set;
     dtx_attribution a = {0};
     float *curves = NULL;
     dtx_status st;
 
-    set.stop = asked_to_stop;
-    set.user = g->job;
     DTX_GO(DTX_NEW(curves, 6 * width));
-    DTX_GO(dtx_attribute_row(g, row, &set, &a));
+    DTX_GO(attribute_row(g, row, &a));
     int64_t n = a.G * a.T;
     DTX_GO(DTX_GROW(g->value, g->value_cap, g->n_value + n));
     DTX_GO(DTX_GROW(g->start, g->start_cap, g->ready.n + 1));
@@ -481,7 +489,7 @@ static dtx_status run_unit(void *user, int64_t unit)
                                   pad(curves + 3 * width, width, a.words_probability, a.G_words),
                                   pad(curves + 4 * width, width, a.words_entropy, a.G_words),
                                   pad(curves + 5 * width, width, a.words_prompt_dependence, a.G_words), &done};
-    DTX_GO(dtx_stage_rows_add(&g->ready, row, set.merge == DTX_MERGE_NONE ? plain : merged));
+    DTX_GO(dtx_stage_rows_add(&g->ready, row, g->set.merge == DTX_MERGE_NONE ? plain : merged));
     g->done++;
     g->done_tokens += (double)a.G;
 done:

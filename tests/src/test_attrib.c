@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "src/attrib.h"
+#include "src/attrib_check.h"
 #include "src/mem.h"
 #include "tests/src/model_variants.h"
 
@@ -340,6 +341,32 @@ static void test_gauss_legendre(void **state)
     }
 }
 
+static void test_faithfulness(void **state)
+{
+    int32_t prompt[25];
+    (void)state;
+
+    for (int variant = 0; variant < N_DECODERS; variant++) {
+        dtx_model *m = model(variant);
+        dtx_attrib_settings set = {.method = DTX_IG, .target = DTX_TARGET_PROBABILITY, .steps = 200, .baseline = -1};
+        dtx_faithfulness f, again, few;
+        for (int t = 0; t < 25; t++) {
+            prompt[t] = (int32_t)dtx_rng_below(4, DTX_RNG_CHECK, (uint64_t)variant, 0, (uint32_t)t, V);
+        }
+        assert_int_equal(dtx_attrib_check(m, &set, prompt, 14, 11, 9, 3, &f), DTX_OK);
+        assert_int_equal(f.steps, DTX_CHECK_STEPS);
+        assert_int_equal(f.deleted, 2);
+        assert_true(f.completeness_scale > 0 && f.completeness_error < 0.05 * f.completeness_scale);
+        assert_int_equal(dtx_attrib_check(m, &set, prompt, 14, 11, 9, 3, &again), DTX_OK);
+        assert_memory_equal(&f, &again, sizeof f);
+        set.steps = 2;
+        assert_int_equal(dtx_attrib_check(m, &set, prompt, 14, 3, 9, 3, &few), DTX_OK);
+        assert_int_equal(few.steps, 3);
+        assert_true(few.completeness_error > f.completeness_error);
+        dtx_model_del(m);
+    }
+}
+
 static void test_divergence(void **state)
 {
     const float p[] = {0.1F, 0.3F, 0, 0.6F}, q[] = {0.2F, 0.2F, 0.4F, NAN}, uniform[] = {2, 2, 2, 2};
@@ -360,7 +387,7 @@ int main(void)
         cmocka_unit_test(test_targets_by_differences), cmocka_unit_test(test_norms_and_flags),
         cmocka_unit_test(test_integrated_gradients_are_complete), cmocka_unit_test(test_memory_budget_changes_nothing),
         cmocka_unit_test(test_words), cmocka_unit_test(test_edges), cmocka_unit_test(test_memory_runs_out),
-        cmocka_unit_test(test_gauss_legendre), cmocka_unit_test(test_divergence),
+        cmocka_unit_test(test_gauss_legendre), cmocka_unit_test(test_faithfulness), cmocka_unit_test(test_divergence),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
