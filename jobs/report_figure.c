@@ -91,17 +91,21 @@ static dtx_status draw_curves(const dtx_report *r, dtx_report_unit unit, const c
     fprintf(out.f, "name = \"%s\"\nfiles = \"entropy_by_%s.csv prompt_dependence_by_%s.csv\"\nvariants = \"", name,
             dtx_report_unit_name[unit], dtx_report_unit_name[unit]);
     const char *blank = "";
+    bool banded = false; /* is there a step that two completions reach? */
     for (int64_t i = 0; i < r->n_variants; i++) {
-        int64_t n = r->variant[i].curve[unit][DTX_REPORT_ENTROPY].n_steps;
+        const dtx_report_curve *c = &r->variant[i].curve[unit][DTX_REPORT_ENTROPY];
+        int64_t n = c->n_steps;
+        banded = banded || (n > 0 && c->n[0] > 1);
         if (n > 0) {
             fprintf(out.f, "%s%s", blank, r->variant[i].name);
             blank = " ";
         }
         n_steps = n > n_steps ? n : n_steps;
     }
-    fprintf(out.f, "\"\nxname = \"%s\"\nlast = %" PRId64 " # steps are counted from 0\n",
+    fprintf(out.f, "\"\nxname = \"%s\"\nlast = %" PRId64 " # steps are counted from 0\nleast = %d # "
+            "steps that fewer completions reach are left out\n",
             unit == DTX_REPORT_TOKEN ? "generated token (step)" : "generated word (step)",
-            (n_steps < DTX_REPORT_STEPS ? n_steps : DTX_REPORT_STEPS) - 1);
+            (n_steps < DTX_REPORT_STEPS ? n_steps : DTX_REPORT_STEPS) - 1, banded ? 2 : 1);
     return draw(r, &out, name, "figure1.gp");
 }
 

@@ -1,7 +1,7 @@
 # Restyle at will and run again in this folder: gnuplot FILE.gp. What stands above was written by `detoxlens report`.
 palette = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #806000 #606060"
 color(i) = word(palette, (i - 1) % words(palette) + 1)
-of(i) = stringcolumn(1) eq word(variants, i)
+of(i) = stringcolumn(1) eq word(variants, i) && column(3) >= least
 
 set datafile separator ","
 set border 3 linecolor rgb "#808080"

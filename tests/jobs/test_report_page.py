@@ -73,6 +73,12 @@ PROBE = """
     const card = q(".plot") && getComputedStyle(q(".plot")).backgroundColor;
     all(".plot svg g[fill^='rgb']").forEach((g) => cs.push(contrast(getComputedStyle(g).fill, card)));
     all("#figure .plot:not([hidden]) path[stroke^='rgb']:not(.gridline)").forEach((p) => { const c = contrast(getComputedStyle(p).stroke, card); if (c < 2.6) { cs.push(c); } });
+    if (card) { // the text of the strongest token on its shade
+      const under = card.match(/[\\d.]+/g).map(Number);
+      all("#detail .tok").forEach((n) => { const m = getComputedStyle(n).backgroundColor.match(/[\\d.]+/g).map(Number), a = m.length > 3 ? m[3] : 1;
+        if (!n.classList.contains("later")) {
+          cs.push(contrast(getComputedStyle(n).color, "rgb(" + [0, 1, 2].map((i) => a * m[i] + (1 - a) * under[i]).join(",") + ")")); } });
+    }
     out.contrast[name] = Math.min(...cs);
     q("#theme").click();
   }
