@@ -111,7 +111,9 @@ static dtx_status exchange_new(const dtx_reduce *r, exchange *e, int64_t slice)
     for (int k = 0; k < size; k++) {
         int n = dtx_tree_nodes(first_of(r, k), first_of(r, k + 1) - first_of(r, k), some);
         DTX_TRY(DTX_GROW(e->nodes, cap, e->n_nodes + n));
-        memcpy(e->nodes + e->n_nodes, some, (size_t)n * sizeof *some);
+        for (int i = 0; i < n; i++) {
+            e->nodes[e->n_nodes + i] = some[i];
+        }
         e->of_rank[k] = n;
         e->n_nodes += n;
     }
