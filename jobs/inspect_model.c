@@ -15,7 +15,7 @@ static void add_id(dtx_facts *f, const char *key, const char *label, int64_t id)
     if (id >= 0) {
         dtx_facts_int(f, key, label, id, "");
     } else {
-        dtx_facts_json(f, key, label, "null");
+        dtx_facts_value(f, key, label, "none", cJSON_CreateNull());
     }
 }
 

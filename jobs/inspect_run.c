@@ -40,8 +40,11 @@ static dtx_status add_rows(hid_t file, const char *group, const char *flag, dtx_
     int64_t done, all;
 
     DTX_TRY(count_flags(file, group, flag, &done, &all));
-    dtx_facts_int(f, "done", "rows done", done, "");
-    dtx_facts_int(f, "rows", "of", all, "");
+    char text[96];
+    snprintf(text, sizeof text, "%lld of %lld (%.1f %%)", (long long)done, (long long)all,
+             all > 0 ? 100.0 * (double)done / (double)all : 100.0);
+    dtx_facts_int(f, "rows", "rows", all, "");
+    dtx_facts_value(f, "done", "rows done", text, cJSON_CreateNumber((double)done));
     return DTX_OK;
 }
 

@@ -95,7 +95,7 @@ with open("run/lock", "w") as lock:
     lock.flush()
     fcntl.lockf(lock, fcntl.LOCK_EX)
     code, out, err = inspect("run")
-for part in ("job under way", "yes", "process 4711", "30 of 40 rows, 2.5 rows/s, 01:02:05 left",
+for part in ("30 of 40 (75.0 %)", "job under way", "yes", "process 4711", "30 of 40 rows, 2.5 rows/s, 01:02:05 left",
              "not ended, or killed", "2026-01-01T00:00:03Z to 2026-01-01T00:01:03Z, exit code 0, 2 ranks on node1"):
     if part not in out:
         sys.exit("FAILED: %r is not in:\n%s" % (part, out))

@@ -1,5 +1,6 @@
 /* Model files that are right, and model files that must be refused: each with its status, and a message that names the
  * file and the thing. All are written here into a folder of their own. */
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -717,6 +718,45 @@ static void test_sha256(void **unused)
 
 /* --- memory --- */
 
+static int open_descriptors(void)
+{
+    int n = 0;
+    DIR *d = opendir("/proc/self/fd");
+
+    if (d == NULL) {
+        return 0; /* no /proc: nothing to compare */
+    }
+    while (readdir(d) != NULL) {
+        n++;
+    }
+    closedir(d);
+    return n;
+}
+
+/* A map, not a copy: 8 MB of weights cost some hundred bytes of our own, and no descriptor stays open. */
+static void test_mapped_not_copied(void **unused)
+{
+    enum { SIZE = 8 << 20 };
+    uint8_t *x = calloc(SIZE, 1);
+    dtx_weights *w = NULL;
+
+    (void)unused;
+    assert_non_null(x);
+    const dtx_tensor t = {
+        .name = "a", .dtype = DTX_BF16, .n_dims = 1, .shape = {SIZE / 2}, .data = x, .size_bytes = SIZE};
+    assert_int_equal(dtx_safetensors_write(in_folder("model.safetensors"), &t, 1, NULL, 0), DTX_OK);
+    free(x);
+    size_t held = dtx_mem_used();
+    int descriptors = open_descriptors();
+    assert_int_equal(dtx_weights_open(folder, NULL, &w), DTX_OK);
+    assert_int_equal(dtx_weights_find(w, "a")->size_bytes, SIZE);
+    assert_true(dtx_mem_used() - held < 16384);
+    assert_int_equal(open_descriptors(), descriptors);
+    dtx_weights_close(w);
+    assert_int_equal(dtx_mem_used(), held);
+    clean();
+}
+
 /* Every allocation on the way fails once: a clean error, nothing held, and at last success. */
 static void test_no_memory(void **unused)
 {
@@ -788,6 +828,7 @@ int main(void)
         cmocka_unit_test(test_archives_refused),
         cmocka_unit_test(test_fingerprint),
         cmocka_unit_test(test_sha256),
+        cmocka_unit_test(test_mapped_not_copied),
         cmocka_unit_test(test_no_memory),
     };
 
