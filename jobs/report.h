@@ -57,6 +57,10 @@ typedef struct {
     size_t n_other_methods;
     char **check;                   /* attributes of the faithfulness check */
     size_t n_check;
+    int64_t n_checked;              /* rows of the check */
+    int64_t *check_row;
+    float *drop[2];                 /* (n_checked) loss of probability: highest-scored tokens deleted, random ones deleted */
+    double gain, gain_low, gain_high; /* mean of drop[0] - drop[1] and its 95 % band; NaN where there is none */
 } dtx_report_variant;
 
 /* Curves of one training: every 1-D dataset below /training/NAME except timing/ and axes. */
@@ -102,7 +106,7 @@ const char *dtx_report_attr(char *const *pairs, size_t n, const char *name);
 double dtx_report_row_mean(const float *x, int64_t n);
 
 /* report/entropy_by_step.csv, prompt_dependence_by_step.csv (and _by_word), summary.csv, rows.csv, launches.csv,
- * missing.csv, check.csv, training_NAME.csv. */
+ * missing.csv, check.csv, check_rows.csv, training_NAME.csv. */
 dtx_status dtx_report_write_csv(const dtx_report *r);
 /* Opens a text in memory that dtx_report_publish writes as RUN/report/NAME; `f` is closed in any case. */
 typedef struct {

@@ -166,29 +166,54 @@ static dtx_status write_missing(const dtx_report *r)
     return dtx_report_publish(r, &out, "missing.csv");
 }
 
+static bool any_check(const dtx_report *r)
+{
+    for (int64_t i = 0; i < r->n_variants; i++) {
+        if (r->variant[i].n_check > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static dtx_status write_check(const dtx_report *r)
 {
     dtx_report_file out;
-    bool any = false;
 
-    for (int64_t i = 0; i < r->n_variants; i++) {
-        any = any || r->variant[i].n_check > 0;
-    }
-    if (!any) {
-        return DTX_OK;
-    }
     DTX_TRY(dtx_report_begin(&out));
     fprintf(out.f, "variant,quantity,value\n");
     for (int64_t i = 0; i < r->n_variants; i++) {
-        for (size_t k = 0; k < r->variant[i].n_check; k++) {
-            fprintf(out.f, "%s,", r->variant[i].name);
-            put_text(out.f, r->variant[i].check[2 * k]);
+        const dtx_report_variant *v = &r->variant[i];
+        for (size_t k = 0; k < v->n_check; k++) {
+            fprintf(out.f, "%s,", v->name);
+            put_text(out.f, v->check[2 * k]);
             fputc(',', out.f);
-            put_text(out.f, r->variant[i].check[2 * k + 1]);
+            put_text(out.f, v->check[2 * k + 1]);
+            fputc('\n', out.f);
+        }
+        if (v->n_checked > 0) {
+            const double gain[] = {v->gain, v->gain_low, v->gain_high};
+            static const char *const names[] = {"drop_difference", "drop_difference_ci_low", "drop_difference_ci_high"};
+            for (int k = 0; k < 3; k++) {
+                fprintf(out.f, "%s,%s", v->name, names[k]);
+                put_number(out.f, gain[k]);
+                fputc('\n', out.f);
+            }
+        }
+    }
+    DTX_TRY(dtx_report_publish(r, &out, "check.csv"));
+    DTX_TRY(dtx_report_begin(&out));
+    fprintf(out.f, "variant,row,drop_top,drop_random\n");
+    for (int64_t i = 0; i < r->n_variants; i++) {
+        const dtx_report_variant *v = &r->variant[i];
+        for (int64_t k = 0; k < v->n_checked; k++) {
+            fprintf(out.f, "%s,%" PRId64, v->name, v->check_row[k]);
+            put_number(out.f, v->drop[0][k]);
+            put_number(out.f, v->drop[1][k]);
             fputc('\n', out.f);
         }
     }
-    return dtx_report_publish(r, &out, "check.csv");
+    return dtx_report_publish(r, &out, "check_rows.csv");
 }
 
 static dtx_status write_training(const dtx_report *r, const dtx_report_training *t)
@@ -227,7 +252,9 @@ dtx_status dtx_report_write_csv(const dtx_report *r)
     DTX_TRY(write_rows(r));
     DTX_TRY(write_launches(r));
     DTX_TRY(write_missing(r));
-    DTX_TRY(write_check(r));
+    if (any_check(r)) {
+        DTX_TRY(write_check(r));
+    }
     for (int64_t i = 0; i < r->n_trainings; i++) {
         if (r->training[i].n_curves > 0) {
             DTX_TRY(write_training(r, &r->training[i]));

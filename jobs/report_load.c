@@ -235,6 +235,48 @@ static dtx_status choose_method(dtx_report *r, dtx_report_variant *v, const char
     return DTX_OK;
 }
 
+/* The faithfulness check, if there is one: its means, and by row what deleting tokens of the prompt cost. */
+static dtx_status load_check(dtx_report *r, dtx_report_variant *v)
+{
+    static const char *const names[2] = {"drop_top", "drop_random"};
+    char group[256], path[300];
+    hsize_t shape[2] = {0, 0};
+    int64_t one = 1;
+    double sum = 0, squares = 0;
+
+    v->gain = v->gain_low = v->gain_high = NAN;
+    snprintf(group, sizeof group, "%s/check", v->attribution);
+    if (!dtx_h5_exists(r->file, group)) {
+        return DTX_OK;
+    }
+    DTX_TRY(dtx_h5_attr_list(r->file, group, &v->check, &v->n_check));
+    snprintf(path, sizeof path, "%s/row", group);
+    if (!dtx_h5_exists(r->file, path)) {
+        return DTX_OK;
+    }
+    DTX_TRY(dtx_h5_shape(r->file, path, shape));
+    DTX_TRY(take(r, group, "row", H5T_NATIVE_INT64, (int64_t)shape[0], &one, (void **)&v->check_row));
+    for (int k = 0; k < 2; k++) {
+        DTX_TRY(take(r, group, names[k], H5T_NATIVE_FLOAT, (int64_t)shape[0], &one, (void **)&v->drop[k]));
+    }
+    if (v->drop[0] == NULL || v->drop[1] == NULL) {
+        return DTX_OK;
+    }
+    v->n_checked = (int64_t)shape[0];
+    for (int64_t i = 0; i < v->n_checked; i++) {
+        sum += v->drop[0][i] - v->drop[1][i];
+    }
+    v->gain = v->n_checked > 0 ? sum / (double)v->n_checked : NAN;
+    for (int64_t i = 0; i < v->n_checked; i++) {
+        double d = v->drop[0][i] - v->drop[1][i] - v->gain;
+        squares += d * d;
+    }
+    double half = v->n_checked > 1 ? 1.96 * sqrt(squares / (double)(v->n_checked - 1) / (double)v->n_checked) : NAN;
+    v->gain_low = v->gain - half;
+    v->gain_high = v->gain + half;
+    return DTX_OK;
+}
+
 static dtx_status load_attribution(dtx_report *r, dtx_report_variant *v)
 {
     const char *method;
@@ -296,11 +338,7 @@ static dtx_status load_attribution(dtx_report *r, dtx_report_variant *v)
         DTX_TRY(dtx_report_miss(r, "%s: %" PRId64 " of %" PRId64 " attributions (%s); the same detoxlens attribute continues", v->name,
                                 v->n_rows - v->n_attributed, v->n_rows, method));
     }
-    snprintf(words, sizeof words, "%s/check", v->attribution);
-    if (dtx_h5_exists(r->file, words)) {
-        DTX_TRY(dtx_h5_attr_list(r->file, words, &v->check, &v->n_check));
-    }
-    return DTX_OK;
+    return load_check(r, v);
 }
 
 /* The study's order first, then by name. */
@@ -524,7 +562,7 @@ void dtx_report_free(dtx_report *r)
     for (int64_t i = 0; i < r->n_variants; i++) {
         dtx_report_variant *v = &r->variant[i];
         void *const blocks[] = {v->attrs, v->finish, v->length, v->prompt_offset, v->text_offset, v->attr_settings, v->done, v->G,
-                                v->T, v->row_offset, v->probability, v->other_methods, v->check};
+                                v->T, v->row_offset, v->probability, v->other_methods, v->check, v->check_row, v->drop[0], v->drop[1]};
         for (size_t b = 0; b < sizeof blocks / sizeof blocks[0]; b++) {
             dtx_free(blocks[b]);
         }

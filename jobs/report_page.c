@@ -107,7 +107,9 @@ static dtx_status put_variant(cJSON *list, const dtx_report_variant *v)
                    {"empty", (double)v->n_empty}, {"tokens", v->n_done > 0 ? v->mean_length : NAN},
                    {"probability", v->has_attribution ? v->mean_probability : NAN},
                    {"entropy", v->has_attribution ? v->mean[DTX_REPORT_ENTROPY] : NAN},
-                   {"dependence", v->has_attribution ? v->mean[DTX_REPORT_DEPENDENCE] : NAN}};
+                   {"dependence", v->has_attribution ? v->mean[DTX_REPORT_DEPENDENCE] : NAN},
+                   {"gain", v->n_checked > 0 ? v->gain : NAN}, {"gainLow", v->n_checked > 0 ? v->gain_low : NAN},
+                   {"gainHigh", v->n_checked > 0 ? v->gain_high : NAN}};
     dtx_status st;
 
     DTX_GO(dtx_report_put(o, "name", word(v->name)));

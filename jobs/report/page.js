@@ -293,10 +293,16 @@
   $("training").hidden = !document.querySelector("#training .plot");
   const checks = data.variants.filter((v) => Object.keys(v.check).length);
   if (checks.length) {
-    const names = [...new Set(checks.flatMap((v) => Object.keys(v.check)))];
+    const told = { mean_drop_top: "loss of probability, highest-scored tenth of the prompt deleted", mean_drop_random: "loss of probability, a random tenth deleted",
+      gain: "difference of the two, with its 95 % band", mean_completeness_error: "integrated gradients: |sum of scores − change of the target|",
+      mean_completeness_scale: "integrated gradients: |change of the target|", rows: "completions checked", integration_steps: "integration steps" };
+    const names = [...new Set([...Object.keys(told), ...checks.flatMap((v) => Object.keys(v.check))])]
+      .filter((q) => checks.some((v) => q in v.check || (q === "gain" && finite(v.gain))));
+    const shown = (v, q) => (q !== "gain" ? (/^-?[\d.]+(e[-+]?\d+)?$/.test(v.check[q]) ? String(+(+v.check[q]).toPrecision(4)) : v.check[q])
+      : finite(v.gain) ? fixed(v.gain, 3) + (finite(v.gainLow) ? " (" + fixed(v.gainLow, 3) + " … " + fixed(v.gainHigh, 3) + ")" : "") : null);
     $("check").hidden = false;
     $("check").querySelector(".scroll").append(table([{ key: "quantity", label: "quantity" }, ...checks.map((v) => ({ key: v.name, label: v.name }))],
-      names.map((q) => Object.assign({ quantity: q.replace(/_/g, " ") }, ...checks.map((v) => ({ [v.name]: v.check[q] }))))));
+      names.map((q) => Object.assign({ quantity: told[q] || q.replace(/_/g, " ") }, ...checks.map((v) => ({ [v.name]: shown(v, q) }))))));
   }
   const when = (s) => (s ? s.replace("T", " ").replace("Z", "") : "–");
   const launches = data.launches.map((l) => Object.assign({}, l.attrs, { index: l.index, hours: l.hours, exit: l.attrs.exit_code === "-1" ? null : +l.attrs.exit_code }));

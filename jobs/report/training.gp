@@ -6,7 +6,7 @@ lines = (n + columns - 1) / columns
 set datafile separator ","
 set border 3 linecolor rgb "#808080"
 set tics nomirror scale 0.6 textcolor rgb "#505050"
-set ytics autofreq
+set ytics font ",10"
 set format y "%g"
 set grid ytics linetype 1 linecolor rgb "#E0E0E0"
 set xlabel "step" offset 0, 0.4 textcolor rgb "#505050"

@@ -186,9 +186,12 @@ def make_variant(f, rng, tok, name, k, texts, shape, width, words, samples, meth
         for key, x in curves.items():
             w[key] = np.where(np.arange(width) < G[:, None] // 2, x, np.nan).astype("f4")
     check = a.create_group("check")
-    check.attrs["rows"] = np.int64(8)
-    check.attrs["deletion_drop_top"] = .31
-    check.attrs["deletion_drop_random"] = .12
+    check["row"] = np.array([0, 1, 7, 9], "i8")
+    check["drop_top"] = np.array([.4, .2, .3, .34], "f4")
+    check["drop_random"] = np.array([.1, .15, .11, .12], "f4")
+    for key, x in dict(rows=np.int64(4), integration_steps=np.int64(50), mean_drop_top=.31, mean_drop_random=.12,
+                       mean_completeness_error=1e-5, mean_completeness_scale=.2).items():
+        check.attrs[key] = x
 
 
 if __name__ == "__main__":

@@ -121,7 +121,11 @@ def full():
     assert list(training[0]) == ["step", "eval_loss", "loss", "lr"] and len(training) == len(loss)
     assert np.allclose([float(r["loss"]) for r in training], loss) and training[0]["eval_loss"] == ""
     assert table("full", "launches.csv")[0]["hours"] == "1.5"
-    assert {r["quantity"]: r["value"] for r in table("full", "check.csv")}["deletion_drop_top"] == "0.31"
+    checked = {r["quantity"]: float(r["value"]) for r in table("full", "check.csv") if r["variant"] == "RL"}
+    gain = np.array([.3, .05, .19, .22])
+    assert checked["mean_drop_top"] == .31 and np.isclose(checked["drop_difference"], gain.mean(), atol=1e-6)
+    assert np.isclose(checked["drop_difference_ci_low"], gain.mean() - 1.96 * gain.std(ddof=1) / 2, atol=1e-6)
+    assert [r["row"] for r in table("full", "check_rows.csv") if r["variant"] == "FT"] == ["0", "1", "7", "9"]
     for name in ("figure1", "figure1_words", "training_pretrain-IT"):
         assert open(f"full/report/{name}.pdf", "rb").read(5) == b"%PDF-" and "</svg>" in open(f"full/report/{name}.svg").read()
     # the kept script draws the same figure again
