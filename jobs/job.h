@@ -64,8 +64,9 @@ bool dtx_job_should_stop(const dtx_job *job);
  * too. dtx_progress_begin does it. A file that cannot be written is a warning, not an error. */
 void dtx_job_log_open(const dtx_job *job, const char *dir);
 
-/* Progress: call often; a line is logged every few seconds (on rank 0): "1200/5549 rows  21.6 %  38.1 rows/s  1510
- * tokens/s  ETA 00:01:54", and appended to DIR/JOB.log and, as one object, to DIR/JOB.jsonl. Other ranks may call too. */
+/* Progress: call often; a line is logged every 5 seconds, later every minute (on rank 0): "1200/5549 rows  21.6 %  38.1
+ * rows/s  1510 tokens/s  ETA 00:01:54", and appended to DIR/JOB.log and, as one object, to DIR/JOB.jsonl. Other ranks may
+ * call too. */
 typedef struct {
     const dtx_job *job;
     const char *unit;           /* "rows", "steps" */

@@ -11,7 +11,13 @@
 #include "src/log.h"
 #include "src/version.h"
 
-static const double progress_every_s = 5;
+/* Seconds between progress lines: often at first, when one wants to see that all is well, then seldom. */
+static double progress_interval(double since_begin)
+{
+    double s = since_begin / 20;
+
+    return s < 5 ? 5 : s > 60 ? 60 : s;
+}
 
 static struct {
     const dtx_job *job;
@@ -217,7 +223,7 @@ void dtx_progress_tick(dtx_progress *p, double done, double tokens, const char *
     }
     p->done = done;
     p->tokens = tokens;
-    if (force || now - p->last >= progress_every_s) {
+    if (force || now - p->last >= progress_interval(now - p->begun)) {
         /* A text that does not fit is left out: half of one would be no JSON. */
         snprintf(p->extra, sizeof p->extra, "%s", extra != NULL ? extra : "");
         snprintf(p->extra_json, sizeof p->extra_json, "%s",
