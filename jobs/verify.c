@@ -18,6 +18,7 @@ static const struct {
     {"logits.safetensors", dtx_verify_logits},
     {"roberta.safetensors", dtx_verify_roberta},
     {"lora.safetensors", dtx_verify_lora},
+    {"ppo.safetensors", dtx_verify_ppo},
     {"processors.safetensors", dtx_verify_processors},
     {"attribution.safetensors", dtx_verify_attribution},
 };

@@ -47,6 +47,8 @@ dtx_quantity dtx_verify_begin(const dtx_verify *v, const char *name, const char 
 void dtx_verify_values(dtx_quantity *q, const char *where, int64_t n, const double *got, const double *want);
 void dtx_verify_floats(dtx_quantity *q, const char *where, int64_t n, const float *got, const double *want);
 void dtx_verify_end(dtx_verify *v, const dtx_quantity *q);
+/* Compares an adapter (or its gradient) with the tensors PREFIX.KEY: of all modules, else of those that the file has. */
+dtx_status dtx_verify_adapter(dtx_verify *v, dtx_quantity *q, const char *prefix, const dtx_adapter *ad, bool all);
 /* Says that something of this file is not compared, and why. */
 void dtx_verify_skip(dtx_verify *v, const char *what, const char *why);
 
@@ -57,6 +59,7 @@ dtx_status dtx_verify_dir(const char *dir, bool json, bool *equal);
 dtx_status dtx_verify_logits(dtx_verify *v);
 dtx_status dtx_verify_roberta(dtx_verify *v);
 dtx_status dtx_verify_lora(dtx_verify *v);
+dtx_status dtx_verify_ppo(dtx_verify *v);
 dtx_status dtx_verify_processors(dtx_verify *v);
 dtx_status dtx_verify_attribution(dtx_verify *v);
 
