@@ -1,5 +1,5 @@
 # The report's page, style, script and gnuplot script become C arrays, so that the program is one file.
-file(GLOB DTX_REPORT_FILES CONFIGURE_DEPENDS jobs/report/*)
+file(GLOB DTX_REPORT_FILES CONFIGURE_DEPENDS jobs/report/*.html jobs/report/*.css jobs/report/*.js jobs/report/*.gp)
 set(DTX_REPORT_ASSETS "${PROJECT_BINARY_DIR}/report_assets.c")
 add_custom_command(OUTPUT "${DTX_REPORT_ASSETS}"
     COMMAND ${CMAKE_COMMAND} -DOUT=${DTX_REPORT_ASSETS} -DHEADER=jobs/report.h -DFUNCTION=dtx_report_asset

@@ -16,7 +16,6 @@ typedef struct {
     const dtx_report *r;
     dtx_tokenizer *tokenizer;   /* NULL: ids are shown */
     bool *used;                 /* (tokenizer size) ids that occur */
-    int64_t n_compared, n_equal; /* rows whose text the tokenizer reproduces */
 } sampler;
 
 /* --- which rows --- */
@@ -107,42 +106,6 @@ static dtx_status read_bytes(const dtx_report *r, const char *group, const uint6
         return st;
     }
     *out = x;
-    return DTX_OK;
-}
-
-static bool same_but_blanks(const char *a, size_t n, const char *b, size_t m)
-{
-    size_t i = 0, j = 0;
-
-    for (;;) {
-        while (i < n && (a[i] == ' ' || a[i] == '\n')) {
-            i++;
-        }
-        while (j < m && (b[j] == ' ' || b[j] == '\n')) {
-            j++;
-        }
-        if (i == n || j == m) {
-            return i == n && j == m;
-        }
-        if (a[i++] != b[j++]) {
-            return false;
-        }
-    }
-}
-
-/* Does the tokenizer at hand give the text that the run holds? */
-static dtx_status compare_text(sampler *s, const int32_t *id, int64_t n, const char *text, size_t len)
-{
-    char *decoded = NULL;
-    size_t m = 0;
-
-    if (s->tokenizer == NULL) {
-        return DTX_OK;
-    }
-    DTX_TRY(dtx_tokenizer_decode(s->tokenizer, id, (size_t)n, true, false, &decoded, &m));
-    s->n_compared++;
-    s->n_equal += same_but_blanks(decoded, m, text, len);
-    dtx_free(decoded);
     return DTX_OK;
 }
 
@@ -246,7 +209,6 @@ static dtx_status put_answer(sampler *s, const dtx_report_variant *v, int64_t ro
     if (from->text_offset != NULL) {
         DTX_GO(read_bytes(s->r, group, from->text_offset, row, &text, &len));
         DTX_GO(dtx_report_put(o, "text", dtx_report_text(text, len)));
-        DTX_GO(compare_text(s, token, n, text, len));
     }
     if (v->has_attribution && row < v->n_rows && v->done[row] && v->T[row] - v->G[row] == P && v->G[row] <= n) {
         DTX_GO(put_matrix(s->r, v, row, o));
@@ -323,7 +285,7 @@ static dtx_status put_vocabulary(const sampler *s, cJSON *o)
     return DTX_OK;
 }
 
-/* The model folder that the latest launch of `generate` or `attribute` used, from its stored configuration. */
+/* The model folder that the latest launch with one used, from its stored configuration. */
 static void recorded_model(const dtx_report *r, char out[1024])
 {
     out[0] = '\0';
@@ -338,27 +300,93 @@ static void recorded_model(const dtx_report *r, char out[1024])
     }
 }
 
-/* Opens the tokenizer; where there is none the page says so and shows ids. */
-static dtx_status open_tokenizer(sampler *s, const char *model, char note[600])
+static bool same_but_blanks(const char *a, size_t n, const char *b, size_t m)
+{
+    size_t i = 0, j = 0;
+
+    for (;;) {
+        while (i < n && (a[i] == ' ' || a[i] == '\n')) {
+            i++;
+        }
+        while (j < m && (b[j] == ' ' || b[j] == '\n')) {
+            j++;
+        }
+        if (i == n || j == m) {
+            return i == n && j == m;
+        }
+        if (a[i++] != b[j++]) {
+            return false;
+        }
+    }
+}
+
+/* Does a tokenizer give the texts that the run holds? Looked at on some completions of the leader; most must agree
+ * (a text may differ in parts of characters). True where there is no text yet. */
+static dtx_status fits(const dtx_report *r, const dtx_report_variant *v, const dtx_tokenizer *tokenizer, bool *yes)
+{
+    enum { TRIED = 16 };
+    int64_t n_tried = 0, n_equal = 0;
+    char group[128], path[160];
+    int32_t *token = NULL;
+    dtx_status st;
+
+    snprintf(group, sizeof group, "%s/completions", v->group);
+    snprintf(path, sizeof path, "%s/tokens", group);
+    DTX_GO(DTX_NEW(token, v->width));
+    for (int64_t i = 0; i < v->n_rows && n_tried < TRIED && v->text_offset != NULL; i++) {
+        char *text = NULL, *decoded = NULL;
+        size_t len = 0, m = 0;
+        if (v->finish[i] == 0 || v->length[i] == 0) {
+            continue;
+        }
+        DTX_GO(dtx_h5_read_rows(r->file, path, H5T_NATIVE_INT32, (hsize_t)i, 1, token));
+        DTX_GO(read_bytes(r, group, v->text_offset, i, &text, &len));
+        st = dtx_tokenizer_decode(tokenizer, token, (size_t)v->length[i], true, false, &decoded, &m);
+        n_tried++;
+        n_equal += st == DTX_OK && same_but_blanks(decoded, m, text, len);
+        dtx_free(decoded);
+        dtx_free(text);
+    }
+    st = DTX_OK;
+    *yes = 2 * n_equal >= n_tried;
+done:
+    dtx_free(token);
+    return st;
+}
+
+/* Opens the run's tokenizer: in the folder of the configuration, else in the one the run was made with. Where there is
+ * none the page says so and shows ids. */
+static dtx_status open_tokenizer(sampler *s, const dtx_report_variant *lead, const char *model, char note[600])
 {
     char recorded[1024];
+    const char *const folders[] = {model, recorded};
 
-    note[0] = '\0';
-    if (model[0] == '\0') {
-        recorded_model(s->r, recorded);
-        model = recorded;
+    snprintf(note, 600, "The run does not say where its model is");
+    recorded_model(s->r, recorded);
+    for (size_t i = 0; i < 2 && s->tokenizer == NULL; i++) {
+        bool ok = false;
+        if (folders[i][0] == '\0') {
+            continue;
+        }
+        if (dtx_tokenizer_open(folders[i], &s->tokenizer) != DTX_OK) {
+            s->tokenizer = NULL;
+            snprintf(note, 600, "No tokenizer could be read (%.300s)", dtx_error_text());
+            dtx_error_clear();
+            continue;
+        }
+        DTX_TRY(fits(s->r, lead, s->tokenizer, &ok));
+        if (!ok) {
+            snprintf(note, 600, "The tokenizer in %.300s is not the run's own: it gives other texts than the run holds", folders[i]);
+            dtx_tokenizer_close(s->tokenizer);
+            s->tokenizer = NULL;
+        }
     }
-    if (model[0] == '\0') {
-        snprintf(note, 600, "The run does not say where its model is; ids are shown. detoxlens report --set model.path=FOLDER "
-                 "gives the tokens' text.");
-    } else if (dtx_tokenizer_open(model, &s->tokenizer) != DTX_OK) {
-        s->tokenizer = NULL;
-        snprintf(note, 600, "No tokenizer could be read (%.300s); ids are shown. detoxlens report --set model.path=FOLDER gives "
-                 "the tokens' text.", dtx_error_text());
-        dtx_error_clear();
-    } else {
+    if (s->tokenizer != NULL) {
+        note[0] = '\0';
         return DTX_NEW(s->used, dtx_tokenizer_size(s->tokenizer) + 1);
     }
+    size_t n = strlen(note);
+    snprintf(note + n, 600 - n, "; ids are shown. detoxlens report --set model.path=FOLDER gives the tokens' text.");
     dtx_log(DTX_LOG_WARN, "report", "%s", note);
     return DTX_OK;
 }
@@ -374,7 +402,7 @@ dtx_status dtx_report_sample(const dtx_report *r, const char *model, int64_t n_s
 
     list = cJSON_AddArrayToObject(o, "rows");
     if (lead != NULL && n_sample > 0) {
-        DTX_GO(open_tokenizer(&s, model, note));
+        DTX_GO(open_tokenizer(&s, lead, model, note));
         DTX_GO(choose_rows(lead, n_sample, &rows, &n, &n_candidates));
         snprintf(rule, sizeof rule, "%" PRId64 " of %" PRId64 " %s completions of %s, at equal distances in the order of %s, first and "
                  "last included%s", n, n_candidates, lead->n_attributed > 0 ? "attributed" : "finished", lead->name,
@@ -383,14 +411,6 @@ dtx_status dtx_report_sample(const dtx_report *r, const char *model, int64_t n_s
         int64_t samples = r->n_prompts > 0 ? lead->n_rows / r->n_prompts : 1;
         for (int64_t i = 0; i < n; i++) {
             DTX_GO(put_row(&s, samples, rows[i], list));
-        }
-        if (s.n_compared > 0 && 2 * s.n_equal < s.n_compared) { /* another tokenizer: its words would be wrong */
-            snprintf(note, sizeof note, "The tokenizer that was found decodes %" PRId64 " of %" PRId64 " completions to another text than "
-                     "the run holds, so it is not the run's own; ids are shown. detoxlens report --set model.path=FOLDER names "
-                     "the right one.", s.n_compared - s.n_equal, s.n_compared);
-            dtx_log(DTX_LOG_WARN, "report", "%s", note);
-            dtx_tokenizer_close(s.tokenizer);
-            s.tokenizer = NULL;
         }
     }
     DTX_GO(dtx_report_put(o, "rule", dtx_report_text(rule, strlen(rule))));

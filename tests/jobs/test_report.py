@@ -190,7 +190,11 @@ def tokenizers():
     order.update({p: other.vocab[q] for p, q in zip(words, reversed(words))})
     other.vocab = order
     other.write("other")
-    assert "not the run's own" in report("ids", 0, "--set", "model.path=other")
+    assert "No tokenizer" in report("ids", 0, "--set", "model.path=other")  # the run's own folder was tried last
+    make_run.Tokenizer().write("ids/model")
+    assert "ids are shown" not in report("ids", 0, "--set", "model.path=other")
+    other.write("ids/model")
+    assert "not the run's own" in report("ids", 0)
     assert page_data("ids")[1]["sample"]["vocab"] == {}
     other = make_run.Tokenizer()
     other.write("right")
