@@ -74,6 +74,7 @@ DTX_INLINE void transpose_rows(dtx_dtype t, int64_t size, const char *src, int64
 #pragma GCC unroll 8
             for (int i = 0; i < 8; i++) {
                 v[i] = _mm256_loadu_si256((const __m256i *)(const void *)(src + ((r + i) * ld + c) * size));
+                _mm_prefetch(src + ((r + 8 + i) * ld + c) * size, _MM_HINT_T0);
             }
             turn(v);
 #pragma GCC unroll 8
@@ -108,31 +109,40 @@ static void transpose(dtx_dtype t, const void *src, int64_t ld, int64_t rows, in
     }
 }
 
+enum { AHEAD = 24 }; /* rows */
+
 DTX_INLINE void copy_rows(dtx_dtype t, int64_t size, const char *src, int64_t ld, int64_t rows, int64_t cols,
-                          float *out, int64_t ldo)
+                          float *out, int64_t ldo, int64_t width, int64_t step)
 {
     for (int64_t r = 0; r < rows; r++) {
-        const char *from = src + r * ld * size;
-        float *to = out + r * ldo;
-        int64_t c = 0;
-        for (; c + 8 <= cols; c += 8) {
-            const void *at = from + c * size;
-            _mm256_storeu_ps(to + c, t == DTX_F32 ? _mm256_loadu_ps(at) : widen8(t, _mm_loadu_si128(at)));
-        }
-        for (; c < cols; c++) {
-            to[c] = dtx_native_element(t, from, c);
+        for (int64_t c0 = 0; c0 < cols; c0 += width) {
+            const char *from = src + (r * ld + c0) * size;
+            float *to = out + c0 / width * step + r * ldo;
+            int64_t n = cols - c0 < width ? cols - c0 : width;
+            int64_t c = 0;
+            for (; c + 8 <= n; c += 8) {
+                const void *at = from + c * size;
+                _mm256_storeu_ps(to + c, t == DTX_F32 ? _mm256_loadu_ps(at) : widen8(t, _mm_loadu_si128(at)));
+            }
+            for (; c < n; c++) {
+                to[c] = dtx_native_element(t, from, c);
+            }
+            for (c = 0; c < n * size; c += 64) { /* rows are far apart: the processor does not foresee the next */
+                _mm_prefetch(from + AHEAD * ld * size + c, _MM_HINT_T0);
+            }
         }
     }
 }
 
-static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo)
+static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo,
+                 int64_t width, int64_t step)
 {
     if (t == DTX_F32) {
-        copy_rows(DTX_F32, 4, src, ld, rows, cols, out, ldo);
+        copy_rows(DTX_F32, 4, src, ld, rows, cols, out, ldo, width, step);
     } else if (t == DTX_BF16) {
-        copy_rows(DTX_BF16, 2, src, ld, rows, cols, out, ldo);
+        copy_rows(DTX_BF16, 2, src, ld, rows, cols, out, ldo, width, step);
     } else {
-        copy_rows(DTX_F16, 2, src, ld, rows, cols, out, ldo);
+        copy_rows(DTX_F16, 2, src, ld, rows, cols, out, ldo, width, step);
     }
 }
 

@@ -69,6 +69,7 @@ DTX_INLINE void transpose16(dtx_dtype t, const char *src, int64_t ld, int64_t ro
 #pragma GCC unroll 16
             for (int r = 0; r < 16; r++) {
                 v[r] = _mm512_loadu_si512(src + (r * ld + c) * 2);
+                _mm_prefetch(src + ((r + 16) * ld + c) * 2, _MM_HINT_T0);
             }
         } else {
             for (int r = 0; r < 16; r++) {
@@ -101,6 +102,7 @@ DTX_INLINE void transpose32(const char *src, int64_t ld, int64_t rows, int64_t c
 #pragma GCC unroll 16
             for (int r = 0; r < 16; r++) {
                 v[r] = _mm512_loadu_si512(src + (r * ld + c) * 4);
+                _mm_prefetch(src + ((r + 16) * ld + c) * 4, _MM_HINT_T0);
             }
         } else {
             for (int r = 0; r < 16; r++) {
@@ -148,31 +150,40 @@ DTX_INLINE __m512 load(dtx_dtype t, const char *src, __mmask16 mask)
     return t == DTX_BF16 ? _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)) : _mm512_cvtph_ps(h);
 }
 
+enum { AHEAD = 24 }; /* rows */
+
 DTX_INLINE void copy_rows(dtx_dtype t, int64_t size, const char *src, int64_t ld, int64_t rows, int64_t cols,
-                          float *out, int64_t ldo)
+                          float *out, int64_t ldo, int64_t width, int64_t step)
 {
     for (int64_t r = 0; r < rows; r++) {
-        const char *from = src + r * ld * size;
-        float *to = out + r * ldo;
-        int64_t c = 0;
-        for (; c + 16 <= cols; c += 16) {
-            _mm512_storeu_ps(to + c, load(t, from + c * size, 0xFFFF));
-        }
-        if (c < cols) {
-            __mmask16 mask = (__mmask16)((1u << (cols - c)) - 1u);
-            _mm512_mask_storeu_ps(to + c, mask, load(t, from + c * size, mask));
+        for (int64_t c0 = 0; c0 < cols; c0 += width) {
+            const char *from = src + (r * ld + c0) * size;
+            float *to = out + c0 / width * step + r * ldo;
+            int64_t n = cols - c0 < width ? cols - c0 : width;
+            int64_t c = 0;
+            for (; c + 16 <= n; c += 16) {
+                _mm512_storeu_ps(to + c, load(t, from + c * size, 0xFFFF));
+            }
+            if (c < n) {
+                __mmask16 mask = (__mmask16)((1u << (n - c)) - 1u);
+                _mm512_mask_storeu_ps(to + c, mask, load(t, from + c * size, mask));
+            }
+            for (c = 0; c < n * size; c += 64) { /* rows are far apart: the processor does not foresee the next */
+                _mm_prefetch(from + AHEAD * ld * size + c, _MM_HINT_T0);
+            }
         }
     }
 }
 
-static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo)
+static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo,
+                 int64_t width, int64_t step)
 {
     if (t == DTX_F32) {
-        copy_rows(DTX_F32, 4, src, ld, rows, cols, out, ldo);
+        copy_rows(DTX_F32, 4, src, ld, rows, cols, out, ldo, width, step);
     } else if (t == DTX_BF16) {
-        copy_rows(DTX_BF16, 2, src, ld, rows, cols, out, ldo);
+        copy_rows(DTX_BF16, 2, src, ld, rows, cols, out, ldo, width, step);
     } else {
-        copy_rows(DTX_F16, 2, src, ld, rows, cols, out, ldo);
+        copy_rows(DTX_F16, 2, src, ld, rows, cols, out, ldo, width, step);
     }
 }
 

@@ -9,10 +9,23 @@ typedef float vec_u __attribute__((vector_size(VW * 4), aligned(4), may_alias));
 
 enum { NR = 2 * VW, LDA = DTX_NATIVE_LDA };
 
+/* One k of the sums. */
+#define STEP(at)                                                                              \
+    do {                                                                                      \
+        vec b0 = *(const vec *)(b + (at) * NR), b1 = *(const vec *)(b + (at) * NR + VW);      \
+        _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)                               \
+        {                                                                                     \
+            acc[i][0] += a[i * LDA + (at)] * b0;                                              \
+            acc[i][1] += a[i * LDA + (at)] * b1;                                              \
+        }                                                                                     \
+    } while (0)
+
 /* `rows` is a constant at each call below, so that the accumulators stay in registers. */
 DTX_INLINE void tile(const int rows, int cols, int64_t kc, const float *a, const float *b, float *c, int64_t ldc,
-                     const float *bias, bool add)
+                     const float *bias, bool add, const dtx_native_ahead *next)
 {
+    const char *next_a = next->a, *next_b = next->b;
+    int64_t stride = next->b_stride, k = 0;
     vec acc[MR][2];
     float edge[MR * NR] __attribute__((aligned(64)));
     float *out = c;
@@ -21,16 +34,22 @@ DTX_INLINE void tile(const int rows, int cols, int64_t kc, const float *a, const
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
         acc[i][0] = acc[i][1] = (vec){0};
+        __builtin_prefetch(c + i * ldc, 1);
+        __builtin_prefetch(c + i * ldc + cols - 1, 1);
     }
+    for (; k + 4 <= kc; k += 4) {
+        __builtin_prefetch(next_b + (k >> 4) * stride + (k & 12) * 32, 0, 2);
+        __builtin_prefetch(next_b + (k >> 4) * stride + (k & 12) * 32 + 64, 0, 2);
+        __builtin_prefetch(next_a + k * 16, 0, 2);
 #pragma GCC unroll 4
-    for (int64_t k = 0; k < kc; k++) {
-        vec b0 = *(const vec *)(b + k * NR), b1 = *(const vec *)(b + k * NR + VW);
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; i++) {
-            acc[i][0] += a[i * LDA + k] * b0;
-            acc[i][1] += a[i * LDA + k] * b1;
+        for (int u = 0; u < 4; u++) {
+            STEP(k + u);
         }
     }
+    for (; k < kc; k++) {
+        STEP(k);
+    }
+#undef STEP
     if (cols < NR) { /* the last columns pass through a full tile */
         out = edge;
         ld = NR;
@@ -64,11 +83,11 @@ DTX_INLINE void tile(const int rows, int cols, int64_t kc, const float *a, const
 
 #define ROWS(n)                                             \
     case n:                                                 \
-        tile(n, cols, kc, a, b, c, ldc, bias, add);         \
+        tile(n, cols, kc, a, b, c, ldc, bias, add, next);   \
         break
 
 static void kernel(int rows, int cols, int64_t kc, const float *a, const float *b, float *c, int64_t ldc,
-                   const float *bias, bool add)
+                   const float *bias, bool add, const dtx_native_ahead *next)
 {
     switch (rows) {
         ROWS(1);

@@ -12,6 +12,7 @@
 
 #include <omp.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 
 #include "src/simd.h"
 
@@ -20,6 +21,7 @@ enum {
     SHARED_ROWS = 24576,   /* rows of LDA floats in the shared buffer: 26.7 MB of address space */
     PRIVATE_ROWS = 128,    /* and in a thread's own one, for calls while the shared one is taken */
     CHUNK = 768,           /* most rows of A at a time */
+    WIDE = 1280,           /* most columns of a tile of B as stored by rows */
     PART = 16              /* rows that one task packs */
 };
 static const double SERIAL_FLOPS = 1e6; /* below this, waking threads costs more than they save */
@@ -40,7 +42,8 @@ typedef struct {
     bool accumulate;
 } product;
 
-static float shared_buffer[(size_t)SHARED_ROWS * LDA] __attribute__((aligned(64)));
+enum { HUGE_PAGE = 2 << 20, SHARED_BYTES = SHARED_ROWS * LDA * (int)sizeof(float) };
+static unsigned char shared_memory[SHARED_BYTES + HUGE_PAGE];
 static atomic_flag shared_taken = ATOMIC_FLAG_INIT;
 static _Thread_local float private_buffer[PRIVATE_ROWS * LDA] __attribute__((aligned(64)));
 static _Thread_local float b_buffer[KC * NC] __attribute__((aligned(64)));
@@ -73,7 +76,7 @@ static void pack_a(const product *p, int64_t i0, int64_t rows, int64_t k0, int64
     if (p->a_turned) {
         p->isa->transpose(DTX_F32, p->a + k0 * p->lda + i0, p->lda, kc, rows, out, LDA);
     } else {
-        p->isa->copy(DTX_F32, p->a + i0 * p->lda + k0, p->lda, rows, kc, out, LDA);
+        p->isa->copy(DTX_F32, p->a + i0 * p->lda + k0, p->lda, rows, kc, out, LDA, KC, 0);
     }
 }
 
@@ -84,15 +87,17 @@ static void pack_b(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t
     const char *b = p->b;
     int64_t size = p->b_type == DTX_F32 ? 4 : 2;
 
+    if (nc % nr != 0) {
+        memset(b_buffer + nc / nr * nr * kc, 0, (size_t)(kc * nr) * sizeof *b_buffer);
+    }
+    if (!p->b_turned) {
+        p->isa->copy(p->b_type, b + (k0 * p->ldb + j0) * size, p->ldb, kc, nc, b_buffer, nr, nr, kc * nr);
+        return;
+    }
     for (int64_t j = 0; j < nc; j += nr) {
         float *out = b_buffer + j * kc;
         int64_t cols = min64(nr, nc - j);
-        if (cols < nr) {
-            memset(out, 0, (size_t)(kc * nr) * sizeof *out);
-        }
-        if (!p->b_turned) {
-            p->isa->copy(p->b_type, b + (k0 * p->ldb + j0 + j) * size, p->ldb, kc, cols, out, nr);
-        } else if (nr % 16 == 0) {
+        if (nr % 16 == 0) {
             p->isa->transpose(p->b_type, b + ((j0 + j) * p->ldb + k0) * size, p->ldb, cols, kc, out, nr);
         } else { /* a panel narrower than what transpose rounds up to */
             float wide[16 * KC];
@@ -104,28 +109,83 @@ static void pack_b(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t
     }
 }
 
-/* Columns j0 .. j0 + nc - 1 of rows i0 .. i1 - 1 of the chunk whose packed A begins at row m0. */
-static void run_tile(const product *p, const float *packed, int64_t chunk, int64_t m0, int64_t i0, int64_t i1,
-                     int64_t j0, int64_t nc, int64_t k0, int64_t k1)
+/* Where the block of B at (k0, j0) is stored, as rows of 512 bytes that kernel calls ask for, some at each call. */
+typedef struct {
+    const char *base;
+    int64_t stride, rows, parts; /* parts of 512 bytes in a row */
+    int64_t at;                  /* groups of rows x parts asked for */
+} ahead;
+
+static ahead plan_ahead(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t nc)
 {
-    int64_t nr = p->isa->nr, rows = i1 - i0, panels = ceil_div(rows, p->isa->mr);
+    int64_t size = p->b_type == DTX_F32 ? 4 : 2;
+    const char *b = p->b;
+
+    return p->b_turned ? (ahead){b + (j0 * p->ldb + k0) * size, p->ldb * size, nc, ceil_div(kc * size, 512), 0}
+                       : (ahead){b + (k0 * p->ldb + j0) * size, p->ldb * size, kc, ceil_div(nc * size, 512), 0};
+}
+
+/* The next group; once all are asked for, something that is in cache anyway. */
+static void step_ahead(ahead *f, const float *idle, dtx_native_ahead *next)
+{
+    int64_t row = f->parts > 0 ? f->at / f->parts * DTX_NATIVE_AHEAD : 0;
+
+    next->b = (const char *)idle;
+    next->b_stride = 0;
+    if (row < f->rows) {
+        next->b = f->base + row * f->stride + f->at % f->parts * 512;
+        next->b_stride = f->stride;
+        f->at++;
+    }
+}
+
+/* Rows i0 .. i1 - 1 of the chunk whose packed A begins at row m0, columns j0 .. j0 + nc - 1, depth k0 .. k1 - 1. */
+typedef struct {
+    const product *p;
+    const float *packed;
+    int64_t chunk, m0, i0, i1, j0, nc, k0, k1;
+} tile_work;
+
+/* The block of B (kc, nc) at (k, j), nc <= NC, packed and multiplied. */
+static void run_block(const tile_work *t, int64_t k, int64_t kc, int64_t j, int64_t nc, ahead *later)
+{
+    const product *p = t->p;
+    int64_t nr = p->isa->nr, rows = t->i1 - t->i0, panels = ceil_div(rows, p->isa->mr);
+    const float *a = t->packed + ((k - t->k0) / KC * t->chunk + t->i0) * LDA;
+    bool add = k > 0 || p->accumulate;
     float bias[NC];
 
-    if (p->bias != NULL) {
+    if (p->bias != NULL) { /* the last panel may reach beyond N */
         memset(bias, 0, sizeof bias);
-        memcpy(bias, p->bias + j0, (size_t)nc * sizeof *bias);
+        memcpy(bias, p->bias + j, (size_t)nc * sizeof *bias);
     }
-    for (int64_t k = k0; k < k1; k += KC) {
-        int64_t kc = min64(KC, k1 - k);
-        const float *a = packed + ((k - k0) / KC * chunk + i0) * LDA;
-        pack_b(p, k, kc, j0, nc);
-        for (int64_t q = 0; q < panels; q++) { /* panels of nearly equal height */
-            int64_t r0 = q * rows / panels, r1 = (q + 1) * rows / panels;
-            float *c = p->c + (m0 + i0 + r0) * p->ldc + j0;
-            for (int64_t j = 0; j < nc; j += nr) {
-                p->isa->kernel((int)(r1 - r0), (int)min64(nr, nc - j), kc, a + r0 * LDA, b_buffer + j * kc, c + j,
-                               p->ldc, k == 0 && p->bias != NULL ? bias + j : NULL, k > 0 || p->accumulate);
+    pack_b(p, k, kc, j, nc);
+    for (int64_t q = 0; q < panels; q++) { /* panels of nearly equal height */
+        int64_t r0 = q * rows / panels, r1 = (q + 1) * rows / panels;
+        float *c = p->c + (t->m0 + t->i0 + r0) * p->ldc + j;
+        for (int64_t i = 0; i < nc; i += nr) {
+            dtx_native_ahead next = {.a = (const char *)(a + r1 * LDA) + i / nr * 4096};
+            step_ahead(later, b_buffer + i * kc, &next);
+            p->isa->kernel((int)(r1 - r0), (int)min64(nr, nc - i), kc, a + r0 * LDA, b_buffer + i * kc, c + i, p->ldc,
+                           k == 0 && p->bias != NULL ? bias + i : NULL, add, &next);
+        }
+    }
+}
+
+static void run_tile(const tile_work *t)
+{
+    int64_t end = t->j0 + t->nc;
+
+    for (int64_t k = t->k0; k < t->k1; k += KC) {
+        int64_t kc = min64(KC, t->k1 - k);
+        for (int64_t j = t->j0; j < end; j += NC) {
+            ahead later = {0};
+            if (j + NC < end) {
+                later = plan_ahead(t->p, k, kc, j + NC, min64(NC, end - j - NC));
+            } else if (k + KC < t->k1) {
+                later = plan_ahead(t->p, k + KC, min64(KC, t->k1 - k - KC), t->j0, min64(NC, t->nc));
             }
+            run_block(t, k, kc, j, min64(NC, end - j), &later);
         }
     }
 }
@@ -149,21 +209,34 @@ static void pack_task(const chunk_work *c, int64_t t)
 static void tile_task(const chunk_work *c, int64_t t)
 {
     int64_t j0 = t / c->down * c->nc, d = t % c->down;
+    tile_work w = {c->p, c->packed, c->rows, c->m0, d * c->rows / c->down, (d + 1) * c->rows / c->down, j0,
+                   min64(c->nc, c->p->N - j0), c->k0, c->k1};
 
-    run_tile(c->p, c->packed, c->rows, c->m0, d * c->rows / c->down, (d + 1) * c->rows / c->down, j0,
-             min64(c->nc, c->p->N - j0), c->k0, c->k1);
+    run_tile(&w);
+}
+
+/* Tiles: enough of them to keep threads busy. W read along its rows (B not turned) stands on as many memory pages as the
+ * block is deep, again for each tile beside it: those tiles are wide. */
+static void cut_tiles(chunk_work *c, int threads)
+{
+    int64_t nr = c->p->isa->nr, N = c->p->N, want = 4 * (int64_t)threads, most = NC;
+
+    if (!c->p->b_turned) {
+        most = WIDE;
+        want = N >= 2 * threads * WIDE ? want : threads;
+    }
+    c->nc = threads == 1 ? most : min64(most, ceil_div(ceil_div(N, want), nr) * nr);
+    c->nc = c->nc < 2 * nr ? 2 * nr : c->nc;
+    c->across = ceil_div(N, c->nc);
+    c->down = threads == 1 ? 1 : min64(ceil_div(want, c->across), c->rows / 64);
+    c->down = c->down < 1 ? 1 : c->down;
 }
 
 static void run_chunk(const product *p, int threads, float *packed, int64_t m0, int64_t rows, int64_t k0, int64_t k1)
 {
-    int64_t nr = p->isa->nr, want = threads == 1 ? 1 : 4 * (int64_t)threads;
     chunk_work c = {.p = p, .packed = packed, .m0 = m0, .rows = rows, .k0 = k0, .k1 = k1};
 
-    c.nc = min64(ceil_div(ceil_div(p->N, want), nr) * nr, NC);
-    c.nc = threads > 1 && c.nc < 2 * nr ? 2 * nr : c.nc;
-    c.across = ceil_div(p->N, c.nc);
-    c.down = min64(ceil_div(want, c.across), rows / 64);
-    c.down = c.down < 1 ? 1 : c.down;
+    cut_tiles(&c, threads);
     c.parts = ceil_div(rows, PART);
     int64_t n_pack = ceil_div(k1 - k0, KC) * c.parts, n_tile = c.across * c.down;
     if (threads == 1) { /* without a parallel region, whose cost small products would feel */
@@ -188,6 +261,21 @@ static void run_chunk(const product *p, int threads, float *packed, int64_t m0, 
     }
 }
 
+/* The shared buffer, on huge pages where the system gives them. */
+static float *shared_buffer(void)
+{
+    static float *buffer;
+
+    if (buffer == NULL) {
+        uintptr_t at = ((uintptr_t)shared_memory + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+        buffer = (float *)(void *)(shared_memory + (at - (uintptr_t)shared_memory));
+#ifdef MADV_HUGEPAGE
+        madvise(buffer, SHARED_BYTES, MADV_HUGEPAGE);
+#endif
+    }
+    return buffer;
+}
+
 static void run(const product *p, int threads)
 {
     if (p->M <= 0 || p->N <= 0) {
@@ -195,7 +283,7 @@ static void run(const product *p, int threads)
     }
     double flops = 2.0 * (double)p->M * (double)p->N * (double)p->K;
     bool shared = flops >= SERIAL_FLOPS && !omp_in_parallel() && !atomic_flag_test_and_set(&shared_taken);
-    float *packed = shared ? shared_buffer : private_buffer;
+    float *packed = shared ? shared_buffer() : private_buffer;
     int64_t room = shared ? SHARED_ROWS : PRIVATE_ROWS;
     int64_t chunk = min64(p->M, shared ? CHUNK : PRIVATE_ROWS);
     int64_t depth = room / chunk * KC;

@@ -10,17 +10,26 @@ enum {
     DTX_NATIVE_NC = 256                       /* most columns of a tile, a multiple of every nr */
 };
 
+/* What a later step will read: the register tile asks for it while it computes. Never dereferenced. */
+typedef struct {
+    const char *b;      /* DTX_NATIVE_AHEAD rows of 512 bytes */
+    int64_t b_stride;   /* bytes from row to row */
+    const char *a;      /* 4 kB */
+} dtx_native_ahead;
+enum { DTX_NATIVE_AHEAD = 16 };
+
 typedef struct {
     const char *name;
     int mr, nr; /* rows and columns of the register tile */
     /* C (rows, cols; ldc) = A (rows, kc; stride DTX_NATIVE_LDA) B (kc, nr), 1 <= rows <= mr, 1 <= cols <= nr.
      * bias (nr) or NULL is added; add: C += instead. Each element is one chain of multiply-adds over k from zero. */
     void (*kernel)(int rows, int cols, int64_t kc, const float *a, const float *b, float *c, int64_t ldc,
-                   const float *bias, bool add);
+                   const float *bias, bool add, const dtx_native_ahead *next);
     /* out[c * ldo + r] = src[r * ld + c]; rows are rounded up to 16 with zeros (ldo has room for them). */
     void (*transpose)(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo);
-    /* out[r * ldo + c] = src[r * ld + c]. */
-    void (*copy)(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo);
+    /* Columns in panels of `width`: out[c / width * step + r * ldo + c % width] = src[r * ld + c]. */
+    void (*copy)(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo,
+                 int64_t width, int64_t step);
 } dtx_native;
 
 /* One element of a stored matrix; may stand at any byte of a mapped file. */

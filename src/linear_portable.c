@@ -16,10 +16,14 @@ static void transpose(dtx_dtype t, const void *src, int64_t ld, int64_t rows, in
     }
 }
 
-static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo)
+static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo,
+                 int64_t width, int64_t step)
 {
     for (int64_t r = 0; r < rows; r++) {
-        dtx_widen(t, (const char *)src + (size_t)(r * ld) * dtx_dtype_size(t), cols, out + r * ldo);
+        for (int64_t c = 0; c < cols; c += width) {
+            dtx_widen(t, (const char *)src + (size_t)(r * ld + c) * dtx_dtype_size(t), cols - c < width ? cols - c : width,
+                      out + c / width * step + r * ldo);
+        }
     }
 }
 

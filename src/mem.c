@@ -3,9 +3,14 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* In front of each block: its size, so that the counters can be kept. One cache line keeps the alignment. */
 enum { HEADER = 64 };
+
+/* From this size on a block asks for huge pages: activations and cotangents are walked in strides of whole rows, where
+ * small pages cost a table walk each, and fresh small pages cost a fault each. */
+enum { HUGE_PAGE = 2 << 20, HUGE_FROM = 4 * HUGE_PAGE };
 
 static atomic_size_t used, peak;
 static atomic_llong fail_countdown; /* 0 = off, 1 = failing */
@@ -36,14 +41,20 @@ void *dtx_malloc(size_t n, size_t size)
     size_t bytes;
     char *base;
 
-    if (__builtin_mul_overflow(n, size, &bytes) || bytes > SIZE_MAX - 2 * HEADER || must_fail()) {
+    if (__builtin_mul_overflow(n, size, &bytes) || bytes > SIZE_MAX - HEADER - HUGE_PAGE || must_fail()) {
         return NULL;
     }
     /* aligned_alloc wants a multiple of the alignment */
-    base = aligned_alloc(HEADER, (bytes + 2 * HEADER - 1) / HEADER * HEADER);
+    size_t align = bytes >= HUGE_FROM ? HUGE_PAGE : HEADER;
+    base = aligned_alloc(align, (bytes + HEADER + align - 1) / align * align);
     if (base == NULL) {
         return NULL;
     }
+#ifdef MADV_HUGEPAGE
+    if (bytes >= HUGE_FROM) {
+        madvise(base, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* advice: may be refused */
+    }
+#endif
     *(size_t *)(void *)base = bytes;
     count_add(bytes);
     return base + HEADER;
