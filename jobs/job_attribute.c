@@ -10,11 +10,11 @@
 #include <string.h>
 
 #include "jobs/attribute.h"
-#include "src/dataset.h"
 #include "src/file.h"
 #include "src/json.h"
 #include "src/log.h"
 #include "src/mem.h"
+#include "src/template.h"
 
 /* --- settings --- */
 

@@ -5,6 +5,7 @@
 
 #include "jobs/stage.h"
 #include "src/dataset.h"
+#include "src/template.h"
 #include "src/tokenizer.h"
 
 /* model.template.* */

@@ -11,6 +11,7 @@
 
 #include "src/csv.h"
 #include "src/dataset.h"
+#include "src/template.h"
 
 typedef enum { DTX_PUBLISHED_PROMPT, DTX_PUBLISHED_RESPONSE, DTX_PUBLISHED_SERVICE, DTX_PUBLISHED_SCORES } dtx_published_score;
 extern const char *const dtx_published_column[DTX_PUBLISHED_SCORES]; /* "prompt_score", ... */

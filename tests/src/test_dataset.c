@@ -14,6 +14,7 @@
 #include "src/file.h"
 #include "src/log.h"
 #include "src/mem.h"
+#include "src/template.h"
 
 static char folder[] = "/tmp/dtx-dataset.XXXXXX";
 static char path_of_file[128];
