@@ -42,17 +42,18 @@ curve() {
         c && $c != "" {if (first == "") first = $c; last = $c} END {printf "%.3f %.3f\n", first, last}' "$1"
 }
 read -r loss_first loss_last < <(curve "$run/report/training_pretrain-IT.csv" loss)
-read -r dependence_first _ < <(curve "$run/report/prompt_dependence_by_step.csv" mean)
-# The last steps are reached by few completions: the last one that at least half of them reach is shown.
-read -r late_step dependence_late < <(awk -F, 'NR == 2 {all = $3} NR > 1 && $3 >= all / 2 {step = $2 + 1; mean = $4}
-    END {printf "%d %.3f\n", step, mean}' "$run/report/prompt_dependence_by_step.csv")
+# The first token has nothing but the prompt before it, and the last steps are reached by few completions: shown are the
+# second token and the last one that at least half of the completions reach.
+read -r dependence_early late_step dependence_late < <(awk -F, 'NR == 2 {all = $3} NR == 3 {early = $4}
+    NR > 1 && $3 >= all / 2 {step = $2 + 1; mean = $4}
+    END {printf "%.3f %d %.3f\n", early, step, mean}' "$run/report/prompt_dependence_by_step.csv")
 
 say "Done in $((SECONDS - begun)) s: $run/run.h5"
 "$detoxlens" inspect "$run" --row 0
 cat <<EOF
 
 training loss                 $loss_first at first, $loss_last at the end
-prompt dependence             $dependence_first at the first generated token, $dependence_late at token $late_step
+prompt dependence             $dependence_early at the second generated token, $dependence_late at token $late_step
                               (the share of a token's attribution that falls on the prompt, mean of all completions)
 figures and token heat maps   $run/report/index.html
 everything in numbers         $detoxlens inspect $run

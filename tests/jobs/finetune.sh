@@ -16,6 +16,7 @@ tune() { # RANKS RUN [ARG...]
     shift 2
     timeout 120 "$MPIRUN" "$n" "$DETOXLENS" finetune --variant FT --config tiny.json --run "$run" "$@"
 }
+export -f tune
 sum() { (cd "$1/adapters/FT" && cat adapter_config.json adapter_model.safetensors | sha256sum); }
 
 tune 1 one >one.log 2>&1 || { cat one.log; fail "one rank"; }
@@ -37,12 +38,16 @@ assert g["lr"][0] == 0 and not np.isnan(g["loss"][:]).any()
 PY
 
 RANDOM=5
-for k in 1 2 3 4; do
-    tune 2 kill >log 2>&1 &
+kills=0
+for _ in 1 2 3 4; do
+    setsid --wait bash -c 'tune "$@"' kill 2 kill >log 2>&1 & # a session of its own: only these ranks are killed
+    session=$!
+    until pgrep -s "$session" -x detoxlens >/dev/null || ! kill -0 "$session" 2>/dev/null; do sleep 0.05; done
     sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
-    pkill -9 -f "detoxlens finetune.*--run kill" 2>/dev/null || true
-    wait $! 2>/dev/null || true
+    ! pkill -9 -s "$session" -x detoxlens || kills=$((kills + 1))
+    wait "$session" 2>/dev/null || true
 done
+[ "$kills" -gt 0 ] || fail "no rank was killed"
 tune 3 kill >log 2>&1 || { cat log; fail "after kills"; }
 [ "$(sum one)" = "$(sum kill)" ] || fail "another adapter after kills"
 "$DETOXLENS" verify --same one/run.h5 kill/run.h5 >log || { cat log; fail "run.h5 differs after kills"; }

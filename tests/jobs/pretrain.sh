@@ -12,6 +12,7 @@ train() { # RANKS RUN [ARG...]
     shift 2
     timeout 120 "$MPIRUN" "$n" "$DETOXLENS" pretrain --config tiny.json --run "$run" --set "model.path=$run/model" "$@"
 }
+export -f train
 sum() { (cd "$1/model" && cat config.json model.safetensors tokenizer.json | sha256sum); }
 
 train 1 one >one.log 2>&1 || { cat one.log; fail "one rank"; }
@@ -26,12 +27,16 @@ train 1 threads --set threads=2 >log 2>&1 || { cat log; fail "two threads"; }
 
 # killed at random times, then continued by the same command
 RANDOM=7
+kills=0
 for _ in 1 2 3 4; do
-    train 2 "kill" >log 2>&1 &
+    setsid --wait bash -c 'train "$@"' kill 2 kill >log 2>&1 & # a session of its own: only these ranks are killed
+    session=$!
+    until pgrep -s "$session" -x detoxlens >/dev/null || ! kill -0 "$session" 2>/dev/null; do sleep 0.05; done
     sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
-    pkill -9 -f "detoxlens pretrain.*--run kill" 2>/dev/null || true
-    wait $! 2>/dev/null || true
+    ! pkill -9 -s "$session" -x detoxlens || kills=$((kills + 1))
+    wait "$session" 2>/dev/null || true
 done
+[ "$kills" -gt 0 ] || fail "no rank was killed"
 train 2 kill >log 2>&1 || { cat log; fail "after kills"; }
 [ "$(sum one)" = "$(sum kill)" ] || fail "other bytes after kills"
 "$DETOXLENS" verify --same one/run.h5 kill/run.h5 >log || { cat log; fail "run.h5 differs after kills"; }
