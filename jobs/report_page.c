@@ -1,6 +1,7 @@
 /* The page: one HTML file with its style, script, figures and data inside, so that it can be read offline and sent
  * around. The data stand as JSON in a script element that is never executed. */
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,18 +140,13 @@ done:
     return st;
 }
 
+/* The last part of the run's folder, also where that was given as "." */
 static const char *run_name(const dtx_report *r, char out[256])
 {
-    size_t n = strlen(r->dir);
+    char full[PATH_MAX];
+    const char *dir = realpath(r->dir, full) != NULL ? full : r->dir, *slash = strrchr(dir, '/');
 
-    while (n > 1 && r->dir[n - 1] == '/') {
-        n--;
-    }
-    size_t from = n;
-    while (from > 0 && r->dir[from - 1] != '/') {
-        from--;
-    }
-    snprintf(out, 256, "%.*s", (int)(n - from < 250 ? n - from : 250), r->dir + from);
+    snprintf(out, 256, "%.250s", slash != NULL && slash[1] != '\0' ? slash + 1 : dir);
     return out;
 }
 
