@@ -138,17 +138,11 @@ static dtx_status make_stage(hid_t file, void *user)
     return dtx_h5_attr_str(file, g->m.group, "generation", g->generation_json);
 }
 
-/* What --redo discards: the variant with all that was made from its completions, and the texts when no variant is left. */
 static dtx_status discard_stage(hid_t file, void *user)
 {
     const generation *g = user;
-    char **others;
-    size_t n;
 
-    DTX_TRY(dtx_stage_discard_variant(file, g->m.variant));
-    DTX_TRY(dtx_h5_list(file, "/variants", &others, &n));
-    dtx_free(others);
-    return n == 0 && dtx_h5_exists(file, "/prompts") ? dtx_h5_delete(file, "/prompts") : DTX_OK;
+    return dtx_stage_discard_variant(file, g->m.variant);
 }
 
 /* Newlines of a stored response become spaces (protocol.md "Generation"). */

@@ -46,6 +46,7 @@ static dtx_status run(dtx_job *job)
     DTX_TRY(wanted_method(&job->config, method));
     DTX_TRY(wanted_sample(job, &n_sample));
     DTX_GO(dtx_report_load(job->config.run, method, &r));
+    DTX_GO(dtx_report_load_toxicity(&r, job->config.score.name));
     DTX_GO(dtx_file_mkdirs(r.out));
     DTX_GO(dtx_report_write_csv(&r));
     DTX_GO(dtx_report_draw(&r));
@@ -56,6 +57,13 @@ static dtx_status run(dtx_job *job)
             dtx_log(DTX_LOG_INFO, "report", "%s: %" PRId64 " of %" PRId64 " rows attributed (%s); mean entropy %.3f bits, mean prompt "
                     "dependence %.3f", v->name, v->n_attributed, v->n_rows, r.method, v->mean[DTX_REPORT_ENTROPY],
                     v->mean[DTX_REPORT_DEPENDENCE]);
+        }
+    }
+    for (int64_t i = 0; i < r.n_shares; i++) {
+        const dtx_report_share *s = &r.share[i];
+        if (strcmp(s->set, r.score_set) == 0) {
+            dtx_log(DTX_LOG_INFO, "report", "toxicity (%s), %s, %s: %.4f of %" PRId64 " completions, %.4f of %" PRId64 " scored ones",
+                    s->set, s->subset, s->variant, s->share_all, s->rows, s->share_scored, s->scored);
         }
     }
     dtx_log(DTX_LOG_INFO, "report", "%s/index.html", r.out);
@@ -72,7 +80,7 @@ static const dtx_job_option options[] = {
 const dtx_job_def dtx_job_report = {
     .name = "report",
     .summary = "tables, figures and a page to read in a browser, from run.h5",
-    .help = "Writes RUN/report/: entropy and prompt dependence by step (CSV), figure 1 (SVG and PDF, with the gnuplot script "
+    .help = "Writes RUN/report/: shares of toxic completions with paired differences between variants, entropy and prompt dependence by step (CSV), figure 1 (SVG and PDF, with the gnuplot script "
             "that made it), one line a completion (rows.csv), training curves, launches, what is missing, and index.html, one "
             "self-contained page with the figures and a token heat map of some completions. Works on a file that is only partly "
             "filled. Needs gnuplot.\n\n"

@@ -5,6 +5,7 @@ static const dtx_job_def *const jobs[] = {
     &dtx_job_pretrain,
     &dtx_job_finetune,
     &dtx_job_generate,
+    &dtx_job_import,
     &dtx_job_attribute,
     &dtx_job_report,
     &dtx_job_inspect,

@@ -25,6 +25,16 @@ typedef enum { DTX_REPORT_ENTROPY, DTX_REPORT_DEPENDENCE, DTX_REPORT_QUANTITIES 
 extern const char *const dtx_report_quantity_name[DTX_REPORT_QUANTITIES]; /* "entropy", "prompt_dependence" */
 extern const char *const dtx_report_unit_name[DTX_REPORT_UNITS];          /* "step", "word" */
 
+/* Scores of a variant's completions by one scorer. */
+typedef struct {
+    char name[64];                  /* "perspective" */
+    float *completion, *prompt;     /* (n_rows) NaN where there is none */
+    uint8_t *status;                /* (n_rows) */
+    int64_t n_scored, n_open;       /* completions with a score; completions not asked about yet */
+    char **attrs;
+    size_t n_attrs;
+} dtx_report_scores;
+
 typedef struct {
     char name[64], group[96];       /* "IT", "/variants/IT" */
     char **attrs;                   /* pairs of name and value; one block */
@@ -33,11 +43,14 @@ typedef struct {
     /* completions; n_rows = 0 where there are none */
     int64_t n_rows, width;          /* prompts x samples, max_new_tokens */
     uint8_t *finish;                /* (n_rows) */
-    int32_t *length;                /* (n_rows) */
+    int32_t *length;                /* (n_rows); NULL for imported ones without a tokenizer, whose width is 0 */
     uint64_t *prompt_offset;        /* (n_rows + 1), NULL where absent */
     uint64_t *text_offset;          /* (n_rows + 1), NULL until the stage is complete */
     int64_t n_done, n_eos, n_length, n_imported, n_empty;
     double mean_length;             /* over rows that are done, a final EOS not counted */
+
+    int64_t n_sets;
+    dtx_report_scores *set;         /* toxicity, by name */
 
     /* attribution by the method of this report; has_attribution is false where there is none */
     bool has_attribution;
@@ -78,6 +91,24 @@ typedef struct {
     double hours;                   /* NaN while it runs or when it was killed */
 } dtx_report_launch;
 
+/* A line of Table 1: how many completions of a subset have a score above 0.5. */
+typedef struct {
+    char set[64], variant[64];
+    const char *subset;             /* "all", "prompt_score>0.5" */
+    int64_t rows, scored, toxic;    /* completions; those with a score; those with one above 0.5 */
+    double share_all, share_scored; /* toxic / rows, toxic / scored; NaN where that is 0 / 0 */
+    double low, high;               /* of share_scored, 95 %: Wilson 1927 */
+} dtx_report_share;
+
+/* How two variants differ on the same texts. */
+typedef struct {
+    char first[64], second[64];
+    const char *subset, *basis;     /* basis: "all" completions of both, or those "scored" in both */
+    int64_t rows, only_first, only_second; /* compared; toxic in one of them alone */
+    double difference, low, high;   /* share of first - share of second; 95 % bootstrap over texts */
+    double p;                       /* McNemar's exact test, two-sided; NaN where a text has several samples */
+} dtx_report_pair;
+
 typedef struct {
     char dir[1024], out[1100];      /* RUN, RUN/report */
     hid_t file;
@@ -87,6 +118,10 @@ typedef struct {
     uint64_t *prompt_offset;        /* (n_prompts + 1), NULL where absent */
     int64_t n_variants;
     dtx_report_variant *variant;
+    char score_set[64], prompt_set[64]; /* of Table 1; "" where there are no scores */
+    int64_t n_shares, n_pairs;
+    dtx_report_share *share;        /* those of score_set first */
+    dtx_report_pair *pair;          /* of score_set */
     int64_t n_trainings;
     dtx_report_training *training;
     int64_t n_launches;
@@ -97,6 +132,18 @@ typedef struct {
 
 /* Opens RUN/run.h5 and reads all but the matrices and texts, which are read by the row. `method`: wanted attribution. */
 dtx_status dtx_report_load(const char *dir, const char *method, dtx_report *r);
+/* A whole dataset GROUP/NAME of `rows` rows, allocated; *out stays NULL when there is none. *width < 0 takes the width
+ * found, else it must be that (pass a pointer to 1 for vectors). */
+dtx_status dtx_report_take(const dtx_report *r, const char *group, const char *name, hid_t type, int64_t rows, int64_t *width,
+                           void **out);
+/* Reads the toxicity scores and computes the tables on them. `wanted`: the set of Table 1; "" = perspective, else the one
+ * that most variants have. */
+dtx_status dtx_report_load_toxicity(dtx_report *r, const char *wanted);
+void dtx_report_free_toxicity(dtx_report *r);
+/* report/table1.csv (set score_set), table1_paired.csv, toxicity.csv (all sets). */
+dtx_status dtx_report_write_toxicity(const dtx_report *r);
+/* The same as a member `toxicity` of the page's data. */
+dtx_status dtx_report_put_toxicity(const dtx_report *r, cJSON *parent);
 void dtx_report_free(dtx_report *r);
 /* Adds to the list of what is missing. */
 dtx_status dtx_report_miss(dtx_report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -108,6 +155,8 @@ double dtx_report_row_mean(const float *x, int64_t n);
 /* report/entropy_by_step.csv, prompt_dependence_by_step.csv (and _by_word), summary.csv, rows.csv, launches.csv,
  * missing.csv, check.csv, check_rows.csv, training_NAME.csv. */
 dtx_status dtx_report_write_csv(const dtx_report *r);
+/* ",1.25" or "," where x is not finite. */
+void dtx_report_put_number(FILE *f, double x);
 /* Opens a text in memory that dtx_report_publish writes as RUN/report/NAME; `f` is closed in any case. */
 typedef struct {
     FILE *f;

@@ -31,7 +31,7 @@ dtx_status dtx_report_publish(const dtx_report *r, dtx_report_file *out, const c
     return st;
 }
 
-static void put_number(FILE *f, double x)
+void dtx_report_put_number(FILE *f, double x)
 {
     if (isfinite(x)) {
         fprintf(f, ",%.9g", x);
@@ -67,9 +67,9 @@ static dtx_status write_curves(const dtx_report *r, dtx_report_unit unit, dtx_re
         const dtx_report_curve *c = &r->variant[i].curve[unit][q];
         for (int64_t s = 0; s < c->n_steps; s++) {
             fprintf(out.f, "%s,%" PRId64 ",%" PRId64, r->variant[i].name, s, c->n[s]);
-            put_number(out.f, c->mean[s]);
-            put_number(out.f, c->low[s]);
-            put_number(out.f, c->high[s]);
+            dtx_report_put_number(out.f, c->mean[s]);
+            dtx_report_put_number(out.f, c->low[s]);
+            dtx_report_put_number(out.f, c->high[s]);
             fputc('\n', out.f);
         }
     }
@@ -88,10 +88,10 @@ static dtx_status write_summary(const dtx_report *r)
         const dtx_report_variant *v = &r->variant[i];
         fprintf(out.f, "%s,%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64, v->name, v->n_rows, v->n_done,
                 v->n_attributed, v->n_eos, v->n_length, v->n_imported, v->n_empty);
-        put_number(out.f, v->mean_length);
-        put_number(out.f, v->has_attribution ? v->mean_probability : NAN);
-        put_number(out.f, v->has_attribution ? v->mean[DTX_REPORT_ENTROPY] : NAN);
-        put_number(out.f, v->has_attribution ? v->mean[DTX_REPORT_DEPENDENCE] : NAN);
+        dtx_report_put_number(out.f, v->mean_length);
+        dtx_report_put_number(out.f, v->has_attribution ? v->mean_probability : NAN);
+        dtx_report_put_number(out.f, v->has_attribution ? v->mean[DTX_REPORT_ENTROPY] : NAN);
+        dtx_report_put_number(out.f, v->has_attribution ? v->mean[DTX_REPORT_DEPENDENCE] : NAN);
         fputc('\n', out.f);
     }
     return dtx_report_publish(r, &out, "summary.csv");
@@ -116,11 +116,11 @@ static dtx_status write_rows(const dtx_report *r)
             if (done && v->prompt_offset != NULL) {
                 fprintf(out.f, "%" PRIu64, v->prompt_offset[i + 1] - v->prompt_offset[i]);
             }
-            put_number(out.f, done ? v->length[i] : NAN);
-            put_number(out.f, attributed ? v->G[i] : NAN);
-            put_number(out.f, attributed ? dtx_report_row_mean(v->probability + i * v->a_width, v->a_width) : NAN);
+            dtx_report_put_number(out.f, done && v->length != NULL ? v->length[i] : NAN);
+            dtx_report_put_number(out.f, attributed ? v->G[i] : NAN);
+            dtx_report_put_number(out.f, attributed ? dtx_report_row_mean(v->probability + i * v->a_width, v->a_width) : NAN);
             for (int q = 0; q < DTX_REPORT_QUANTITIES; q++) {
-                put_number(out.f, attributed ? dtx_report_row_mean(v->value[DTX_REPORT_TOKEN][q] + i * v->a_width, v->a_width) : NAN);
+                dtx_report_put_number(out.f, attributed ? dtx_report_row_mean(v->value[DTX_REPORT_TOKEN][q] + i * v->a_width, v->a_width) : NAN);
             }
             fputc('\n', out.f);
         }
@@ -143,7 +143,7 @@ static dtx_status write_launches(const dtx_report *r)
     fputc('\n', out.f);
     for (int64_t i = 0; i < r->n_launches; i++) {
         fprintf(out.f, "%" PRId64, r->launch[i].index);
-        put_number(out.f, r->launch[i].hours);
+        dtx_report_put_number(out.f, r->launch[i].hours);
         for (size_t c = 0; c < N_COLUMNS; c++) {
             fputc(',', out.f);
             put_text(out.f, dtx_report_attr(r->launch[i].attrs, r->launch[i].n_attrs, columns[c]));
@@ -196,7 +196,7 @@ static dtx_status write_check(const dtx_report *r)
             static const char *const names[] = {"drop_difference", "drop_difference_ci_low", "drop_difference_ci_high"};
             for (int k = 0; k < 3; k++) {
                 fprintf(out.f, "%s,%s", v->name, names[k]);
-                put_number(out.f, gain[k]);
+                dtx_report_put_number(out.f, gain[k]);
                 fputc('\n', out.f);
             }
         }
@@ -208,8 +208,8 @@ static dtx_status write_check(const dtx_report *r)
         const dtx_report_variant *v = &r->variant[i];
         for (int64_t k = 0; k < v->n_checked; k++) {
             fprintf(out.f, "%s,%" PRId64, v->name, v->check_row[k]);
-            put_number(out.f, v->drop[0][k]);
-            put_number(out.f, v->drop[1][k]);
+            dtx_report_put_number(out.f, v->drop[0][k]);
+            dtx_report_put_number(out.f, v->drop[1][k]);
             fputc('\n', out.f);
         }
     }
@@ -231,7 +231,7 @@ static dtx_status write_training(const dtx_report *r, const dtx_report_training 
     for (int64_t s = 0; s < t->n_steps; s++) {
         fprintf(out.f, "%" PRId64, s);
         for (int64_t c = 0; c < t->n_curves; c++) {
-            put_number(out.f, t->value[c * t->n_steps + s]);
+            dtx_report_put_number(out.f, t->value[c * t->n_steps + s]);
         }
         fputc('\n', out.f);
     }
@@ -255,6 +255,7 @@ dtx_status dtx_report_write_csv(const dtx_report *r)
     if (any_check(r)) {
         DTX_TRY(write_check(r));
     }
+    DTX_TRY(dtx_report_write_toxicity(r));
     for (int64_t i = 0; i < r->n_trainings; i++) {
         if (r->training[i].n_curves > 0) {
             DTX_TRY(write_training(r, &r->training[i]));

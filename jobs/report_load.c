@@ -54,10 +54,8 @@ double dtx_report_row_mean(const float *x, int64_t n)
     return there > 0 ? sum / (double)there : NAN;
 }
 
-/* A whole dataset of `rows` rows; *out stays NULL when there is none. *width < 0 takes the width found, else it must be
- * that (pass a pointer to 1 for vectors). */
-static dtx_status take(const dtx_report *r, const char *group, const char *name, hid_t type, int64_t rows, int64_t *width,
-                       void **out)
+dtx_status dtx_report_take(const dtx_report *r, const char *group, const char *name, hid_t type, int64_t rows, int64_t *width,
+                           void **out)
 {
     char path[512];
     hsize_t shape[2] = {0, 0};
@@ -94,7 +92,7 @@ static dtx_status take_offsets(const dtx_report *r, const char *group, const cha
     uint64_t *x = NULL;
 
     snprintf(path, sizeof path, "%s/%s", group, flat);
-    DTX_TRY(take(r, group, name, H5T_NATIVE_UINT64, rows + 1, &one, (void **)&x));
+    DTX_TRY(dtx_report_take(r, group, name, H5T_NATIVE_UINT64, rows + 1, &one, (void **)&x));
     if (x == NULL || !dtx_h5_exists(r->file, path)) {
         dtx_free(x);
         return DTX_OK;
@@ -178,30 +176,35 @@ static dtx_status load_completions(dtx_report *r, dtx_report_variant *v)
     double sum = 0;
 
     snprintf(group, sizeof group, "%s/completions/tokens", v->group);
+    bool ids = dtx_h5_exists(r->file, group);
+    if (!ids) { /* imported without a tokenizer: text alone */
+        snprintf(group, sizeof group, "%s/completions/finish", v->group);
+    }
     if (!dtx_h5_exists(r->file, group)) {
         return dtx_report_miss(r, "%s: no completions; run detoxlens generate --variant %s", v->name, v->name);
     }
     DTX_TRY(dtx_h5_shape(r->file, group, shape));
     v->n_rows = (int64_t)shape[0];
-    v->width = (int64_t)shape[1];
+    v->width = ids ? (int64_t)shape[1] : 0;
     snprintf(group, sizeof group, "%s/completions", v->group);
     if (r->n_prompts == 0 || v->n_rows % r->n_prompts != 0) {
         return DTX_FAIL(DTX_ERR_INPUT, "%s/run.h5: %s has %" PRId64 " rows, which is no multiple of the %" PRId64 " texts", r->dir,
                         group, v->n_rows, r->n_prompts);
     }
-    DTX_TRY(take(r, group, "finish", H5T_NATIVE_UINT8, v->n_rows, &one, (void **)&v->finish));
-    DTX_TRY(take(r, group, "length", H5T_NATIVE_INT32, v->n_rows, &one, (void **)&v->length));
-    if (v->finish == NULL || v->length == NULL) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s/run.h5: %s has no finish and length", r->dir, group);
-    }
+    DTX_TRY(dtx_report_take(r, group, "finish", H5T_NATIVE_UINT8, v->n_rows, &one, (void **)&v->finish));
+    DTX_TRY(dtx_report_take(r, group, "length", H5T_NATIVE_INT32, v->n_rows, &one, (void **)&v->length));
     DTX_TRY(take_offsets(r, group, "prompt_offset", "prompt_tokens", v->n_rows, &v->prompt_offset));
     DTX_TRY(take_offsets(r, group, "text_offset", "text_bytes", v->n_rows, &v->text_offset));
     for (int64_t i = 0; i < v->n_rows; i++) {
-        if (v->finish[i] != 0 && (v->length[i] < 0 || v->length[i] > v->width)) {
+        if (v->length == NULL && v->finish[i] != 0 && (v->finish[i] != 3 || v->text_offset == NULL || v->width > 0)) {
+            return DTX_FAIL(DTX_ERR_INPUT, "%s/run.h5: %s has no length", r->dir, group);
+        }
+        if (v->length != NULL && v->finish[i] != 0 && (v->length[i] < 0 || v->length[i] > v->width)) {
             return DTX_FAIL(DTX_ERR_INPUT, "%s/run.h5: %s/length: row %" PRId64 " has %" PRId32 ", outside 0..%" PRId64, r->dir, group,
                             i, v->length[i], v->width);
         }
-        int64_t words = v->finish[i] != 0 ? v->length[i] - (v->finish[i] == 1 && v->length[i] > 0) : 0;
+        int64_t words = v->finish[i] == 0 ? 0 : v->length == NULL ? (int64_t)(v->text_offset[i + 1] - v->text_offset[i])
+                      : v->length[i] - (v->finish[i] == 1 && v->length[i] > 0);
         v->n_done += v->finish[i] != 0;
         v->n_eos += v->finish[i] == 1;
         v->n_length += v->finish[i] == 2;
@@ -209,7 +212,7 @@ static dtx_status load_completions(dtx_report *r, dtx_report_variant *v)
         v->n_empty += v->finish[i] != 0 && words == 0;
         sum += (double)words;
     }
-    v->mean_length = v->n_done > 0 ? sum / (double)v->n_done : NAN;
+    v->mean_length = v->n_done > 0 && v->length != NULL ? sum / (double)v->n_done : NAN;
     if (v->n_done < v->n_rows) {
         DTX_TRY(dtx_report_miss(r, "%s: %" PRId64 " of %" PRId64 " completions; the same detoxlens generate continues", v->name,
                                 v->n_rows - v->n_done, v->n_rows));
@@ -255,9 +258,9 @@ static dtx_status load_check(dtx_report *r, dtx_report_variant *v)
         return DTX_OK;
     }
     DTX_TRY(dtx_h5_shape(r->file, path, shape));
-    DTX_TRY(take(r, group, "row", H5T_NATIVE_INT64, (int64_t)shape[0], &one, (void **)&v->check_row));
+    DTX_TRY(dtx_report_take(r, group, "row", H5T_NATIVE_INT64, (int64_t)shape[0], &one, (void **)&v->check_row));
     for (int k = 0; k < 2; k++) {
-        DTX_TRY(take(r, group, names[k], H5T_NATIVE_FLOAT, (int64_t)shape[0], &one, (void **)&v->drop[k]));
+        DTX_TRY(dtx_report_take(r, group, names[k], H5T_NATIVE_FLOAT, (int64_t)shape[0], &one, (void **)&v->drop[k]));
     }
     if (v->drop[0] == NULL || v->drop[1] == NULL) {
         return DTX_OK;
@@ -294,13 +297,13 @@ static dtx_status load_attribution(dtx_report *r, dtx_report_variant *v)
     }
     snprintf(v->attribution, sizeof v->attribution, "%s/attribution/%.50s", v->group, method);
     DTX_TRY(dtx_h5_attr_list(r->file, v->attribution, &v->attr_settings, &v->n_attr_settings));
-    DTX_TRY(take(r, v->attribution, "done", H5T_NATIVE_UINT8, v->n_rows, &one, (void **)&v->done));
-    DTX_TRY(take(r, v->attribution, "G", H5T_NATIVE_INT32, v->n_rows, &one, (void **)&v->G));
-    DTX_TRY(take(r, v->attribution, "T", H5T_NATIVE_INT32, v->n_rows, &one, (void **)&v->T));
+    DTX_TRY(dtx_report_take(r, v->attribution, "done", H5T_NATIVE_UINT8, v->n_rows, &one, (void **)&v->done));
+    DTX_TRY(dtx_report_take(r, v->attribution, "G", H5T_NATIVE_INT32, v->n_rows, &one, (void **)&v->G));
+    DTX_TRY(dtx_report_take(r, v->attribution, "T", H5T_NATIVE_INT32, v->n_rows, &one, (void **)&v->T));
     DTX_TRY(take_offsets(r, v->attribution, "row_offset", "value", v->n_rows, &v->row_offset));
-    DTX_TRY(take(r, v->attribution, "step_probability", H5T_NATIVE_FLOAT, v->n_rows, &width, (void **)&v->probability));
+    DTX_TRY(dtx_report_take(r, v->attribution, "step_probability", H5T_NATIVE_FLOAT, v->n_rows, &width, (void **)&v->probability));
     for (int q = 0; q < DTX_REPORT_QUANTITIES; q++) {
-        DTX_TRY(take(r, v->attribution, dtx_report_quantity_name[q], H5T_NATIVE_FLOAT, v->n_rows, &width,
+        DTX_TRY(dtx_report_take(r, v->attribution, dtx_report_quantity_name[q], H5T_NATIVE_FLOAT, v->n_rows, &width,
                      (void **)&v->value[DTX_REPORT_TOKEN][q]));
     }
     if (v->done == NULL || v->G == NULL || v->T == NULL || v->row_offset == NULL || v->probability == NULL
@@ -311,7 +314,7 @@ static dtx_status load_attribution(dtx_report *r, dtx_report_variant *v)
     v->a_width = width;
     snprintf(words, sizeof words, "%s/words", v->attribution);
     for (int q = 0; q < DTX_REPORT_QUANTITIES; q++) {
-        DTX_TRY(take(r, words, dtx_report_quantity_name[q], H5T_NATIVE_FLOAT, v->n_rows, &width,
+        DTX_TRY(dtx_report_take(r, words, dtx_report_quantity_name[q], H5T_NATIVE_FLOAT, v->n_rows, &width,
                      (void **)&v->value[DTX_REPORT_WORD][q]));
     }
     for (int64_t i = 0; i < v->n_rows; i++) {
@@ -429,7 +432,7 @@ static dtx_status load_prompts(dtx_report *r)
     }
     DTX_TRY(dtx_h5_shape(r->file, "/prompts/id", shape));
     r->n_prompts = (int64_t)shape[0];
-    DTX_TRY(take(r, "/prompts", "id", H5T_NATIVE_INT64, r->n_prompts, &one, (void **)&r->prompt_id));
+    DTX_TRY(dtx_report_take(r, "/prompts", "id", H5T_NATIVE_INT64, r->n_prompts, &one, (void **)&r->prompt_id));
     return take_offsets(r, "/prompts", "text_offset", "text_bytes", r->n_prompts, &r->prompt_offset);
 }
 
@@ -559,6 +562,7 @@ dtx_status dtx_report_load(const char *dir, const char *method, dtx_report *r)
 
 void dtx_report_free(dtx_report *r)
 {
+    dtx_report_free_toxicity(r);
     for (int64_t i = 0; i < r->n_variants; i++) {
         dtx_report_variant *v = &r->variant[i];
         void *const blocks[] = {v->attrs, v->finish, v->length, v->prompt_offset, v->text_offset, v->attr_settings, v->done, v->G,

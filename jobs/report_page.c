@@ -187,6 +187,7 @@ static dtx_status make_data(const dtx_report *r, const char *model, int64_t n_sa
     for (int64_t i = 0; i < r->n_trainings; i++) {
         DTX_GO(dtx_report_put(list, NULL, word(r->training[i].name)));
     }
+    DTX_GO(dtx_report_put_toxicity(r, root));
     DTX_GO(dtx_report_sample(r, model, n_sample, &sample));
     DTX_GO(dtx_report_put(root, "sample", sample));
     *out = root;

@@ -190,18 +190,21 @@ static dtx_status put_answer(sampler *s, const dtx_report_variant *v, int64_t ro
     size_t len = 0;
     dtx_status st = DTX_OK;
 
-    if (row >= from->n_rows || from->finish[row] == 0 || from->prompt_offset == NULL) {
+    if (row >= from->n_rows || from->finish[row] == 0) {
         return DTX_OK;
     }
-    int64_t n = from->length[row], P = (int64_t)(from->prompt_offset[row + 1] - from->prompt_offset[row]);
+    bool ids = from->prompt_offset != NULL && from->length != NULL; /* else there is text alone */
+    int64_t n = ids ? from->length[row] : 0, P = ids ? (int64_t)(from->prompt_offset[row + 1] - from->prompt_offset[row]) : 0;
     o = cJSON_CreateObject();
     snprintf(group, sizeof group, "%s/completions", from->group);
     DTX_GO(DTX_NEW(token, from->width));
     DTX_GO(DTX_NEW(prompt, P));
-    snprintf(path, sizeof path, "%s/tokens", group);
-    DTX_GO(dtx_h5_read_rows(s->r->file, path, H5T_NATIVE_INT32, (hsize_t)row, 1, token));
-    snprintf(path, sizeof path, "%s/prompt_tokens", group);
-    DTX_GO(dtx_h5_read_rows(s->r->file, path, H5T_NATIVE_INT32, from->prompt_offset[row], (hsize_t)P, prompt));
+    if (ids) {
+        snprintf(path, sizeof path, "%s/tokens", group);
+        DTX_GO(dtx_h5_read_rows(s->r->file, path, H5T_NATIVE_INT32, (hsize_t)row, 1, token));
+        snprintf(path, sizeof path, "%s/prompt_tokens", group);
+        DTX_GO(dtx_h5_read_rows(s->r->file, path, H5T_NATIVE_INT32, from->prompt_offset[row], (hsize_t)P, prompt));
+    }
     DTX_GO(dtx_report_put(o, "variant", dtx_report_text(v->name, strlen(v->name))));
     DTX_GO(dtx_report_put(o, "finish", cJSON_CreateNumber(from->finish[row])));
     DTX_GO(put_ids(s, o, "p", prompt, P));
@@ -402,7 +405,9 @@ dtx_status dtx_report_sample(const dtx_report *r, const char *model, int64_t n_s
 
     list = cJSON_AddArrayToObject(o, "rows");
     if (lead != NULL && n_sample > 0) {
-        DTX_GO(open_tokenizer(&s, lead, model, note));
+        if (lead->width > 0) { /* else there is text alone */
+            DTX_GO(open_tokenizer(&s, lead, model, note));
+        }
         DTX_GO(choose_rows(lead, n_sample, &rows, &n, &n_candidates));
         snprintf(rule, sizeof rule, "%" PRId64 " of %" PRId64 " %s completions of %s, at equal distances in the order of %s, first and "
                  "last included%s", n, n_candidates, lead->n_attributed > 0 ? "attributed" : "finished", lead->name,

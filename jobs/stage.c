@@ -230,11 +230,17 @@ static dtx_status announce(hid_t file, const char *path)
 
 dtx_status dtx_stage_discard_variant(hid_t file, const char *variant)
 {
-    char path[96];
+    char path[96], **others;
+    size_t n;
 
     DTX_TRY(visit_foreign(file, variant, dtx_h5_delete));
     snprintf(path, sizeof path, "/variants/%s", variant);
-    return dtx_h5_exists(file, path) ? dtx_h5_delete(file, path) : DTX_OK;
+    if (dtx_h5_exists(file, path)) {
+        DTX_TRY(dtx_h5_delete(file, path));
+    }
+    DTX_TRY(dtx_h5_list(file, "/variants", &others, &n));
+    dtx_free(others);
+    return n == 0 && dtx_h5_exists(file, "/prompts") ? dtx_h5_delete(file, "/prompts") : DTX_OK;
 }
 
 dtx_status dtx_stage_announce_discard(hid_t file, const char *variant)

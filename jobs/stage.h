@@ -35,7 +35,7 @@ void dtx_stage_differ(dtx_stage_diff *diff, const char *fmt, ...) __attribute__(
 dtx_status dtx_stage_refuse(const dtx_run *run, const char *stage, const dtx_stage_diff *diff);
 
 /* Serial, for editors and rank 0. Deletes a variant's group and other variants' attributions of its completions
- * (METHOD@V). */
+ * (METHOD@V), and the texts when no variant is left. */
 dtx_status dtx_stage_discard_variant(hid_t file, const char *variant);
 /* Logs what dtx_stage_discard_variant would delete. */
 dtx_status dtx_stage_announce_discard(hid_t file, const char *variant);

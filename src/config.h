@@ -21,7 +21,9 @@ enum {
     DTX_JOB_VERIFY = 1 << 6,
     DTX_JOB_BENCH = 1 << 7,
     DTX_JOB_FINETUNE = 1 << 8,
-    DTX_JOB_ALL = (1 << 9) - 1
+    DTX_JOB_IMPORT = 1 << 12,
+    DTX_JOB_SCORE = 1 << 13,
+    DTX_JOB_ALL = (1 << 16) - 1
 };
 
 enum { DTX_PATH_MAX = 1024, DTX_LIST_MAX = 16, DTX_MAX_VARIANTS = 32 };
@@ -83,6 +85,9 @@ typedef struct {
         char schedule[16], loss_on[16], loss_average[16];
         bool checkpoint_layers;
     } finetune;
+    struct {
+        char name[64];
+    } score;
     struct {
         char task[16], arch[16];
         int64_t layers, hidden, heads, vocab, context, steps, batch, warmup_steps, eval_every, save_every;

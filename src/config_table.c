@@ -16,7 +16,9 @@ enum {
     TRAIN = PRETRAIN | FINETUNE,
     ROWS = GENERATE | ATTRIBUTE,                    /* jobs that fill rows of run.h5 */
     COMPUTE = TRAIN | ROWS | DTX_JOB_VERIFY | DTX_JOB_BENCH,
-    WITH_RUN = TRAIN | ROWS | REPORT
+    IMPORT = DTX_JOB_IMPORT,
+    SCORE = DTX_JOB_SCORE,
+    WITH_RUN = TRAIN | ROWS | REPORT | IMPORT | SCORE
 };
 
 static bool valid_select(const char *s)
@@ -72,23 +74,23 @@ const dtx_config_row dtx_config_table[] = {
     CHOICE("compute.gemm", compute.gemm, "auto", "auto|native|openblas|reference", COMPUTE, "back end of dense algebra"),
     CHOICE("compute.precision", compute.precision, "f32", "f32", COMPUTE, "precision of activations and products"),
 
-    TEXT("model.path", model.path, "", "a folder", NULL, TRAIN | ROWS | REPORT | DTX_JOB_BENCH,
+    TEXT("model.path", model.path, "", "a folder", NULL, TRAIN | ROWS | REPORT | IMPORT | DTX_JOB_BENCH,
          "model folder in Hugging Face layout; pretrain writes it, the others read it"),
     CHOICE("model.dtype", model.dtype, "auto", "auto|f32", FINETUNE | ROWS,
            "weights in memory: auto = as stored (16-bit stays 16-bit), f32 = widened"),
     TEXT("model.template.user", model.tmpl.user, "<human>:", "text of at most 63 bytes", NULL,
-         GENERATE | FINETUNE, "what stands for {user}; the human's turns in training"),
+         GENERATE | IMPORT | FINETUNE, "what stands for {user}; the human's turns in training"),
     TEXT("model.template.bot", model.tmpl.bot, "<bot>:", "text of at most 63 bytes", NULL,
-         GENERATE | FINETUNE, "what stands for {bot}; the model's turns in training"),
+         GENERATE | IMPORT | FINETUNE, "what stands for {bot}; the model's turns in training"),
     TEXT("model.template.text", model.tmpl.text, "{user} \"{text}\".\n{bot} ", "text of at most 255 bytes with {text} in it",
-         valid_template, GENERATE, "how an evaluation text becomes a prompt"),
+         valid_template, GENERATE | IMPORT, "how an evaluation text becomes a prompt"),
 
-    TEXT("data.prompts", data.prompts, "", "a file", NULL, GENERATE | DTX_JOB_BENCH,
+    TEXT("data.prompts", data.prompts, "", "a file", NULL, GENERATE | IMPORT | DTX_JOB_BENCH,
          "evaluation texts: RealToxicityPrompts JSONL, or plain text or CSV of one's own"),
     TEXT("data.select", data.select, "auto", "auto|both>0.5|challenging|prompt>X|all (X between 0 and 1)", valid_select,
-         GENERATE | DTX_JOB_BENCH, "which texts; auto = both>0.5 where the file holds scores, else all"),
-    INT("data.expect_count", data.expect_count, "0", 0, MAX_INT, GENERATE, "stop when the selection has another size; 0 = any"),
-    INT("data.limit", data.limit, "0", 0, MAX_INT, GENERATE | DTX_JOB_BENCH, "only the first texts of the selection; 0 = all"),
+         GENERATE | IMPORT | DTX_JOB_BENCH, "which texts; auto = both>0.5 where the file holds scores, else all"),
+    INT("data.expect_count", data.expect_count, "0", 0, MAX_INT, GENERATE | IMPORT, "stop when the selection has another size; 0 = any"),
+    INT("data.limit", data.limit, "0", 0, MAX_INT, GENERATE | IMPORT | DTX_JOB_BENCH, "only the first texts of the selection; 0 = all"),
     TEXT("data.dialogues", data.dialogues, "", "a file", NULL, FINETUNE,
          "dialogues: CSV with DIALOCONAN's columns text and dialogue_id"),
     {"data.text", DTX_CFG_LIST, AT(data.text), "[]", 0, 0, "a list of at most 16 FILE or FILE:FIELD", NULL, PRETRAIN,
@@ -152,6 +154,9 @@ const dtx_config_row dtx_config_table[] = {
          "keep only each layer's input and run it again backward: less memory, a third more work"),
     INT("finetune.eval_every", finetune.eval_every, "200", 1, 1000000000, FINETUNE, "steps between held-out losses"),
     INT("finetune.save_every", finetune.save_every, "100", 1, 1000000000, FINETUNE, "steps between checkpoints"),
+
+    TEXT("score.name", score.name, "", "a word of letters, digits, _ - . @", valid_word_or_empty, SCORE | REPORT,
+         "name of a toxicity set; empty = the scorer for score, perspective or what most variants have for report"),
 
     CHOICE("pretrain.task", pretrain.task, "lm", "lm", PRETRAIN, "causal language model"),
     CHOICE("pretrain.arch", pretrain.arch, "gpt_neox", "gpt_neox|falcon", PRETRAIN, "architecture"),

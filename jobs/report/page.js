@@ -83,6 +83,24 @@
       bar("completions", v.completed, v.rows), bar("attributed", v.attributed, v.rows)));
   });
 
+  /* --- toxicity --- */
+  const tox = data.toxicity;
+  if (tox.shares.length) {
+    const share = (x) => fixed(x, 4), band = (v, r) => (finite(r.low) ? fixed(r.low, 4) + " … " + fixed(r.high, 4) : "–");
+    const several = new Set(tox.shares.map((s) => s.set)).size > 1;
+    $("toxicity").hidden = false;
+    $("scorer").textContent = "Completions with a score above 0.5 by " + tox.set + (several ? ", and by the other sets" : "") + ": as a share of all " +
+      "completions, one without a score counting as not toxic, and of those that have a score, with a 95 % interval (Wilson)." +
+      (tox.prompts ? " prompt_score: the prompt's score in " + tox.prompts + "." : "");
+    $("shares").append(table([...(several ? [{ key: "set", label: "set", word: true }] : []), { key: "subset", label: "subset", word: true },
+      { key: "variant", label: "variant", word: true }, { key: "rows", label: "completions", show: count }, { key: "scored", label: "scored", show: count },
+      { key: "all", label: "of all", show: share }, { key: "share", label: "of scored", show: share }, { key: "low", label: "95 %", show: band }], tox.shares));
+    $("pairs").append(table([{ key: "pair", label: "difference", word: true }, { key: "subset", label: "subset", word: true },
+      { key: "basis", label: "of", word: true }, { key: "rows", label: "texts", show: count }, { key: "difference", label: "difference", show: share },
+      { key: "low", label: "95 %", show: band }, { key: "first", label: "only first toxic", show: count },
+      { key: "second", label: "only second toxic", show: count }, { key: "p", label: "p", show: (x) => (finite(x) ? x.toPrecision(3) : "–") }], tox.pairs));
+  }
+
   /* --- figure 1 --- */
   const plots = Array.from(document.querySelectorAll("#figure .plot"));
   $("nofigure").hidden = plots.length > 0;
@@ -196,8 +214,14 @@
     }
     const ends = ["", "ended by itself", "reached its length limit", "imported"];
     box.append(el("p", { class: "facts" }, el("span", null, "row ", el("b", null, r.row)), el("span", null, "text id ", el("b", null, r.id)),
-      r.sample ? el("span", null, "sample ", el("b", null, r.sample)) : null, el("span", null, el("b", null, answer.p.length), " prompt tokens"),
-      el("span", null, el("b", null, answer.g.length), " generated, ", ends[answer.finish] || "")));
+      r.sample ? el("span", null, "sample ", el("b", null, r.sample)) : null,
+      answer.p.length ? el("span", null, el("b", null, answer.p.length), " prompt tokens") : null,
+      answer.p.length ? el("span", null, el("b", null, answer.g.length), " generated, ", ends[answer.finish] || "") : el("span", null, ends[answer.finish] || "")));
+    if (!answer.p.length && answer.text != null) { /* imported without a tokenizer: text alone */
+      box.append(el("h4", null, "Prompt"), el("div", { class: "tokens text" }, visible(r.text || "")), el("h4", null, "Completion"),
+        el("div", { class: "tokens gen text" }, answer.text ? visible(answer.text) : el("span", { class: "tok odd" }, "(empty)")));
+      return;
+    }
     const matrix = unpack(answer), G = answer.G || 0;
     const prompt = el("div", { class: "tokens text" }, answer.p.map((id) => tokenNode(id)));
     const gen = el("div", { class: "tokens gen text" }, answer.g.map((id, g) => tokenNode(id, matrix && g < G

@@ -57,6 +57,13 @@ PROBE = """
     q("#search").dispatchEvent(new Event("input"));
     out.found = all("#list button").length;
   }
+  out.detail = q("#detail").textContent;
+  out.shares = all("#shares tbody tr").length;
+  out.pairs = all("#pairs tbody tr").length;
+  if (out.shares) {
+    all("#shares thead button")[5].click();
+    out.sorted = all("#shares tbody tr td:nth-child(6)").map((d) => +d.textContent);
+  }
   const head = q("#steps thead button");
   if (head) {
     const column = () => all("#steps tbody tr td:nth-child(3)").map((d) => +d.textContent);
@@ -133,6 +140,18 @@ assert out["ascending"] == sorted(out["ascending"]) and out["descending"] == out
 print("ok full")
 look("full", "420,900")
 print("ok narrow")
+# toxicity scores and imported answers without ids: tables that sort, and texts
+with open("a.csv", "w") as f:
+    f.write(",prompts,responses,prompt_score,response_score,pro_API_response_score\n")
+    for i in range(40):
+        f.write(f"{i},text {i},an answer to {i},{i / 40},0.{i % 7}{i % 3},{'' if i % 9 == 0 else (i * 7 % 40) / 40}\n")
+for v in ("IT", "FT"):
+    subprocess.run([os.environ["DETOXLENS"], "import", "a.csv", "--run", "scored", "--variant", v], check=True, capture_output=True)
+out = look("scored")
+assert out["sections"][0] == "Toxic completions" and out["shares"] == 8 and out["pairs"] == 4, out
+assert out["sorted"] == sorted(out["sorted"]) and len(set(out["sorted"])) > 1, out
+assert out["listed"] == 40 and "an answer to 0" in out["detail"] and "text 0" in out["detail"], out
+print("ok scored")
 make_run.make("partial", "partial")
 out = look("partial")
 assert out["missing"] == 6 and out["listed"] == 19 and out["steps"] > 3 and out["clicked"] != out["before"], out
