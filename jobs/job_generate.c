@@ -145,7 +145,7 @@ static dtx_status discard_stage(hid_t file, void *user)
     return dtx_stage_discard_variant(file, g->m.variant);
 }
 
-/* Newlines of a stored response become spaces (protocol.md "Generation"). */
+/* Newlines of a stored response become spaces, as in the study's tables. */
 static dtx_status decode_row(const dtx_tokenizer *t, const int32_t *ids, int32_t length, char **text, size_t *len)
 {
     DTX_TRY(dtx_tokenizer_decode(t, ids, (size_t)length, true, true, text, len));

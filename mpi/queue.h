@@ -1,4 +1,4 @@
-/* queue.h - hand-out of work units by rank 0 (design.md section 6): request and answer messages on a communicator of
+/* queue.h - hand-out of work units by rank 0: request and answer messages on a communicator of
  * its own, served by a helper thread on rank 0, one ticket fetched ahead so that nobody waits for it. Units are handed
  * out in the order given (longest first is the caller's business). Work runs in rounds: a round ends when the units are
  * used up, when `round_seconds` have passed, or when a stop was asked for; then every rank leaves its loop and can enter

@@ -1,4 +1,4 @@
-/* run.h - the run directory and its run.h5 (design.md section 4). All HDF5 stands in mpi/.
+/* run.h - the run directory and its run.h5 (layout: mpi/README.md). All HDF5 stands in mpi/.
  *
  * Crash safety: the structure of the file (groups, datasets, attributes) changes only in a copy that rank 0 edits
  * serially, syncs and renames over run.h5 (dtx_run_edit). Between edits the file is open on all ranks with the MPI driver
@@ -41,7 +41,7 @@ dtx_status dtx_run_inspect(dtx_run *run, dtx_run_editor reader, void *user);
 /* --- pieces for editors and for serial readers (a file opened without MPI); local --- */
 
 /* A dataset: contiguous, early allocation, filled with its fill value (NaN for floats, `fill` for integers), with
- * long_name, units and dimension scales as design.md section 4 demands. Groups on the way are made. Axis i uses the scale
+ * long_name, units and dimension scales as mpi/README.md tells. Groups on the way are made. Axis i uses the scale
  * `dims[i]`: the one of that name in the same group, else in the root, where its length fits; else it is made, in the
  * root when the name begins with "/" ("/row", "/row_edge", "/step") and is free there, otherwise in the group. A name
  * beginning with "flat:" ("flat:text_byte") makes, in the group, the unwritten late-allocated scale for a flat axis; it

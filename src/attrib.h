@@ -1,6 +1,6 @@
 /* attrib.h - gradient attribution of every generated token to the tokens before it: one forward pass over prompt +
- * completion, all steps' cotangents propagated together in blocks of steps (design.md section 7, notes on the
- * algorithm in attrib.c). Semantics of Inseq's aggregate(), see golden/README "Attribution". Local: no MPI, no files. */
+ * completion, all steps' cotangents propagated together in blocks of steps (the algorithm is
+ * told in attrib.c). Semantics of Inseq's aggregate() (2023-08-30). Local: no MPI, no files. */
 #ifndef DTX_ATTRIB_H
 #define DTX_ATTRIB_H
 

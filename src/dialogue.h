@@ -1,5 +1,5 @@
 /* dialogue.h - DIALOCONAN's dialogues (columns text, dialogue_id; Bonaldi et al. 2022) as training samples, with the
- * study's templating (protocol.md "Training text"). Read by rank 0. */
+ * study's templating. Read by rank 0. */
 #ifndef DTX_DIALOGUE_H
 #define DTX_DIALOGUE_H
 

@@ -57,7 +57,8 @@ void dtx_rotary_table(int64_t n, int64_t dims, double base, float *cos_out, floa
  * for cotangents. */
 void dtx_rotary(const dtx_heads *h, int64_t dims, const float *cos_t, const float *sin_t, int64_t R, const int32_t *pos,
                 float *qkv, bool inverse);
-/* slope[h] of ALiBi in f32, see golden/README "ALiBi". */
+/* slope[h] of ALiBi in f32, as transformers 4.33 makes them: powers of 2^(-8/p), p the largest power of two <= heads,
+ * then odd powers of 2^(-4/p). */
 void dtx_alibi_slopes(int64_t n_heads, float *slope);
 /* The bias bf16(bf16(slope) * bf16(position)), added to q.k before the division by sqrt(head_dim). */
 float dtx_alibi_bias(float slope, int64_t position);

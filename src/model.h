@@ -3,7 +3,7 @@
  * walks it with cotangent rows that need not be the forward's rows: a *segment* (seq, first, len) holds the cotangents of
  * rows first..len-1 of one sequence, and any number of segments may refer to one sequence. Training is one segment a
  * sequence with first = 0; attribution is one segment a generated token, which starts as the single row first = len-1
- * and covers 0..len-1 from the first attention downward (design.md section 7).
+ * and covers 0..len-1 from the first attention downward.
  * R = rows, d = hidden, V = vocab. f32 activations. All functions are local and deterministic: a row's bits do not
  * depend on the other rows of its batch or on the number of threads. Passes of one model, tape or cache are not concurrent. */
 #ifndef DTX_MODEL_H

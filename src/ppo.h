@@ -1,5 +1,5 @@
 /* ppo.h - the arithmetic of proximal policy optimisation on responses (Schulman et al. 2017; Ziegler et al. 2019), with
- * the semantics of TRL 0.4 (golden/README "PPO"). Pure functions of ragged arrays: row i has the response tokens
+ * the semantics of TRL 0.4. Pure functions of ragged arrays: row i has the response tokens
  * offset[i] .. offset[i+1]-1, entries stand one after the other without padding. Sums run in entry order. src/policy.h
  * makes log-probabilities and values of a model, and takes the gradients back through it. */
 #ifndef DTX_PPO_H

@@ -1,5 +1,5 @@
-/* sampler.h - from logits to a token: the processors of Hugging Face's generate (4.30) in its order
- * (golden/README "Sampling pipeline"), and a draw that depends on counters alone. */
+/* sampler.h - from logits to a token: the processors of Hugging Face's generate (4.30) in its order (no_repeat_ngram,
+ * min_new_tokens, temperature, top_k, top_p), and a draw that depends on counters alone. */
 #ifndef DTX_SAMPLER_H
 #define DTX_SAMPLER_H
 

@@ -55,7 +55,7 @@ void dtx_tokenizer_close(dtx_tokenizer *t);
 
 /* Ids of a text, appended to *out. special adds what the tokenizer adds around a text (RoBERTa's <s> </s>). */
 dtx_status dtx_tokenizer_encode(const dtx_tokenizer *t, const char *text, size_t len, bool special, dtx_ids *out);
-/* The same cut to max_length ids, special ones counted (golden/tokenizers "Truncation"). */
+/* The same cut to max_length ids, special ones counted. */
 dtx_status dtx_tokenizer_encode_max(const dtx_tokenizer *t, const char *text, size_t len, bool special,
                                     int64_t max_length, dtx_ids *out);
 /* A pair with special tokens, longest_first truncation when max_length > 0. */
