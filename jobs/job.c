@@ -43,6 +43,7 @@ static void catch_signals(bool parallel)
 {
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 
+    signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is then an error of the write */
     if (!parallel) { /* a local job ends like any other program: nothing it writes needs a clean stop */
         return;
     }

@@ -153,6 +153,7 @@ dtx_status dtx_h5_make(hid_t file, const dtx_h5_spec *spec)
     char scale_path[1024];
     dtx_status st = DTX_OK;
 
+    DTX_TRY(dtx_h5_reserve(file, spec->shape[0] * (spec->rank > 1 ? spec->shape[1] : 1) * H5Tget_size(spec->type), spec->path));
     DTX_TRY(dtx_h5_make_groups(file, spec->path, false));
     space = H5Screate_simple(spec->rank, spec->shape, NULL);
     dcpl = creation_list(spec);

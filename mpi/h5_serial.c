@@ -4,12 +4,15 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "mpi/h5.h"
 #include "src/mem.h"
 
-enum { READ_PIECE = 1 << 28, ATTR_MAX = 60000 };
+/* RESERVE_METADATA: more than what making one dataset adds to groups, heaps and headers. */
+enum { READ_PIECE = 1 << 28, ATTR_MAX = 60000, RESERVE_METADATA = 1 << 15 };
 
 void dtx_h5_quiet(void)
 {
@@ -454,4 +457,50 @@ dtx_status dtx_h5_attr_get_int(hid_t file, const char *path, const char *name, i
     }
     H5Aclose(attr);
     return st;
+}
+
+/* The descriptor of a file opened serially; -1 when it has none. */
+static int descriptor(hid_t file)
+{
+    void *handle = NULL;
+
+    return H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) >= 0 && handle != NULL ? *(int *)handle : -1;
+}
+
+dtx_status dtx_h5_reserve(hid_t file, hsize_t bytes, const char *what)
+{
+    struct rlimit limit;
+    hsize_t size = 0;
+    int fd = descriptor(file), error = 0;
+
+    if (fd < 0 || H5Fget_filesize(file, &size) < 0) {
+        return DTX_OK;
+    }
+    bytes += RESERVE_METADATA;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && size + bytes > limit.rlim_cur) {
+        error = EFBIG;
+    } else if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)size, (off_t)bytes) != 0) {
+        error = errno;
+    }
+    if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EIO) { /* others: the file system cannot reserve */
+        return DTX_FAIL(DTX_ERR_MISSING, "%s: no room for %.1f MB more: %s", what, (double)bytes / 1e6, strerror(error));
+    }
+    return DTX_OK;
+}
+
+void dtx_h5_abandon(hid_t file)
+{
+    if (file < 0) {
+        return;
+    }
+    if (H5Fflush(file, H5F_SCOPE_GLOBAL) < 0) {
+        int memory = memfd_create("abandoned", MFD_CLOEXEC), fd = descriptor(file);
+        if (memory >= 0 && fd >= 0) {
+            dup2(memory, fd);
+        }
+        if (memory >= 0) {
+            close(memory);
+        }
+    }
+    H5Fclose(file);
 }

@@ -89,6 +89,10 @@ static dtx_status make_empty(const char *path)
     DTX_GO(dtx_h5_attr_int(file, "/", "schema_version", DTX_SCHEMA_VERSION));
     DTX_GO(dtx_h5_attr_str(file, "/", "Conventions", "CF-1.8"));
     DTX_GO(dtx_h5_make_groups(file, "/provenance", true));
+    if (H5Fflush(file, H5F_SCOPE_GLOBAL) < 0) {
+        st = DTX_H5_FAIL(DTX_ERR_MISSING, "%s: cannot write", tmp);
+        goto done;
+    }
     herr_t closed = H5Fclose(file);
     file = -1;
     if (closed < 0) {
@@ -97,9 +101,7 @@ static dtx_status make_empty(const char *path)
     }
     DTX_GO(dtx_file_publish(tmp, path));
 done:
-    if (file >= 0) {
-        H5Fclose(file);
-    }
+    dtx_h5_abandon(file);
     if (st != DTX_OK) {
         unlink(tmp);
     }
@@ -330,9 +332,7 @@ static dtx_status edit_copy(const dtx_run *run, dtx_run_editor editor, void *use
     }
     DTX_GO(dtx_file_publish(copy, run->path));
 done:
-    if (file >= 0) {
-        H5Fclose(file);
-    }
+    dtx_h5_abandon(file);
     if (st != DTX_OK) {
         unlink(copy);
     }

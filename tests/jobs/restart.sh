@@ -6,7 +6,8 @@ kills=$1
 texts=$DTX_SOURCE/data/quickstart/texts.jsonl
 "$DTX_BUILD/tests/make_model" neox model "$DTX_SOURCE/data/quickstart/corpus.txt"
 RANDOM=20230901
-common=(--set model.path=model --set "data.prompts=$texts" --set generate.batch=4 --set round_seconds=0.02 --set threads=1 --quiet)
+common=(--set model.path=model --set "data.prompts=$texts" --set data.limit=60 --set generate.batch=4
+    --set round_seconds=0.02 --set threads=1 --quiet)
 
 # launch RUN JOB [ARG...]: in the background, as $launcher
 launch() {
@@ -128,7 +129,7 @@ for job in generate attribute; do
     rc=0
     (
         trap '' XFSZ
-        [ "$job" = generate ] && ulimit -f 60 || ulimit -f 1000 # kB, less than the stage needs
+        [ "$job" = generate ] && ulimit -f 60 || ulimit -f 300 # kB, less than the stage needs
         exec "$DETOXLENS" "$job" --run hit "${common[@]}" > launch.txt 2>&1
     ) || rc=$?
     expect_full "$job" "$rc"
@@ -137,11 +138,11 @@ done
 same whole hit
 # a file system of 2 MB, three processes
 mkdir disk
-if mount -t tmpfs -o size=2m tmpfs disk 2> mount.txt; then
+if mount -t tmpfs -o size=1m tmpfs disk 2> mount.txt; then
     trap 'umount disk' EXIT
     for job in generate attribute; do
         rc=0
-        [ "$job" = generate ] && filler=1900 || filler=0
+        [ "$job" = generate ] && filler=940 || filler=0
         head -c "${filler}k" /dev/zero > disk/filler
         launch disk/hit "$job"
         wait "$launcher" || rc=$?
