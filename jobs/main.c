@@ -8,6 +8,7 @@ static const dtx_job_def *const jobs[] = {
     &dtx_job_import,
     &dtx_job_attribute,
     &dtx_job_report,
+    &dtx_job_export,
     &dtx_job_inspect,
     &dtx_job_tokenize,
     &dtx_job_verify,

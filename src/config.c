@@ -569,7 +569,7 @@ dtx_status dtx_config_print(const dtx_config *c, unsigned jobs, char **out)
             ok = add_at(root, dtx_config_table[i].key, value_item(c, &dtx_config_table[i]));
         }
     }
-    for (int64_t i = 0; ok && i < c->n_variants && (jobs & (DTX_JOB_GENERATE | DTX_JOB_ATTRIBUTE)); i++) {
+    for (int64_t i = 0; ok && i < c->n_variants && (jobs & (DTX_JOB_GENERATE | DTX_JOB_ATTRIBUTE | DTX_JOB_EXPORT)); i++) {
         char key[MAX_KEY];
         snprintf(key, sizeof key, "variants.%s.adapter", c->variants[i].name);
         ok = add_at(root, key, cJSON_CreateString(c->variants[i].adapter));
@@ -591,7 +591,7 @@ bool dtx_config_key_at(size_t i, dtx_config_key *out)
         out->type = "text";
         snprintf(out->allowed, sizeof out->allowed, "a folder");
         out->help = "adapter (PEFT layout) of --variant NAME; IT is the model itself";
-        out->jobs = DTX_JOB_GENERATE | DTX_JOB_ATTRIBUTE;
+        out->jobs = DTX_JOB_GENERATE | DTX_JOB_ATTRIBUTE | DTX_JOB_EXPORT;
         return true;
     }
     if (i > dtx_config_table_size) {

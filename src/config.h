@@ -21,6 +21,7 @@ enum {
     DTX_JOB_VERIFY = 1 << 6,
     DTX_JOB_BENCH = 1 << 7,
     DTX_JOB_FINETUNE = 1 << 8,
+    DTX_JOB_EXPORT = 1 << 11,
     DTX_JOB_IMPORT = 1 << 12,
     DTX_JOB_SCORE = 1 << 13,
     DTX_JOB_ALL = (1 << 16) - 1

@@ -18,7 +18,8 @@ enum {
     COMPUTE = TRAIN | ROWS | DTX_JOB_VERIFY | DTX_JOB_BENCH,
     IMPORT = DTX_JOB_IMPORT,
     SCORE = DTX_JOB_SCORE,
-    WITH_RUN = TRAIN | ROWS | REPORT | IMPORT | SCORE
+    EXPORT = DTX_JOB_EXPORT,
+    WITH_RUN = TRAIN | ROWS | REPORT | IMPORT | SCORE | EXPORT
 };
 
 static bool valid_select(const char *s)
@@ -66,7 +67,7 @@ static bool valid_not_empty(const char *s)
 const dtx_config_row dtx_config_table[] = {
     TEXT("run", run, "run", "a folder", valid_not_empty, WITH_RUN, "run directory: run.h5, log/, checkpoints/, report/"),
     INT("seed", seed, "42", 0, MAX_INT, COMPUTE, "key of all random numbers, with text, sample and step"),
-    INT("threads", threads, "0", 0, 4096, COMPUTE,
+    INT("threads", threads, "0", 0, 4096, COMPUTE | EXPORT,
         "threads of each rank; 0 = its share of the CPUs that it may use"),
     CHOICE("reduce", reduce, "strict", "strict|fast", TRAIN,
            "sums over ranks: strict = a fixed order, the same bits on any number of ranks; fast = MPI_Allreduce"),
@@ -74,7 +75,7 @@ const dtx_config_row dtx_config_table[] = {
     CHOICE("compute.gemm", compute.gemm, "auto", "auto|native|openblas|reference", COMPUTE, "back end of dense algebra"),
     CHOICE("compute.precision", compute.precision, "f32", "f32", COMPUTE, "precision of activations and products"),
 
-    TEXT("model.path", model.path, "", "a folder", NULL, TRAIN | ROWS | REPORT | IMPORT | DTX_JOB_BENCH,
+    TEXT("model.path", model.path, "", "a folder", NULL, TRAIN | ROWS | REPORT | IMPORT | EXPORT | DTX_JOB_BENCH,
          "model folder in Hugging Face layout; pretrain writes it, the others read it"),
     CHOICE("model.dtype", model.dtype, "auto", "auto|f32", FINETUNE | ROWS,
            "weights in memory: auto = as stored (16-bit stays 16-bit), f32 = widened"),

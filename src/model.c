@@ -250,20 +250,6 @@ dtx_status dtx_model_new(const dtx_arch *a, uint64_t seed, dtx_model **out)
     return DTX_OK;
 }
 
-/* W (n_out, n_in) += scale B A. */
-static void merge(const dtx_adapter *ad, const dtx_lora *l, float *W)
-{
-    for (int64_t i = 0; i < l->n_out; i++) {
-        for (int64_t j = 0; j < l->n_in; j++) {
-            double sum = 0;
-            for (int64_t k = 0; k < ad->r; k++) {
-                sum += (double)l->B[i * ad->r + k] * (double)l->A[k * l->n_in + j];
-            }
-            W[i * l->n_in + j] = (float)((double)W[i * l->n_in + j] + (double)ad->scale * sum);
-        }
-    }
-}
-
 dtx_status dtx_model_copy(const dtx_model *m, const dtx_adapter *ad, dtx_model **out)
 {
     dtx_model *copy;
@@ -276,7 +262,7 @@ dtx_status dtx_model_copy(const dtx_model *m, const dtx_adapter *ad, dtx_model *
     for (int64_t s = 0; ad != NULL && s < ad->n_slots; s++) {
         if (ad->slot[s].A != NULL) {
             const model_linear *l = &copy->layers[s / DTX_MODULES].module[s % DTX_MODULES];
-            merge(ad, &ad->slot[s], copy->arena + copy->params[l->w_param].offset);
+            dtx_merge_module(ad, &ad->slot[s], copy->arena + copy->params[l->w_param].offset);
         }
     }
     *out = copy;

@@ -45,6 +45,11 @@ dtx_status dtx_model_copy(const dtx_model *m, const dtx_adapter *ad, dtx_model *
 dtx_status dtx_model_random(const dtx_arch *a, dtx_dtype dtype, uint64_t seed, dtx_model **out);
 /* Writes config.json and model.safetensors (f32) of a trainable model. */
 dtx_status dtx_model_save(const dtx_model *m, const char *dir);
+/* Writes the weights of an opened folder with the adapter (may be NULL) merged, W + scale B A, as one safetensors file:
+ * each tensor in its stored dtype, rounded to nearest even, or as f32 (which F64 becomes in any case). Tensors are made
+ * one at a time from the map. A merged weight that its dtype cannot hold is DTX_ERR_NUMERIC. */
+dtx_status dtx_model_write_merged(const dtx_model *m, const dtx_adapter *ad, bool as_f32, const dtx_meta *meta, int n_meta,
+                                  const char *path);
 void dtx_model_del(dtx_model *m);
 
 const dtx_arch *dtx_model_arch(const dtx_model *m);

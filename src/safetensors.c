@@ -249,8 +249,8 @@ static dtx_status make_header(const dtx_tensor *tensors, int64_t n, const dtx_me
     return dtx_mem_check(copy, padded + 1, 1, "safetensors header");
 }
 
-dtx_status dtx_safetensors_write(const char *path, const dtx_tensor *tensors, int64_t n, const dtx_meta *meta,
-                                 int n_meta)
+dtx_status dtx_safetensors_write_made(const char *path, const dtx_tensor *tensors, int64_t n, const dtx_meta *meta,
+                                      int n_meta, dtx_tensor_maker make, void *user)
 {
     char tmp[4096], *header = NULL;
     unsigned char length[8];
@@ -271,21 +271,40 @@ dtx_status dtx_safetensors_write(const char *path, const dtx_tensor *tensors, in
         goto done;
     }
     bool fine = fwrite(length, 1, 8, f) == 8 && fwrite(header, 1, len, f) == len;
-    for (int64_t i = 0; fine && i < n; i++) {
-        fine = fwrite(tensors[i].data, 1, tensors[i].size_bytes, f) == tensors[i].size_bytes;
+    for (int64_t i = 0; fine && st == DTX_OK && i < n; i++) {
+        const void *data = NULL;
+        st = make(user, i, &data);
+        fine = st != DTX_OK || fwrite(data, 1, tensors[i].size_bytes, f) == tensors[i].size_bytes;
     }
     int why = errno;
     if (fclose(f) != 0 && fine) {
         why = errno;
         fine = false;
     }
-    if (!fine) {
-        unlink(tmp);
+    if (!fine && st == DTX_OK) {
         st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot write: %s", tmp, strerror(why));
+    }
+    if (st != DTX_OK) {
+        unlink(tmp);
         goto done;
     }
     DTX_GO(dtx_file_publish(tmp, path));
 done:
     dtx_free(header);
     return st;
+}
+
+/* Data that is there already. */
+static dtx_status take_data(void *user, int64_t i, const void **data)
+{
+    const dtx_tensor *tensors = user;
+
+    *data = tensors[i].data;
+    return DTX_OK;
+}
+
+dtx_status dtx_safetensors_write(const char *path, const dtx_tensor *tensors, int64_t n, const dtx_meta *meta,
+                                 int n_meta)
+{
+    return dtx_safetensors_write_made(path, tensors, n, meta, n_meta, take_data, (void *)(uintptr_t)tensors);
 }

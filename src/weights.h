@@ -47,5 +47,10 @@ typedef struct {
     const char *key, *value;
 } dtx_meta;
 dtx_status dtx_safetensors_write(const char *path, const dtx_tensor *tensors, int64_t n, const dtx_meta *meta, int n_meta);
+/* The same for data that is made while writing: `make` is asked for each tensor's bytes in turn, which need to last only
+ * until the next call; tensors[i].data is not read. */
+typedef dtx_status (*dtx_tensor_maker)(void *user, int64_t i, const void **data);
+dtx_status dtx_safetensors_write_made(const char *path, const dtx_tensor *tensors, int64_t n, const dtx_meta *meta, int n_meta,
+                                      dtx_tensor_maker make, void *user);
 
 #endif
