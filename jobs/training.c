@@ -71,9 +71,14 @@ dtx_status dtx_training_discard(dtx_run *run, const char *name)
     return DTX_OK;
 }
 
+static int n_curves(const dtx_training *t)
+{
+    return DTX_CURVES + (t->extra != NULL);
+}
+
 static dtx_status allocate(dtx_training *t)
 {
-    static const char *const curve[DTX_CURVES] = {"loss", "eval_loss", "grad_norm", "lr"};
+    const char *const curve[DTX_CURVES + 1] = {"loss", "eval_loss", "grad_norm", "lr", t->extra};
     dtx_train_state *s = &t->state;
 
     names(t->run, t->name, t->group, sizeof t->group, t->path, sizeof t->path);
@@ -81,11 +86,11 @@ static dtx_status allocate(dtx_training *t)
     s->n_params = t->n_params;
     s->params = t->params;
     s->curves = t->curves;
-    s->n_curves = DTX_CURVES;
+    s->n_curves = n_curves(t);
     DTX_TRY(DTX_NEW(s->m, t->n_params));
     DTX_TRY(DTX_NEW(s->v, t->n_params));
     DTX_TRY(DTX_NEW(t->grads, t->n_params));
-    for (int i = 0; i < DTX_CURVES; i++) {
+    for (int i = 0; i < n_curves(t); i++) {
         t->curves[i].name = curve[i];
         DTX_TRY(DTX_NEW(t->curves[i].value, t->n_steps));
         for (int64_t k = 0; k < t->n_steps; k++) {
@@ -162,6 +167,9 @@ static dtx_status step(dtx_training *t)
     if (t->state.step % t->eval_every == 0 || t->state.step == t->n_steps) {
         DTX_TRY(t->evaluate(t->user, &eval));
     }
+    if (t->extra != NULL) {
+        t->curves[DTX_CURVES].value[k] = isnan(eval) ? NAN : t->extra_value;
+    }
     t->curves[DTX_CURVE_LOSS].value[k] = loss;
     t->curves[DTX_CURVE_EVAL].value[k] = eval;
     t->curves[DTX_CURVE_NORM].value[k] = norm;
@@ -227,16 +235,17 @@ done:
 
 static dtx_status write_curves(hid_t file, void *user)
 {
-    static const char *const long_name[DTX_CURVES] = {"training loss of the step, mean over its tokens",
+    static const char *const long_name[DTX_CURVES + 1] = {"training loss of the step, mean over its tokens",
                                                       "held-out loss, mean over its tokens; NaN between evaluations",
-                                                      "gradient norm before clipping", "learning rate"};
-    static const char *const units[DTX_CURVES] = {"nat", "nat", "1", "1"};
+                                                      "gradient norm before clipping", "learning rate",
+                                                          "share of the held-out texts with the right label"};
+    static const char *const units[DTX_CURVES + 1] = {"nat", "nat", "1", "1", "1"};
     dtx_training *t = user;
 
     if (dtx_h5_exists(file, t->group)) {
         DTX_TRY(dtx_h5_delete(file, t->group));
     }
-    for (int i = 0; i < DTX_CURVES; i++) {
+    for (int i = 0; i < n_curves(t); i++) {
         char path[256];
         snprintf(path, sizeof path, "%s/%s", t->group, t->curves[i].name);
         const dtx_h5_spec spec = {.path = path, .type = H5T_NATIVE_FLOAT, .rank = 1, .shape = {(hsize_t)t->n_steps},
@@ -260,7 +269,7 @@ dtx_status dtx_training_publish(dtx_training *t)
 void dtx_training_close(dtx_training *t)
 {
     dtx_reduce_del(t->reduce);
-    for (int i = 0; i < DTX_CURVES; i++) {
+    for (int i = 0; i < n_curves(t); i++) {
         dtx_free(t->curves[i].value);
     }
     dtx_free(t->grads);

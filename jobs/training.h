@@ -32,10 +32,12 @@ typedef struct {
     /* Mean held-out loss, the same on every rank; NaN where nothing is held out. */
     dtx_status (*evaluate)(void *user, double *loss);
     void *user;
+    const char *extra;              /* one more curve, "eval_accuracy"; NULL = none */
+    double extra_value;             /* set by evaluate */
 
     /* kept here */
     dtx_train_state state;          /* identity: set by the caller before dtx_training_open */
-    dtx_curve curves[4];            /* loss, eval_loss, grad_norm, lr */
+    dtx_curve curves[5];            /* loss, eval_loss, grad_norm, lr, extra */
     char group[160], path[1300];
     dtx_reduce *reduce;
     float *grads;

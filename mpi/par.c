@@ -238,6 +238,15 @@ dtx_status dtx_par_bcast(const dtx_par *par, dtx_status root_status, void **data
     return DTX_OK;
 }
 
+dtx_status dtx_par_or(const dtx_par *par, void *data, size_t size)
+{
+    for (size_t at = 0; par->size > 1 && at < size; at += BCAST_PIECE) {
+        size_t n = size - at < BCAST_PIECE ? size - at : BCAST_PIECE;
+        DTX_TRY(DTX_MPI(MPI_Allreduce(MPI_IN_PLACE, (char *)data + at, (int)n, MPI_BYTE, MPI_BOR, par->comm)));
+    }
+    return DTX_OK;
+}
+
 bool dtx_par_any(const dtx_par *par, bool mine)
 {
     int in = mine, out = mine;

@@ -32,6 +32,9 @@ _Noreturn void dtx_par_abort(const dtx_par *par, dtx_status st, const char *why)
 dtx_status dtx_par_agree(const dtx_par *par, dtx_status mine);
 /* Collective. Broadcast of rank 0's status first, then *size bytes at *data (allocated with dtx_malloc on other ranks). */
 dtx_status dtx_par_bcast(const dtx_par *par, dtx_status root_status, void **data, size_t *size);
+/* Collective. Every rank gets the bits of all (or): buffers in which each byte is zero on all ranks but one are gathered so,
+ * unchanged to the bit. */
+dtx_status dtx_par_or(const dtx_par *par, void *data, size_t size);
 /* Collective. True when any rank passes true. */
 bool dtx_par_any(const dtx_par *par, bool mine);
 

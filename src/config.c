@@ -436,7 +436,12 @@ dtx_status dtx_config_check(const dtx_config *c, unsigned jobs)
         return DTX_FAIL(DTX_ERR_USAGE, "configuration: pretrain.hidden %lld is not a multiple of pretrain.heads %lld",
                         (long long)c->pretrain.hidden, (long long)c->pretrain.heads);
     }
-    if ((jobs & DTX_JOB_PRETRAIN) && (c->pretrain.hidden / c->pretrain.heads) % 2 != 0) {
+    const bool classifier = strcmp(c->pretrain.task, "classifier") == 0, encoder = strcmp(c->pretrain.arch, "roberta") == 0;
+    if ((jobs & DTX_JOB_PRETRAIN) && strcmp(c->pretrain.arch, "auto") != 0 && classifier != encoder) {
+        return DTX_FAIL(DTX_ERR_USAGE, "configuration: pretrain.arch %s does not go with pretrain.task %s; a classifier is a roberta, a "
+                        "language model is not", c->pretrain.arch, c->pretrain.task);
+    }
+    if ((jobs & DTX_JOB_PRETRAIN) && !classifier && (c->pretrain.hidden / c->pretrain.heads) % 2 != 0) {
         return DTX_FAIL(DTX_ERR_USAGE,
                         "configuration: pretrain.hidden / pretrain.heads = %lld is odd; rotary positions need an even width",
                         (long long)(c->pretrain.hidden / c->pretrain.heads));

@@ -92,8 +92,8 @@ typedef struct {
     struct {
         char task[16], arch[16];
         int64_t layers, hidden, heads, vocab, context, steps, batch, warmup_steps, eval_every, save_every;
-        double lr, clip, weight_decay, holdout;
-        char schedule[16], label[128];
+        double lr, clip, weight_decay, holdout, mask;
+        char schedule[16], label[128], group[128];
     } pretrain;
 } dtx_config;
 

@@ -6,11 +6,11 @@
 
 #include "src/weights.h"
 
-enum { FIXED = 3, MAX_CURVES = 32 };
+enum { FIXED = 3, MAX_CURVES = 64 };
 
 dtx_status dtx_train_state_write(const char *path, const dtx_train_state *s)
 {
-    dtx_tensor t[FIXED + MAX_CURVES];
+    dtx_tensor t[FIXED + MAX_CURVES + 1];
     char names[MAX_CURVES][80], step[32];
     const float *fixed[FIXED] = {s->params, s->m, s->v};
     static const char *const fixed_names[FIXED] = {"params", "adam.m", "adam.v"};
@@ -29,9 +29,15 @@ dtx_status dtx_train_state_write(const char *path, const dtx_train_state *s)
                                     .n_elements = s->n_steps, .data = s->curves[i].value,
                                     .size_bytes = (size_t)s->n_steps * sizeof(double)};
     }
+    int64_t n = FIXED + s->n_curves;
+    if (s->n_scalars > 0) {
+        t[n++] = (dtx_tensor){.name = "scalars", .dtype = DTX_F64, .n_dims = 1, .shape = {s->n_scalars},
+                              .n_elements = s->n_scalars, .data = s->scalars,
+                              .size_bytes = (size_t)s->n_scalars * sizeof(double)};
+    }
     snprintf(step, sizeof step, "%lld", (long long)s->step);
     const dtx_meta meta[] = {{"step", step}, {"identity", s->identity}};
-    return dtx_safetensors_write(path, t, FIXED + s->n_curves, meta, 2);
+    return dtx_safetensors_write(path, t, n, meta, 2);
 }
 
 static dtx_status copy_tensor(const dtx_weights *w, const char *path, const char *name, dtx_dtype dtype, int64_t n, void *out)
@@ -73,6 +79,9 @@ dtx_status dtx_train_state_read(const char *path, dtx_train_state *s)
         char name[80];
         snprintf(name, sizeof name, "curve.%s", s->curves[i].name);
         DTX_GO(copy_tensor(w, path, name, DTX_F64, s->n_steps, s->curves[i].value));
+    }
+    if (s->n_scalars > 0) {
+        DTX_GO(copy_tensor(w, path, "scalars", DTX_F64, s->n_scalars, s->scalars));
     }
     s->step = k;
 done:

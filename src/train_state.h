@@ -19,6 +19,8 @@ typedef struct {
     float *params, *m, *v; /* (n_params) each, borrowed */
     int64_t n_curves;
     dtx_curve *curves;
+    int64_t n_scalars;     /* what else the training remembers; 0 = nothing */
+    double *scalars;
     char identity[4096];   /* what the training is (settings, data and model fingerprints): another one is not resumed */
 } dtx_train_state;
 
