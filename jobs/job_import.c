@@ -227,6 +227,9 @@ static dtx_status write_scores(hid_t file, const import *m)
     DTX_GO(DTX_NEW_RAW(score[1], n));
     DTX_GO(DTX_NEW_RAW(status, n));
     for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
+        if (!m->p.has[sets[s].completion]) {
+            continue;
+        }
         for (int64_t i = 0; i < n; i++) {
             int64_t row = m->p.row[i];
             size_t len;

@@ -6,6 +6,7 @@ static const dtx_job_def *const jobs[] = {
     &dtx_job_finetune,
     &dtx_job_generate,
     &dtx_job_import,
+    &dtx_job_score,
     &dtx_job_attribute,
     &dtx_job_report,
     &dtx_job_export,

@@ -87,7 +87,8 @@ typedef struct {
         bool checkpoint_layers;
     } finetune;
     struct {
-        char name[64];
+        char name[64], scorer[16], path[DTX_PATH_MAX], prompts[16];
+        dtx_config_list attributes;
     } score;
     struct {
         char task[16], arch[16];

@@ -15,7 +15,7 @@ enum {
     FINETUNE = DTX_JOB_FINETUNE,
     TRAIN = PRETRAIN | FINETUNE,
     ROWS = GENERATE | ATTRIBUTE,                    /* jobs that fill rows of run.h5 */
-    COMPUTE = TRAIN | ROWS | DTX_JOB_VERIFY | DTX_JOB_BENCH,
+    COMPUTE = TRAIN | ROWS | DTX_JOB_SCORE | DTX_JOB_VERIFY | DTX_JOB_BENCH,
     IMPORT = DTX_JOB_IMPORT,
     SCORE = DTX_JOB_SCORE,
     EXPORT = DTX_JOB_EXPORT,
@@ -71,7 +71,7 @@ const dtx_config_row dtx_config_table[] = {
         "threads of each rank; 0 = its share of the CPUs that it may use"),
     CHOICE("reduce", reduce, "strict", "strict|fast", TRAIN,
            "sums over ranks: strict = a fixed order, the same bits on any number of ranks; fast = MPI_Allreduce"),
-    NUMBER("round_seconds", round_seconds, "30", 0.01, 86400, ROWS, "run.h5 is written at least this often"),
+    NUMBER("round_seconds", round_seconds, "30", 0.01, 86400, ROWS | SCORE, "run.h5 is written at least this often"),
     CHOICE("compute.gemm", compute.gemm, "auto", "auto|native|openblas|reference", COMPUTE, "back end of dense algebra"),
     CHOICE("compute.precision", compute.precision, "f32", "f32", COMPUTE, "precision of activations and products"),
 
@@ -158,6 +158,12 @@ const dtx_config_row dtx_config_table[] = {
 
     TEXT("score.name", score.name, "", "a word of letters, digits, _ - . @", valid_word_or_empty, SCORE | REPORT,
          "name of a toxicity set; empty = the scorer for score, perspective or what most variants have for report"),
+    CHOICE("score.scorer", score.scorer, "local", "local", SCORE, "local = a classifier on all ranks"),
+    TEXT("score.path", score.path, "", "a folder", NULL, SCORE, "RoBERTa classifier in Hugging Face layout"),
+    {"score.attributes", DTX_CFG_LIST, AT(score.attributes), "[]", 0, 0, "a list of at most 16 names", NULL, SCORE,
+     "what is scored: the classifier's label; empty = toxicity, toxic, hate, hateful or HS"},
+    CHOICE("score.prompts", score.prompts, "templated", "templated|text|none", SCORE,
+           "prompts are scored in their chat template (the study's way), without it, or not at all"),
 
     CHOICE("pretrain.task", pretrain.task, "lm", "lm|classifier", PRETRAIN, "causal language model, or classifier of labelled text"),
     CHOICE("pretrain.arch", pretrain.arch, "auto", "auto|gpt_neox|falcon|roberta", PRETRAIN,

@@ -42,6 +42,7 @@ static dtx_status parse_scores(const char *path, dtx_published *p)
 {
     for (int s = 0; s < DTX_PUBLISHED_SCORES; s++) {
         int64_t column = dtx_csv_column(&p->table, dtx_published_column[s]);
+        p->has[s] = column >= 0;
         DTX_TRY(DTX_NEW_RAW(p->score[s], p->n_rows));
         for (int64_t i = 0; i < p->n_rows; i++) {
             p->score[s][i] = NAN;

@@ -1,6 +1,6 @@
 /* published.h - published completions: a CSV of prompts, answers and scores, brought into line with evaluation texts.
  * Columns: prompts and responses, which must be there; prompt_score, response_score, pro_API_response_score, which may be
- * absent (their scores are then NaN); others, such as an unnamed index, are not read. A prompt is the text in its chat
+ * absent; others, such as an unnamed index, are not read. A prompt is the text in its chat
  * template. A score is a number in [0, 1]; an empty cell or -1 means that there is none.
  *
  * A row belongs to the text that its prompt holds. Of equal texts the first gets the first row, and so on. A row whose
@@ -20,6 +20,7 @@ typedef struct {
     dtx_csv table;
     int64_t n_rows;                     /* of the file */
     dtx_template tmpl;                  /* that its prompts are in */
+    bool has[DTX_PUBLISHED_SCORES];     /* the file has this column */
     float *score[DTX_PUBLISHED_SCORES]; /* (n_rows) each, NaN where there is none */
     int64_t response;                   /* column */
     size_t *begin, *end;                /* (n_rows) each: the text within table.bytes, without the template */

@@ -1,5 +1,5 @@
-/* make_model KIND DIR CORPUS: a folder with a small random decoder (neox, neox-seq, falcon, falcon-rw) and a tokenizer
- * trained on the paragraphs of CORPUS, for tests of the program. */
+/* make_model KIND DIR CORPUS: a folder with a small random model (decoder neox, neox-seq, falcon, falcon-rw; classifier
+ * roberta) and a tokenizer trained on the paragraphs of CORPUS, for tests of the program. */
 #include <stdio.h>
 #include <string.h>
 
@@ -29,6 +29,20 @@ static dtx_arch arch_of(const char *kind)
         a.rotary_dims = a.linear_bias ? 0 : a.head_dim;
         a.parallel = a.shared_norm = !a.linear_bias;
         a.n_kv = a.linear_bias ? 4 : 1;
+    } else if (strcmp(kind, "roberta") == 0) {
+        a.family = DTX_ROBERTA;
+        snprintf(a.model_type, sizeof a.model_type, "roberta");
+        a.causal = a.fused_qkv = false;
+        a.post_norm = true;
+        a.position = DTX_POS_LEARNED;
+        a.rotary_dims = 0;
+        a.max_positions = 130;
+        a.pad_id = 1;
+        a.eos_id = 2;
+        a.type_vocab = 1;
+        a.n_labels = 2;
+        snprintf(a.labels[0], sizeof a.labels[0], "nothate");
+        snprintf(a.labels[1], sizeof a.labels[1], "hate");
     } else if (strcmp(kind, "neox") == 0) {
         a.parallel = true;
         a.rotary_dims = 2;
@@ -52,7 +66,7 @@ static dtx_status make(const char *kind, const char *dir, const char *corpus)
         list[i] = texts.bytes + texts.offset[i];
         len[i] = texts.offset[i + 1] - texts.offset[i];
     }
-    DTX_GO(dtx_bpe_train(list, len, n, VOCAB, false, dir));
+    DTX_GO(dtx_bpe_train(list, len, n, VOCAB, a.family == DTX_ROBERTA, dir));
     DTX_GO(dtx_model_new(&a, 1, &m));
     float *w = dtx_model_arena(m);
     for (int64_t i = 0; i < dtx_model_arena_size(m); i++) {

@@ -1,0 +1,491 @@
+/* detoxlens score: toxicity of completions and prompts into /variants/V/toxicity/S (layout: mpi/README.md).
+ *
+ * Rank 0 reads the texts, all ranks get them. With the local classifier rows, longest first, are cut into units that ranks
+ * fetch; what is finished is written in collective rounds. A text's score depends on the text alone. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "jobs/prompts.h"
+#include "jobs/score.h"
+#include "src/json.h"
+#include "src/log.h"
+#include "src/mem.h"
+
+/* --- texts --- */
+
+static size_t text_len(const dtx_scoring *g, int64_t row, int side)
+{
+    return (size_t)(g->offset[2 * row + side + 1] - g->offset[2 * row + side]);
+}
+
+static const char *text_of(const dtx_scoring *g, int64_t row, int side)
+{
+    return g->bytes + g->offset[2 * row + side];
+}
+
+/* Completions of the source (rank 0). */
+static dtx_status read_completions(hid_t file, const dtx_scoring *g, dtx_texts *out, uint8_t **finish)
+{
+    hsize_t shape[2], bytes[2];
+    dtx_texts t = {.n = 0};
+    uint8_t *flags = NULL;
+    char path[160];
+    dtx_status st;
+
+    snprintf(path, sizeof path, "%s/text_bytes", g->source);
+    if (!dtx_h5_exists(file, path)) {
+        return DTX_FAIL(DTX_ERR_MISSING, "%s: there are no texts in %s yet: run detoxlens generate --variant %s, to its end, or import",
+                        g->run->path, g->source, g->job->variant);
+    }
+    DTX_GO(dtx_h5_shape(file, path, bytes));
+    DTX_GO(DTX_NEW_RAW(t.bytes, bytes[0] + 1));
+    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_UINT8, t.bytes));
+    snprintf(path, sizeof path, "%s/finish", g->source);
+    DTX_GO(dtx_h5_shape(file, path, shape));
+    t.n = (int64_t)shape[0];
+    DTX_GO(DTX_NEW_RAW(flags, t.n));
+    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_UINT8, flags));
+    snprintf(path, sizeof path, "%s/text_offset", g->source);
+    DTX_GO(dtx_h5_shape(file, path, shape));
+    DTX_GO(DTX_NEW_RAW(t.offset, t.n + 1));
+    if ((int64_t)shape[0] != t.n + 1) {
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %" PRId64 " entries, expected %" PRId64, g->run->path, path, (int64_t)shape[0], t.n + 1);
+        goto done;
+    }
+    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_UINT64, t.offset));
+    for (int64_t i = 0; i < t.n; i++) {
+        if (t.offset[i] > t.offset[i + 1] || t.offset[i + 1] > bytes[0]) {
+            st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s: entry %" PRId64 " does not fit text_bytes", g->run->path, path, i);
+            goto done;
+        }
+    }
+    *out = t;
+    *finish = flags;
+    t = (dtx_texts){.n = 0};
+    flags = NULL;
+done:
+    dtx_texts_free(&t);
+    dtx_free(flags);
+    return st;
+}
+
+/* The template that the completions were made with. */
+static dtx_status read_template(hid_t file, const dtx_scoring *g, dtx_template *t)
+{
+    char *json = NULL;
+    cJSON *o = NULL;
+    dtx_status st;
+
+    DTX_GO(dtx_h5_attr_get_str(file, g->variant_group, "template", &json));
+    if (json == NULL) {
+        st = DTX_FAIL(DTX_ERR_MISSING, "%s: %s has no template recorded; score.prompts = text scores prompts without it", g->run->path,
+                      g->variant_group);
+        goto done;
+    }
+    DTX_GO(dtx_json_parse(json, strlen(json), g->variant_group, 0, &o));
+    DTX_GO(dtx_json_str(o, g->variant_group, "user", sizeof t->user, t->user));
+    DTX_GO(dtx_json_str(o, g->variant_group, "bot", sizeof t->bot, t->bot));
+    st = dtx_json_str(o, g->variant_group, "text", sizeof t->text, t->text);
+done:
+    cJSON_Delete(o);
+    dtx_free(json);
+    return st;
+}
+
+typedef struct {
+    char *bytes;
+    size_t n, cap;
+} growing;
+
+static dtx_status append(growing *b, const char *s, size_t len)
+{
+    DTX_TRY(DTX_GROW(b->bytes, b->cap, b->n + len + 1));
+    if (len > 0) {
+        memcpy(b->bytes + b->n, s, len);
+    }
+    b->n += len;
+    return DTX_OK;
+}
+
+static dtx_status append_prompt(growing *b, const char *mode, const dtx_template *t, const char *text, size_t len)
+{
+    size_t prefix, suffix, n;
+    char *prompt;
+
+    if (strcmp(mode, "none") == 0) {
+        return DTX_OK;
+    }
+    if (strcmp(mode, "text") == 0) {
+        return append(b, text, len);
+    }
+    DTX_TRY(dtx_template_apply(t, text, len, &prompt, &n, &prefix, &suffix));
+    dtx_status st = append(b, prompt, n);
+    dtx_free(prompt);
+    return st;
+}
+
+/* The block: [rows, samples, offsets (2 rows + 1), finish (rows), bytes]. */
+static dtx_status pack(hid_t file, dtx_scoring *g, void **block, size_t *size)
+{
+    const char *mode = g->job->config.score.prompts;
+    dtx_texts answers = {.n = 0}, prompts = {.n = 0};
+    dtx_template t = {.user = ""};
+    uint8_t *finish = NULL;
+    int64_t *head = NULL;
+    growing b = {.n = 0};
+    dtx_status st;
+
+    DTX_GO(read_completions(file, g, &answers, &finish));
+    DTX_GO(dtx_prompts_read(file, &prompts));
+    if (prompts.n == 0 || answers.n % prompts.n != 0) {
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %" PRId64 " rows, which is no multiple of the %" PRId64 " texts", g->run->path, g->source,
+                      answers.n, prompts.n);
+        goto done;
+    }
+    if (strcmp(mode, "templated") == 0) {
+        DTX_GO(read_template(file, g, &t));
+    }
+    int64_t n = answers.n, samples = n / prompts.n;
+    size_t head_size = (size_t)(2 * n + 3) * sizeof *head;
+    DTX_GO(DTX_NEW(head, 2 * n + 3));
+    head[0] = n;
+    head[1] = samples;
+    for (int64_t r = 0; r < n; r++) {
+        int64_t i = r / samples;
+        DTX_GO(append(&b, answers.bytes + answers.offset[r], answers.offset[r + 1] - answers.offset[r]));
+        head[2 * r + 3] = (int64_t)b.n;
+        DTX_GO(append_prompt(&b, mode, &t, prompts.bytes + prompts.offset[i], prompts.offset[i + 1] - prompts.offset[i]));
+        head[2 * r + 4] = (int64_t)b.n;
+    }
+    char *all;
+    *size = head_size + (size_t)n + b.n;
+    DTX_GO(DTX_NEW_RAW(all, *size));
+    memcpy(all, head, head_size);
+    memcpy(all + head_size, finish, (size_t)n);
+    memcpy(all + head_size + n, b.bytes, b.n);
+    *block = all;
+done:
+    dtx_free(b.bytes);
+    dtx_free(head);
+    dtx_free(finish);
+    dtx_texts_free(&answers);
+    dtx_texts_free(&prompts);
+    return st;
+}
+
+/* --- the set in the file (rank 0) --- */
+
+static void add_setting(dtx_scoring *g, const char *name, const char *text)
+{
+    dtx_score_setting *s = &g->setting[g->n_settings++];
+
+    s->name = name;
+    snprintf(s->text, sizeof s->text, "%s", text);
+}
+
+/* What the scores depend on. */
+static dtx_status list_settings(dtx_scoring *g)
+{
+    const dtx_config *c = &g->job->config;
+    char fingerprint[65];
+
+    add_setting(g, "scorer", c->score.scorer);
+    add_setting(g, "prompts", c->score.prompts);
+    DTX_TRY(dtx_model_fingerprint(g->classifier.model, fingerprint));
+    add_setting(g, "weights_fingerprint", fingerprint);
+    add_setting(g, "measure", g->classifier.arch->labels[g->classifier.label]);
+    return DTX_OK;
+}
+
+typedef struct {
+    dtx_scoring *g;
+    void *block;
+    size_t size;
+} reading;
+
+static dtx_status look(hid_t file, void *user)
+{
+    reading *r = user;
+    dtx_scoring *g = r->g;
+    dtx_stage_diff diff = {{0}};
+
+    DTX_TRY(pack(file, g, &r->block, &r->size));
+    g->made = dtx_h5_exists(file, g->group);
+    if (g->made && g->job->redo) {
+        dtx_log(DTX_LOG_WARN, "redo", "discarding %s", g->group);
+        return DTX_OK;
+    }
+    for (int i = 0; i < g->n_settings && g->made; i++) {
+        DTX_TRY(dtx_stage_compare(file, g->group, g->setting[i].name, g->setting[i].text, &diff));
+    }
+    return dtx_stage_refuse(g->run, g->group, &diff);
+}
+
+static dtx_status make_set(hid_t file, void *user)
+{
+    const dtx_scoring *g = user;
+
+    if (g->made) {
+        DTX_TRY(dtx_h5_delete(file, g->group));
+    }
+    DTX_TRY(dtx_toxicity_make(file, g->group, g->n_rows));
+    for (int i = 0; i < g->n_settings; i++) {
+        DTX_TRY(dtx_h5_attr_str(file, g->group, g->setting[i].name, g->setting[i].text));
+    }
+    return DTX_OK;
+}
+
+/* Collective. Everybody has the texts, the set is there and fits, `status` says what is left. */
+static dtx_status open_set(dtx_scoring *g)
+{
+    reading r = {.g = g};
+    hsize_t shape[2];
+    void *status = NULL;
+    char path[256];
+
+    DTX_TRY(dtx_run_inspect(g->run, look, &r));
+    DTX_TRY(dtx_par_bcast(&g->job->par, DTX_OK, &r.block, &r.size));
+    g->block = r.block;
+    const int64_t *head = r.block;
+    g->n_rows = head[0];
+    g->samples = head[1];
+    g->offset = head + 2;
+    g->finish = (const uint8_t *)(head + 2 * g->n_rows + 3);
+    g->bytes = (const char *)g->finish + g->n_rows;
+    if (g->job->dry_run) {
+        return DTX_OK;
+    }
+    bool made = dtx_par_any(&g->job->par, g->made);
+    if (!made || g->job->redo) {
+        DTX_TRY(dtx_run_edit(g->run, make_set, g));
+    }
+    snprintf(path, sizeof path, "%s/status", g->group);
+    DTX_TRY(dtx_run_read(g->run, path, H5T_NATIVE_UINT8, &status, shape));
+    g->status = status;
+    if ((int64_t)shape[0] != g->n_rows) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %" PRId64 " rows, %s has %" PRId64, g->run->path, path, (int64_t)shape[0], g->source,
+                        g->n_rows);
+    }
+    return DTX_OK;
+}
+
+/* --- work --- */
+
+static size_t cost(const dtx_scoring *g, int64_t row)
+{
+    return text_len(g, row, 0) + text_len(g, row, 1);
+}
+
+static int by_cost(const void *a, const void *b, void *user)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    size_t p = cost(user, x), q = cost(user, y);
+
+    return p != q ? (p > q ? -1 : 1) : (x < y ? -1 : x > y);
+}
+
+static dtx_status order_rows(dtx_scoring *g)
+{
+    const dtx_job *job = g->job;
+    int64_t first = 0, last = g->n_rows;
+
+    if (job->row_first >= 0) { /* texts; each has `samples` rows */
+        first = job->row_first * g->samples;
+        last = job->row_last * g->samples < g->n_rows ? job->row_last * g->samples : g->n_rows;
+        if (first > g->n_rows) {
+            return DTX_FAIL(DTX_ERR_USAGE, "--rows %" PRId64 ":%" PRId64 ": there are %" PRId64 " texts", job->row_first, job->row_last,
+                            g->n_rows / g->samples);
+        }
+    }
+    DTX_TRY(DTX_NEW(g->order, g->n_rows));
+    for (int64_t r = first; r < last; r++) {
+        if (g->finish[r] != 0 && (g->status == NULL || g->status[r] == DTX_SCORE_NOT_DONE)) {
+            g->order[g->n_order++] = r;
+        }
+    }
+    qsort_r(g->order, (size_t)g->n_order, sizeof *g->order, by_cost, g);
+    int64_t share = g->n_order / (4 * job->par.size);
+    g->unit_rows = share < 1 ? 1 : share < 16 ? share : 16;
+    return DTX_OK;
+}
+
+/* Nothing but blanks: there is nothing to score. */
+static bool is_blank(const char *s, size_t len)
+{
+    size_t n = 0;
+
+    while (n < len && (s[n] == ' ' || s[n] == '\t' || s[n] == '\r' || s[n] == '\n')) {
+        n++;
+    }
+    return n == len;
+}
+
+static dtx_status score_unit(void *user, int64_t unit)
+{
+    dtx_scoring *g = user;
+    int64_t first = unit * g->unit_rows, n = g->n_order - first < g->unit_rows ? g->n_order - first : g->unit_rows, m = 0;
+    const char *text[64];
+    size_t len[64];
+    double p[64];
+    int place[64];
+
+    for (int64_t i = 0; i < 2 * n; i++) {
+        int64_t row = g->order[first + i / 2];
+        place[i] = -1;
+        if (!is_blank(text_of(g, row, (int)(i % 2)), text_len(g, row, (int)(i % 2)))) {
+            text[m] = text_of(g, row, (int)(i % 2));
+            len[m] = text_len(g, row, (int)(i % 2));
+            place[i] = (int)m++;
+        }
+    }
+    if (m > 0) {
+        DTX_TRY(dtx_classifier_score(&g->classifier, m, text, len, p));
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const float completion = place[2 * i] >= 0 ? (float)p[place[2 * i]] : NAN;
+        const float prompt = place[2 * i + 1] >= 0 ? (float)p[place[2 * i + 1]] : NAN;
+        const uint8_t status = place[2 * i] >= 0 ? DTX_SCORE_SCORED : DTX_SCORE_EMPTY;
+        const void *const values[] = {&completion, &prompt, &status};
+        DTX_TRY(dtx_stage_rows_add(&g->ready, g->order[first + i], values));
+        g->done++;
+    }
+    return DTX_OK;
+}
+
+static dtx_status write_ready(void *user)
+{
+    dtx_scoring *g = user;
+
+    return dtx_stage_rows_write(g->run, g->group, &g->ready);
+}
+
+/* Collective. */
+static dtx_status conclude(dtx_scoring *g, bool stopped)
+{
+    void *status = NULL;
+    hsize_t shape[2];
+    int64_t n_of[7] = {0}, expected = 0;
+    char path[256];
+
+    snprintf(path, sizeof path, "%s/status", g->group);
+    DTX_TRY(dtx_run_read(g->run, path, H5T_NATIVE_UINT8, &status, shape));
+    for (int64_t r = 0; r < g->n_rows; r++) {
+        uint8_t s = ((const uint8_t *)status)[r];
+        n_of[s < 7 ? s : 6] += g->finish[r] != 0;
+        expected += g->finish[r] != 0;
+    }
+    dtx_free(status);
+    int64_t open = n_of[DTX_SCORE_NOT_DONE];
+    if (open > 0 && stopped) {
+        return DTX_FAIL(DTX_STOPPED, "stopped with %" PRId64 " of %" PRId64 " rows done; the same command continues", expected - open, expected);
+    }
+    dtx_log(DTX_LOG_INFO, "score", "%s: %" PRId64 " of %" PRId64 " rows are done: %" PRId64 " scored, %" PRId64 " empty, %" PRId64
+            " of a language the scorer does not know, %" PRId64 " too long, %" PRId64 " refused, %" PRId64 " failed", g->group, expected - open,
+            expected, n_of[DTX_SCORE_SCORED], n_of[DTX_SCORE_EMPTY], n_of[DTX_SCORE_LANGUAGE], n_of[DTX_SCORE_TOO_LONG],
+            n_of[DTX_SCORE_REFUSED], n_of[DTX_SCORE_FAILED]);
+    return DTX_OK;
+}
+
+/* Collective. */
+static dtx_status work(dtx_scoring *g)
+{
+    const dtx_stage_work w = {.user = g, .n_units = (g->n_order + g->unit_rows - 1) / g->unit_rows, .n_rows = g->n_rows,
+                              .n_done = dtx_stage_count(g->status, g->n_rows), .log_dir = g->log_dir, .unit = score_unit,
+                              .write = write_ready, .rows = &g->done, .tokens = &g->tokens};
+    bool stopped;
+
+    g->ready = (dtx_stage_rows){.n_columns = 3,
+                                .column = {{"completion", H5T_NATIVE_FLOAT, 4, 1, NULL, 0},
+                                           {"prompt", H5T_NATIVE_FLOAT, 4, 1, NULL, 0},
+                                           {"status", H5T_NATIVE_UINT8, 1, 1, NULL, 0}}};
+    DTX_TRY(dtx_stage_run(g->job, &w, &stopped));
+    return conclude(g, stopped);
+}
+
+/* --- the job --- */
+
+static void print_plan(const dtx_scoring *g)
+{
+    double bytes = 0;
+
+    for (int64_t i = 0; i < g->n_order; i++) {
+        bytes += (double)cost(g, g->order[i]);
+    }
+    printf("result             %s\n", g->group);
+    printf("rows               %" PRId64 ", without regard to what is done: %" PRId64 "\n", g->n_rows, g->n_order);
+    printf("text               %.3f MB, prompts: %s\n", bytes / 1e6, g->job->config.score.prompts);
+    printf("label              %s\n", g->classifier.arch->labels[g->classifier.label]);
+}
+
+/* Collective, between the opening and closing of the run directory. */
+static dtx_status run_stage(dtx_scoring *g)
+{
+    dtx_status st;
+
+    DTX_TRY(open_set(g));
+    if (!g->job->dry_run) {
+        DTX_TRY(dtx_run_provenance_begin(g->run, "score", g->job->argc, g->job->argv, g->job->config_json));
+    }
+    st = dtx_par_agree(&g->job->par, order_rows(g));
+    if (st == DTX_OK && g->job->dry_run && g->job->par.rank == 0) {
+        print_plan(g);
+    }
+    if (st == DTX_OK && !g->job->dry_run) {
+        st = work(g);
+    }
+    return dtx_stage_end(g->run, st);
+}
+
+static dtx_status open_scorer(dtx_scoring *g)
+{
+    const dtx_config *c = &g->job->config;
+
+    DTX_TRY(dtx_job_need(g->job, "score.path", c->score.path));
+    DTX_TRY(dtx_classifier_open(c->score.path, c->score.attributes.n > 0 ? c->score.attributes.entry[0] : "", &g->classifier));
+    return g->job->par.rank == 0 ? list_settings(g) : DTX_OK;
+}
+
+static dtx_status run(dtx_job *job)
+{
+    const dtx_config *c = &job->config;
+    dtx_scoring g = {.job = job};
+    dtx_status st;
+
+    snprintf(g.set, sizeof g.set, "%s", c->score.name[0] != '\0' ? c->score.name : c->score.scorer);
+    snprintf(g.variant_group, sizeof g.variant_group, "/variants/%s", job->variant);
+    snprintf(g.source, sizeof g.source, "%s/completions", g.variant_group);
+    snprintf(g.group, sizeof g.group, "%s/toxicity/%s", g.variant_group, g.set);
+    DTX_GO(dtx_par_agree(&job->par, open_scorer(&g)));
+    DTX_GO(dtx_run_open(&job->par, c->run, &g.run));
+    snprintf(g.log_dir, sizeof g.log_dir, "%s/log", g.run->dir);
+    dtx_job_log_open(job, g.log_dir);
+    st = run_stage(&g);
+done:
+    dtx_run_close(g.run);
+    dtx_stage_rows_free(&g.ready);
+    dtx_classifier_close(&g.classifier);
+    dtx_free(g.block);
+    dtx_free(g.status);
+    dtx_free(g.order);
+    return st;
+}
+
+const dtx_job_def dtx_job_score = {
+    .name = "score",
+    .summary = "toxicity of the completions",
+    .help = "Scores a variant's completions, and their prompts, with a classifier in Hugging Face layout (RoBERTa) on all "
+            "ranks, and writes /variants/V/toxicity/S of RUN/run.h5, where S is score.name. A launch that was stopped or "
+            "killed is continued by the same command.\n\n"
+            "  mpirun -n 4 detoxlens score --run runs/redpajama --variant FT \\\n"
+            "      --set score.path=models/roberta-hate-speech-dynabench-r4-target --set score.name=hate\n\n"
+            "score.attributes names the classifier's label that is scored; without it the label called toxicity, toxic, hate, "
+            "hateful or HS is. Empty completions get no score. --rows A:B scores the texts A..B-1 only, --redo discards the "
+            "set and begins anew, --dry-run prints what would be done.\n",
+    .bit = DTX_JOB_SCORE,
+    .parallel = true,
+    .own_dry_run = true,
+    .run = run,
+};
