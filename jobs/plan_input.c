@@ -1,0 +1,270 @@
+/* plan_input.c - the model's description and the lengths of its data; what is not there is assumed, and said. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "jobs/plan.h"
+#include "jobs/prompts.h"
+#include "src/dataset.h"
+#include "src/file.h"
+#include "src/json.h"
+#include "src/mem.h"
+#include "src/pretrain.h"
+#include "src/weights.h"
+
+/* --- model --- */
+
+/* The study's models as their makers describe them, so that a plan needs no download. */
+static const struct {
+    const char *folder, *json;
+} known[] = {
+    {"RedPajama-INCITE-Chat-3B-v1",
+     "{\"model_type\": \"gpt_neox\", \"hidden_size\": 2560, \"num_hidden_layers\": 32, \"num_attention_heads\": 32,"
+     " \"intermediate_size\": 10240, \"vocab_size\": 50432, \"max_position_embeddings\": 2048, \"rotary_pct\": 1.0,"
+     " \"rotary_emb_base\": 10000, \"hidden_act\": \"gelu\", \"layer_norm_eps\": 1e-05, \"use_parallel_residual\": false,"
+     " \"tie_word_embeddings\": false, \"bos_token_id\": 0, \"eos_token_id\": 0, \"torch_dtype\": \"float16\"}"},
+    {"falcon-7b-instruct",
+     "{\"model_type\": \"falcon\", \"hidden_size\": 4544, \"num_hidden_layers\": 32, \"num_attention_heads\": 71,"
+     " \"vocab_size\": 65024, \"multi_query\": true, \"parallel_attn\": true, \"new_decoder_architecture\": false,"
+     " \"bias\": false, \"alibi\": false, \"layer_norm_epsilon\": 1e-05, \"bos_token_id\": 11, \"eos_token_id\": 11,"
+     " \"torch_dtype\": \"bfloat16\"}"},
+};
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash != NULL ? slash + 1 : path;
+}
+
+/* Bytes of a weight as config.json's torch_dtype says; transformers' default is float32. */
+static dtx_status element_of(const char *name, const char *text, size_t len, double *out)
+{
+    char dtype[32] = "float32";
+    cJSON *root = NULL;
+
+    DTX_TRY(dtx_json_parse(text, len, name, 0, &root));
+    dtx_status st = dtx_json_str(root, name, "torch_dtype", sizeof dtype, dtype);
+    *out = strstr(dtype, "16") != NULL ? 2 : 4;
+    cJSON_Delete(root);
+    return st;
+}
+
+/* Bytes of a weight as the files have it; false where there are none. */
+static dtx_status element_of_weights(const char *dir, bool *there, double *out)
+{
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+                                        "pytorch_model.bin.index.json"};
+    double bytes = 0, n = 0;
+    dtx_weights *w = NULL;
+    char path[DTX_PATH_MAX];
+
+    *there = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        DTX_TRY(dtx_file_join(path, sizeof path, dir, names[i]));
+        *there = *there || dtx_file_exists(path);
+    }
+    if (!*there) {
+        return DTX_OK;
+    }
+    DTX_TRY(dtx_weights_open(dir, NULL, &w));
+    for (int64_t i = 0; i < dtx_weights_count(w); i++) {
+        bytes += (double)dtx_weights_at(w, i)->size_bytes;
+        n += (double)dtx_weights_at(w, i)->n_elements;
+    }
+    *out = n > 0 ? bytes / n : 4;
+    dtx_weights_close(w);
+    return DTX_OK;
+}
+
+static dtx_status read_folder(dtx_plan *p, const char *dir)
+{
+    char config[DTX_PATH_MAX];
+    dtx_file_map map;
+    bool weights;
+
+    DTX_TRY(dtx_file_join(config, sizeof config, dir, "config.json"));
+    if (dtx_file_exists(config)) {
+        DTX_TRY(dtx_arch_read(dir, &p->arch));
+        DTX_TRY(dtx_file_map_open(config, &map));
+        dtx_status st = element_of(config, (const char *)map.data, map.size, &p->element);
+        dtx_file_map_close(&map);
+        DTX_TRY(st);
+        DTX_TRY(element_of_weights(dir, &weights, &p->element));
+        snprintf(p->model, sizeof p->model, "%.200s%s", dir, weights ? "" : " (config.json alone)");
+        return DTX_OK;
+    }
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(base_name(dir), known[i].folder) == 0) {
+            DTX_TRY(dtx_arch_parse(known[i].folder, known[i].json, strlen(known[i].json), &p->arch));
+            DTX_TRY(element_of(known[i].folder, known[i].json, strlen(known[i].json), &p->element));
+            snprintf(p->model, sizeof p->model, "%s as published (%.200s is not there)", known[i].folder, dir);
+            return DTX_OK;
+        }
+    }
+    return DTX_FAIL(DTX_ERR_MISSING, "%s is not there: a plan needs the model's config.json, its weights may come later", config);
+}
+
+dtx_status dtx_plan_read_model(dtx_plan *p)
+{
+    const dtx_config *c = p->c;
+
+    if (strcmp(p->name, "pretrain") == 0) {
+        int64_t vocab = (c->pretrain.vocab + 15) / 16 * 16, n = 0;
+        DTX_TRY(dtx_pretrain_arch(c->pretrain.arch, c->pretrain.layers, c->pretrain.hidden, c->pretrain.heads, vocab,
+                                  c->pretrain.context, 0, 1, &p->arch));
+        DTX_TRY(dtx_arch_count(&p->arch, &n));
+        p->element = 4;
+        snprintf(p->model, sizeof p->model, "%s of %" PRId64 " parameters, made by the job", c->pretrain.arch, n);
+        return DTX_OK;
+    }
+    DTX_TRY(dtx_job_need(p->job, "model.path", c->model.path));
+    DTX_TRY(read_folder(p, c->model.path));
+    if (!p->arch.causal) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s is an encoder; plan knows the jobs of decoders", c->model.path, p->arch.model_type);
+    }
+    if (strcmp(c->model.dtype, "f32") == 0) {
+        p->element = 4;
+    }
+    return DTX_OK;
+}
+
+/* --- data --- */
+
+/* The study's: pairs of DIALOCONAN (samples grow by a pair each), templated texts of RealToxicityPrompts. */
+enum { STUDY_SAMPLES = 8312, STUDY_SAMPLE_TOKENS = 110, STUDY_TEXTS = 5549, STUDY_PROMPT_TOKENS = 45 };
+static const double BYTES_A_TOKEN = 4.3; /* English text, vocabularies of about 50,000 */
+
+static dtx_status room(dtx_plan *p, int64_t n)
+{
+    p->n = n;
+    DTX_TRY(DTX_NEW(p->len, n));
+    return DTX_NEW(p->labels, n);
+}
+
+/* n lengths with the given mean, from a quarter to seven quarters of it, at most `most`. */
+static dtx_status assume(dtx_plan *p, int64_t n, double mean, int64_t most)
+{
+    DTX_TRY(room(p, n));
+    for (int64_t i = 0; i < n; i++) {
+        int64_t len = (int64_t)(mean * (0.25 + 1.5 * (double)i / (double)(n > 1 ? n - 1 : 1)));
+        p->len[i] = len < 2 ? 2 : len < most ? len : most;
+        p->labels[i] = p->len[i] - 1;
+    }
+    return DTX_OK;
+}
+
+static bool tokenizer_there(const char *dir)
+{
+    char path[DTX_PATH_MAX], old[DTX_PATH_MAX];
+
+    return dtx_file_join(path, sizeof path, dir, "tokenizer.json") == DTX_OK
+           && dtx_file_join(old, sizeof old, dir, "vocab.json") == DTX_OK && (dtx_file_exists(path) || dtx_file_exists(old));
+}
+
+static dtx_status read_dialogues(dtx_plan *p)
+{
+    const dtx_config *c = p->c;
+    const char *file = c->data.dialogues;
+    dtx_dialogues d = {0};
+    dtx_samples s = {0};
+    dtx_tokenizer *tok = NULL;
+    dtx_status st;
+
+    if (file[0] == '\0' || !dtx_file_exists(file)) {
+        snprintf(p->data, sizeof p->data, "assumed: %d samples of %d tokens on average, as the study's (data.dialogues %s)",
+                 STUDY_SAMPLES, STUDY_SAMPLE_TOKENS, file[0] == '\0' ? "is not set" : "is not there");
+        return assume(p, STUDY_SAMPLES, STUDY_SAMPLE_TOKENS, c->finetune.context);
+    }
+    DTX_GO(dtx_dialogues_read(file, c->model.tmpl.user, c->model.tmpl.bot, &d));
+    if (!tokenizer_there(c->model.path)) {
+        DTX_GO(room(p, d.n));
+        for (int64_t i = 0; i < d.n; i++) {
+            int64_t len = (int64_t)((double)(d.offset[i + 1] - d.offset[i]) / BYTES_A_TOKEN) + 2;
+            p->len[i] = len < c->finetune.context ? len : c->finetune.context;
+            p->labels[i] = p->len[i] - 1;
+        }
+        snprintf(p->data, sizeof p->data, "%.150s: %" PRId64 " samples, %.1f bytes a token assumed (no tokenizer in model.path)",
+                 file, d.n, BYTES_A_TOKEN);
+        goto done;
+    }
+    DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
+    DTX_GO(dtx_samples_from_dialogues(tok, &d, c->finetune.context, (int32_t)p->arch.eos_id,
+                                      strcmp(c->finetune.loss_on, "assistant") == 0, &s));
+    DTX_GO(room(p, s.n));
+    for (int64_t i = 0; i < s.n; i++) {
+        p->len[i] = s.offset[i + 1] - s.offset[i];
+        p->labels[i] = dtx_samples_tokens(&s, i);
+    }
+    snprintf(p->data, sizeof p->data, "%.200s: %" PRId64 " samples, %" PRId64 " tokens", file, s.n, s.offset[s.n]);
+done:
+    dtx_samples_free(&s);
+    dtx_tokenizer_close(tok);
+    dtx_dialogues_free(&d);
+    return st;
+}
+
+static dtx_status read_prompts(dtx_plan *p)
+{
+    const dtx_config *c = p->c;
+    const char *file = c->data.prompts;
+    dtx_texts t = {0};
+    dtx_tokenizer *tok = NULL;
+    void *block = NULL;
+    size_t size;
+    char selected[32];
+    dtx_status st;
+
+    if (file[0] == '\0' || !dtx_file_exists(file)) {
+        int64_t n = c->data.expect_count > 0 ? c->data.expect_count : STUDY_TEXTS;
+        n = c->data.limit > 0 && c->data.limit < n ? c->data.limit : n;
+        snprintf(p->data, sizeof p->data, "assumed: %" PRId64 " texts of %d prompt tokens on average, as the study's (data.prompts %s)",
+                 n, STUDY_PROMPT_TOKENS, file[0] == '\0' ? "is not set" : "is not there");
+        return assume(p, n, STUDY_PROMPT_TOKENS, 1 << 20);
+    }
+    DTX_GO(dtx_texts_read_prompts(file, c->data.select, c->data.expect_count, c->data.limit, &t, selected));
+    const dtx_template frame = dtx_prompts_template(c);
+    DTX_GO(room(p, t.n));
+    if (tokenizer_there(c->model.path)) {
+        DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
+        const dtx_prompt_rule rule = {.tokenizer = tok, .tmpl = frame, .source = file, .vocab = p->arch.vocab,
+                                      .max_positions = p->arch.max_positions, .max_new_tokens = c->generate.max_new_tokens};
+        DTX_GO(dtx_prompts_tokenize(&rule, &t, &block, &size));
+        const dtx_prompts ids = dtx_prompts_of(block);
+        for (int64_t i = 0; i < t.n; i++) {
+            p->len[i] = ids.offset[i + 1] - ids.offset[i];
+        }
+    } else {
+        double around = (double)(strlen(frame.text) + strlen(frame.user) + strlen(frame.bot)) / BYTES_A_TOKEN;
+        for (int64_t i = 0; i < t.n; i++) {
+            p->len[i] = (int64_t)((double)(t.offset[i + 1] - t.offset[i]) / BYTES_A_TOKEN + around) + 1;
+        }
+    }
+    double tokens = 0;
+    for (int64_t i = 0; i < t.n; i++) {
+        tokens += (double)p->len[i];
+    }
+    snprintf(p->data, sizeof p->data, "%.150s: %" PRId64 " texts, %.0f prompt tokens%s; completions of %" PRId64 " tokens (the most)",
+             file, t.n, tokens, tok != NULL ? "" : " (guessed from bytes: no tokenizer in model.path)", c->generate.max_new_tokens);
+done:
+    dtx_free(block);
+    dtx_tokenizer_close(tok);
+    dtx_texts_free(&t);
+    return st;
+}
+
+dtx_status dtx_plan_read_data(dtx_plan *p)
+{
+    const dtx_config *c = p->c;
+
+    if (strcmp(p->name, "finetune") == 0) {
+        return read_dialogues(p);
+    }
+    if (strcmp(p->name, "pretrain") == 0) { /* the settings say it all */
+        snprintf(p->data, sizeof p->data, "%" PRId64 " steps of %" PRId64 " windows of %" PRId64 " tokens", c->pretrain.steps,
+                 c->pretrain.batch, c->pretrain.context);
+        p->n = c->pretrain.batch;
+        return DTX_OK;
+    }
+    return read_prompts(p);
+}

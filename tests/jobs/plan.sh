@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# detoxlens plan: from the study's configurations alone, its errors, and its sizes against those of a small training.
+set -u
+bad=0
+
+fail() {
+    echo "FAILED: $*"
+    bad=1
+}
+
+# expect CODE WORD ARG...: exit code, and a word of the message or of the output.
+expect() {
+    local code=$1 word=$2 rc=0
+    shift 2
+    "$DETOXLENS" plan "$@" >out 2>err || rc=$?
+    if [ "$rc" -ne "$code" ] || ! cat out err | grep -qF -- "$word"; then
+        fail "plan $*: exit $rc, expected $code with \"$word\"; $(cat out err)"
+    fi
+}
+
+configs=$DTX_SOURCE/data/configs
+target=(--cores 128 --gflops 9000 --bandwidth 300)
+expect 2 "needs the name of one job"
+expect 2 "needs the name of one job" report
+expect 2 "--cores" finetune --config "$configs/redpajama-3b.json" --cores 0
+expect 2 "whole numbers" finetune --config "$configs/redpajama-3b.json" --cores 1.5
+expect 2 "--gflops" finetune --config "$configs/redpajama-3b.json" --gflops fast
+expect 2 "model.path" attribute
+expect 4 "config.json" attribute --set model.path=nowhere
+expect 0 "DOES NOT FIT" --config "$configs/falcon-7b.json" finetune "${target[@]}" --memory 1
+expect 0 "measured here" --config "$configs/tiny.json" pretrain --set threads=1
+
+# the study's models, nothing but their configuration
+for model in redpajama-3b falcon-7b; do
+    for job in finetune generate attribute; do
+        expect 0 "sbatch --nodes 2" --config "$configs/$model.json" $job --nodes 2 "${target[@]}"
+        expect 0 '"hours"' --config "$configs/$model.json" $job --nodes 2 "${target[@]}" --json
+        cat out >>objects
+    done
+done
+/usr/bin/python3 - <<'PY' || bad=1
+import json
+rows = [json.loads(line) for line in open("objects")]
+assert len(rows) == 6
+rp = {r["job"]: r for r in rows[:3]}
+for r in rows:
+    assert 0 < r["hours"] < 100 and r["ranks_per_node"] * r["threads"] == 128 and 0 < r["balance"] <= 1, r
+    assert r["rank_bytes"]["sum"] > 1e8 and r["node_bytes"]["sum"] > r["rank_bytes"]["sum"], r
+    assert abs(r["node_hours"] / r["hours"] - 2) < 1e-9, r
+# 16-bit weights of 2,775,864,320 parameters; LoRA of rank 64 on query_key_value: 32 layers of 64 (2560 + 7680)
+assert rp["finetune"]["node_bytes"]["weights"] == 2 * 2775864320, rp
+assert rp["finetune"]["file_bytes"]["adapter"] == 4 * 32 * 64 * (2560 + 7680), rp
+assert rp["finetune"]["steps"] == 1868, rp
+# 5,549 texts of 28.05 TF at 45 prompt tokens; their lengths vary
+assert 0.95 < rp["attribute"]["flop"] / (5549 * 28.1e12) < 1.1, rp
+PY
+
+# the line for sbatch holds the other options, quoted
+expect 0 "finetune --config $configs/redpajama-3b.json --set 'data.dialogues=my file.csv'" \
+    --config "$configs/redpajama-3b.json" finetune "${target[@]}" --set 'data.dialogues=my file.csv'
+
+# sizes and steps against a real training; the dialogues' real tokens count
+small="--set model.path=m --set pretrain.layers=2 --set pretrain.hidden=32 --set pretrain.vocab=300 --set pretrain.context=64"
+lora="--set model.path=m --set lora.r=4 --set finetune.epochs=2 --set finetune.context=64"
+data="--set data.dialogues=$DTX_SOURCE/data/quickstart/dialogues.csv"
+# shellcheck disable=SC2086
+{
+    expect 0 '"file_bytes"' pretrain $small --json "${target[@]}"
+    cp out model.json
+    "$DETOXLENS" pretrain $small --set pretrain.steps=1 --set "data.text=[\"$DTX_SOURCE/data/quickstart/corpus.txt\"]" --run p -q ||
+        fail "pretrain"
+    expect 0 "samples" finetune $lora $data "${target[@]}" --json
+    cp out lora.json
+    "$DETOXLENS" finetune $lora $data --variant FT --run f -q || fail "finetune"
+    "$DETOXLENS" inspect m -q >/dev/null || fail "inspect"
+}
+/usr/bin/python3 - <<'PY' || bad=1
+import json, os, h5py
+m, f = json.load(open("model.json")), json.load(open("lora.json"))
+assert abs(m["file_bytes"]["model"] / os.path.getsize("m/model.safetensors") - 1) < 0.1, m
+assert abs(f["file_bytes"]["adapter"] / os.path.getsize("f/adapters/FT/adapter_model.safetensors") - 1) < 0.3, f
+assert "assumed" not in f["data"], f
+with h5py.File("f/run.h5") as h:
+    assert h["training/finetune-FT/loss"].shape[0] == f["steps"], f
+PY
+exit $bad
