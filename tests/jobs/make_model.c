@@ -1,5 +1,5 @@
-/* make_model KIND DIR CORPUS: a folder with a small random model (decoder neox, neox-seq, falcon, falcon-rw; classifier
- * roberta) and a tokenizer trained on the paragraphs of CORPUS, for tests of the program. */
+/* make_model KIND DIR CORPUS: a folder with a small random model (decoder neox, neox-seq, falcon, falcon-rw, with an adapter
+ * in DIR/adapter; classifier roberta) and a tokenizer trained on the paragraphs of CORPUS, for tests of the program. */
 #include <stdio.h>
 #include <string.h>
 
@@ -54,8 +54,11 @@ static dtx_status make(const char *kind, const char *dir, const char *corpus)
 {
     const char *list[4096];
     size_t len[4096];
+    const char *const targets[] = {"query_key_value"};
+    char path[1024];
     dtx_texts texts = {0};
     dtx_model *m = NULL;
+    dtx_adapter *ad = NULL;
     dtx_arch a = arch_of(kind);
     dtx_status st;
 
@@ -73,7 +76,17 @@ static dtx_status make(const char *kind, const char *dir, const char *corpus)
         w[i] += 0.15F * (float)dtx_rng_normal(2, DTX_RNG_CHECK, 0, 0, (uint32_t)i);
     }
     DTX_GO(dtx_model_save(m, dir));
+    if (!a.causal) {
+        goto done;
+    }
+    DTX_GO(dtx_adapter_new(&a, 4, (double)strlen(kind), 0, targets, 1, 3, &ad));
+    for (int64_t i = 0; i < ad->n_params; i++) {
+        ad->arena[i] += 0.1F * (float)dtx_rng_normal(4, DTX_RNG_CHECK, 0, 0, (uint32_t)i);
+    }
+    DTX_GO(dtx_file_join(path, sizeof path, dir, "adapter"));
+    DTX_GO(dtx_adapter_write(path, &a, ad, dir));
 done:
+    dtx_adapter_del(ad);
     dtx_model_del(m);
     dtx_texts_free(&texts);
     return st;

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # generate and attribute give the same bytes on any number of ranks and threads, with any batch, round and budget, in
 # slices, and with more ranks than rows; another model, seed or setting is refused.
 set -eu
@@ -77,6 +78,23 @@ code 4 "incomplete completions" stage 2 part attribute
 code 4 "a variant without adapter" stage 2 one generate --variant FT --set "data.prompts=$texts"
 code 3 "a context that is too short" stage 2 long generate --set "data.prompts=$texts" --set generate.max_new_tokens=480
 cmp one/run.h5 before.h5
+
+echo "a variant with an adapter, and its view of another's completions"
+for n in 1 3; do
+    run=variant$n
+    stage $n $run generate --set "data.prompts=$texts" --set data.limit=4
+    stage $n $run generate --set "data.prompts=$texts" --set data.limit=4 --variant FT --set variants.FT.adapter=model/adapter
+    stage $n $run attribute --variant FT --set variants.FT.adapter=model/adapter
+    stage $n $run attribute --variant FT --set variants.FT.adapter=model/adapter --completions-of IT
+done
+same variant1 variant3
+h5dump -n variant1/run.h5 | grep -q '/variants/FT/attribution/input_x_gradient@IT/value'
+code 2 "another adapter" stage 1 variant1 attribute --variant FT --set variants.FT.adapter=neox-seq/adapter
+stage 2 variant1 generate --set "data.prompts=$texts" --set data.limit=4 --redo 2> redo.txt
+grep -q 'discarding /variants/FT/attribution/input_x_gradient@IT' redo.txt
+h5dump -n variant1/run.h5 > names.txt
+grep -q '/variants/FT/attribution/input_x_gradient/value' names.txt # its own stays
+! grep -q '@IT' names.txt
 
 echo "--redo, --dry-run"
 stage 2 one generate --set "data.prompts=$texts" --set data.limit=21 --set seed=1 --redo 2> redo.txt

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # restart.sh KILLS: generate and attribute are killed (kill -9 of one rank, of all, of mpirun) at random times KILLS times
 # in all; what is left can always be read, and the same commands end with the bytes of an undisturbed run. Then a clean
 # stop by signal and by time limit, and a full disk.
