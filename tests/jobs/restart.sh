@@ -102,6 +102,7 @@ for how in usr1 term hours; do
             # all ranks or one of them: one is enough to stop all
             [ "$how" = usr1 ] && signal=USR1 || signal=TERM
             # shellcheck disable=SC2086
+            # shellcheck disable=SC2046 # one word for each rank
             [ -z "$ranks" ] || kill -$signal $(echo "$ranks" | head -n $((1 + RANDOM % 3))) 2> /dev/null || true
             ;;
         esac
