@@ -145,10 +145,12 @@ static dtx_status discard_stage(hid_t file, void *user)
     return dtx_stage_discard_variant(file, g->m.variant);
 }
 
-/* Newlines of a stored response become spaces, as in the study's tables. */
-static dtx_status decode_row(const dtx_tokenizer *t, const int32_t *ids, int32_t length, char **text, size_t *len)
+/* Without the final end of text, whether or not the tokenizer calls it special; ids beyond the tokenizer's decode to
+ * nothing. Newlines become spaces, as in the study's tables. */
+static dtx_status decode_row(const generation *g, const int32_t *ids, int32_t length, char **text, size_t *len)
 {
-    DTX_TRY(dtx_tokenizer_decode(t, ids, (size_t)length, true, true, text, len));
+    length -= length > 0 && ids[length - 1] == g->sampling.eos;
+    DTX_TRY(dtx_tokenizer_decode(g->tokenizer, ids, (size_t)length, true, true, text, len));
     for (size_t i = 0; i < *len; i++) {
         if ((*text)[i] == '\n') {
             (*text)[i] = ' ';
@@ -183,7 +185,7 @@ static dtx_status finish_stage(hid_t file, void *user)
                           g->run->path, path, r, length[r], width);
             goto done;
         }
-        DTX_GO(decode_row(g->tokenizer, tokens + r * width, length[r], &text, &len));
+        DTX_GO(decode_row(g, tokens + r * width, length[r], &text, &len));
         st = DTX_GROW(bytes, cap, offset[r] + len + 1);
         if (st == DTX_OK) {
             memcpy(bytes + offset[r], text, len);

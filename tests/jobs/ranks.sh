@@ -77,6 +77,11 @@ stage 2 part generate --set "data.prompts=$texts" --set data.limit=21 --rows 0:3
 code 4 "incomplete completions" stage 2 part attribute
 code 4 "a variant without adapter" stage 2 one generate --variant FT --set "data.prompts=$texts"
 code 3 "a context that is too short" stage 2 long generate --set "data.prompts=$texts" --set generate.max_new_tokens=480
+cp -r model broken # the last weight becomes NaN
+printf '\000\000\300\177' | dd of=broken/model.safetensors bs=1 conv=notrunc status=none \
+    seek=$(($(stat -c %s broken/model.safetensors) - 4))
+code 5 "a model that is not finite" stage 2 nan generate --set model.path=broken --set "data.prompts=$texts" --set data.limit=3
+grep -q 'row [0-2], sample 0, generated token 0: ' err.txt
 cmp one/run.h5 before.h5
 
 echo "a variant with an adapter, and its view of another's completions"

@@ -139,6 +139,29 @@ with h5py.File("full/run.h5") as f:
 
     groups = []
     f.visititems(lambda name, o: groups.append(name) if isinstance(o, h5py.Group) else None)
+# prompts of one token, and a completion of none: the end of text is the token that greedy decoding gives first
+with open("edge.txt", "w", encoding="utf-8") as t:
+    t.write("a\nb\nThe old teacher said\n")
+edge = ("--set", "data.prompts=edge.txt", "--set", "model.template.text={text}", "--set", "generate.do_sample=false",
+        "--set", "generate.min_new_tokens=0")
+stage("generate", "edge", *edge)
+with h5py.File("edge/run.h5") as f:
+    first = int(f["variants/IT/completions/tokens"][0, 0])
+with open("model/generation_config.json", "w", encoding="utf-8") as t:
+    json.dump({"eos_token_id": first}, t)
+for out, ranks in (("edge2", 2), ("edge5", 5)):
+    stage("generate", out, *edge, ranks=ranks)
+    stage("attribute", out, "--set", "attribute.check=3", "--set", "attribute.steps=2", ranks=ranks)
+run(PROGRAM, "verify", "--same", "edge2", "edge5", stdout=subprocess.DEVNULL)
+with h5py.File("edge2/run.h5") as f:
+    c, a = f["variants/IT/completions"], f["variants/IT/attribution/input_x_gradient"]
+    assert list(np.diff(c["prompt_offset"][:].astype(int))[:2]) == [1, 1]
+    assert c["length"][0] == 1 and c["finish"][0] == 1 and c["text_offset"][1] == 0
+    assert a["G"][0] == 0 and a["T"][0] == 1 and a["row_offset"][1] == 0 and a["done"][:].all()
+    assert np.isnan(a["entropy"][0]).all() and np.isnan(a["words/entropy"][0]).all() and a["words/length"][0] == 0
+    if a["G"][1] > 0:  # one prompt token has all that is not the completion's
+        assert a["prompt_dependence"][1, 0] == 1 and a["entropy"][1, 0] == 0
+
 try:
     import xarray
     for g in groups:
