@@ -8,6 +8,7 @@
 #include "jobs/job.h"
 #include "jobs/stage.h"
 #include "jobs/training.h"
+#include "src/cost.h"
 #include "src/file.h"
 #include "src/finetune.h"
 #include "src/hash.h"
@@ -132,8 +133,7 @@ static dtx_status shard(void *user, int64_t step, int64_t leaf, float *grads, do
     }
     memset(t->grads->arena, 0, (size_t)t->grads->n_params * sizeof(float));
     for (int64_t u = units * leaf / leaves; u < units * (leaf + 1) / leaves; u++) {
-        int64_t n = dtx_sample_order_get(&t->order, step * accumulate + u / t->parts, sample), part = u % t->parts;
-        int64_t first = n * part / t->parts, count = n * (part + 1) / t->parts - first;
+        int64_t n, first, count = dtx_sample_order_unit(&t->order, step, t->parts, u, sample, &n, &first);
         double micro = 0, sum = 0;
         for (int64_t i = 0; i < n; i++) {
             micro += (double)dtx_samples_tokens(&t->samples, sample[i]);
@@ -232,6 +232,25 @@ static dtx_status set_up(trainer *t, const sample_facts *facts)
     return DTX_OK;
 }
 
+/* Memory that training adds to what is resident: the mapped weights, once read, and the largest unit of any rank's. */
+static dtx_status expect_memory(trainer *t)
+{
+    const dtx_config *c = t->c;
+    int64_t *len = NULL, n;
+    double weights = 0;
+
+    for (int64_t i = 0; i < dtx_model_n_params(t->base.model) && strcmp(c->model.dtype, "auto") == 0; i++) {
+        const dtx_param *p = dtx_model_param(t->base.model, i);
+        weights += (double)p->n_elements * (double)dtx_dtype_size(p->dtype);
+    }
+    DTX_TRY(DTX_NEW(len, c->finetune.batch));
+    dtx_status st = dtx_sample_order_longest(&t->order, t->parts, 0, c->finetune.accumulate * t->parts, t->samples.offset, len, &n);
+    t->training.expected_bytes = weights + dtx_cost_train_bytes(&t->base.arch, t->adapter, n, len, c->lora.dropout > 0,
+                                                                c->finetune.checkpoint_layers);
+    dtx_free(len);
+    return st;
+}
+
 static dtx_status check_found(const trainer *t, const dtx_training_found *found)
 {
     const char *mine = t->training.state.identity;
@@ -256,6 +275,7 @@ static dtx_status train(trainer *t)
     dtx_training *tr = &t->training;
     dtx_status st = DTX_OK;
 
+    DTX_TRY(dtx_par_agree(&t->job->par, expect_memory(t)));
     DTX_TRY(dtx_training_open(tr));
     DTX_TRY(dtx_training_run(tr));
     if (t->job->par.rank == 0) {

@@ -240,6 +240,7 @@ static dtx_status run(dtx_job *job)
 done:
     dtx_sample_order_free(&p->order);
     dtx_adapter_del(p->adapter);
+    dtx_free(p->offset);
     dtx_free(p->len);
     dtx_free(p->labels);
     dtx_free(p);

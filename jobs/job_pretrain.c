@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "jobs/pretrain.h"
+#include "src/cost.h"
 #include "src/file.h"
 #include "src/log.h"
 #include "src/mem.h"
@@ -49,6 +50,21 @@ static dtx_status set_up(dtx_pretrainer *t)
              c->pretrain.steps, c->pretrain.batch, c->pretrain.lr, c->pretrain.warmup_steps, c->pretrain.schedule,
              c->pretrain.clip, c->pretrain.weight_decay, c->pretrain.holdout, c->pretrain.mask, c->pretrain.eval_every, c->seed, c->reduce,
              t->digest);
+    return DTX_OK;
+}
+
+/* Memory that training adds to what is resident: the passes of one shard. */
+static dtx_status expect_memory(dtx_pretrainer *t)
+{
+    const int64_t leaves = t->training.n_leaves, n = (t->c->pretrain.batch + leaves - 1) / leaves;
+    int64_t *len = NULL;
+
+    DTX_TRY(DTX_NEW(len, n));
+    for (int64_t i = 0; i < n; i++) {
+        len[i] = t->windows.length > 0 ? t->windows.length : t->c->pretrain.context; /* labelled texts: at most */
+    }
+    t->training.expected_bytes = dtx_cost_train_bytes(&t->arch, NULL, n, len, false, false);
+    dtx_free(len);
     return DTX_OK;
 }
 
@@ -150,6 +166,7 @@ static dtx_status train(dtx_pretrainer *t)
     const dtx_training *tr = &t->training;
     dtx_status st = DTX_OK;
 
+    DTX_TRY(dtx_par_agree(&t->job->par, expect_memory(t)));
     DTX_TRY(dtx_training_open(&t->training));
     DTX_TRY(dtx_training_run(&t->training));
     if (t->job->par.rank == 0) {

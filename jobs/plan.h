@@ -43,6 +43,7 @@ typedef struct {
     char model[400], data[400]; /* what is there, what is assumed */
     int64_t n;                /* texts, samples or windows */
     int64_t *len, *labels;    /* (n) tokens of a prompt or sample, of them labels */
+    int64_t *offset;          /* finetune: (n + 1) first row of each sample */
     dtx_adapter *adapter;     /* finetune: shapes */
     dtx_sample_order order;
 

@@ -63,43 +63,29 @@ static double finetune_flops(const dtx_plan *p, const dtx_cost_work *w)
     return dtx_flops_total(dtx_cost_lora(&p->arch, p->adapter, w, p->c->finetune.checkpoint_layers));
 }
 
-/* Work of one step by rank, `total` ranks; the longest unit of all (rows, lengths). */
-typedef struct {
-    int64_t n, len[1024];
-    int64_t rows;
-} unit;
-
-static dtx_status finetune_step(dtx_plan *p, int64_t step, int64_t total, dtx_cost_work *of_rank, double *passes, unit *longest)
+/* Work of one step by rank, of `total` ranks; passes: units that are not empty. */
+static dtx_status finetune_step(dtx_plan *p, int64_t step, int64_t total, dtx_cost_work *of_rank, double *passes)
 {
     const dtx_config *c = p->c;
     const shards s = finetune_shards(c);
     const int64_t units = c->finetune.accumulate * s.parts;
-    int64_t *sample = NULL;
+    int64_t *sample = NULL, leaf = 0, rank = 0, n, first;
 
     DTX_TRY(DTX_NEW(sample, c->finetune.batch));
     memset(of_rank, 0, (size_t)total * sizeof *of_rank);
     memset(passes, 0, (size_t)total * sizeof *passes);
-    for (int64_t a = 0, n; a < c->finetune.accumulate; a++) {
-        n = dtx_sample_order_get(&p->order, step * c->finetune.accumulate + a, sample);
-        for (int64_t part = 0; part < s.parts; part++) {
-            int64_t u = a * s.parts + part, leaf = 0, rank = 0;
-            unit now = {0};
-            while (units * (leaf + 1) / s.leaves <= u) {
-                leaf++;
-            }
-            while (s.leaves * (rank + 1) / total <= leaf) {
-                rank++;
-            }
-            for (int64_t i = n * part / s.parts; i < n * (part + 1) / s.parts; i++) {
-                dtx_cost_add(&p->arch, &of_rank[rank], p->len[sample[i]], p->labels[sample[i]]);
-                now.rows += p->len[sample[i]];
-                now.len[now.n++] = p->len[sample[i]];
-            }
-            passes[rank] += now.n > 0;
-            if (longest != NULL && now.rows > longest->rows) {
-                *longest = now;
-            }
+    for (int64_t u = 0; u < units; u++) {
+        int64_t count = dtx_sample_order_unit(&p->order, step, s.parts, u, sample, &n, &first);
+        while (units * (leaf + 1) / s.leaves <= u) {
+            leaf++;
         }
+        while (s.leaves * (rank + 1) / total <= leaf) {
+            rank++;
+        }
+        for (int64_t i = first; i < first + count; i++) {
+            dtx_cost_add(&p->arch, &of_rank[rank], p->offset[sample[i] + 1] - p->offset[sample[i]], p->labels[sample[i]]);
+        }
+        passes[rank] += count > 0;
     }
     dtx_free(sample);
     return DTX_OK;
@@ -112,6 +98,10 @@ static dtx_status finetune_count(dtx_plan *p)
     dtx_cost_work eval = {0};
     double passes;
 
+    DTX_TRY(DTX_NEW(p->offset, p->n + 1));
+    for (int64_t i = 0; i < p->n; i++) {
+        p->offset[i + 1] = p->offset[i] + p->len[i];
+    }
     for (int64_t i = 0; i < c->lora.target_modules.n; i++) {
         targets[i] = c->lora.target_modules.entry[i];
     }
@@ -123,12 +113,13 @@ static dtx_status finetune_count(dtx_plan *p)
     p->units = (double)finetune_shards(c).leaves;
     for (int64_t k = 0; k < p->steps; k++) {
         dtx_cost_work w;
-        DTX_TRY(finetune_step(p, k, 1, &w, &passes, NULL));
+        DTX_TRY(finetune_step(p, k, 1, &w, &passes));
         p->work += finetune_flops(p, &w);
         p->read += passes * (2 + c->finetune.checkpoint_layers) * dtx_cost_read_bytes(&p->arch, p->element);
     }
     for (int64_t i = 0; i < p->order.n_held; i++) {
-        dtx_cost_add(&p->arch, &eval, p->len[p->order.held[i]], p->labels[p->order.held[i]]);
+        const int64_t held = p->order.held[i];
+        dtx_cost_add(&p->arch, &eval, p->offset[held + 1] - p->offset[held], p->labels[held]);
     }
     double evals = ceil((double)p->steps / (double)c->finetune.eval_every);
     p->work += evals * dtx_flops_total(dtx_cost_forward(&p->arch, p->adapter, &eval));
@@ -151,7 +142,7 @@ static dtx_status finetune_time(dtx_plan *p, int ranks)
     DTX_GO(DTX_NEW(passes, total));
     for (int64_t k = 0; k < p->steps; k++) {
         double longest = 0;
-        DTX_GO(finetune_step(p, k, total, w, passes, NULL));
+        DTX_GO(finetune_step(p, k, total, w, passes));
         for (int64_t r = 0; r < total; r++) {
             double flops = finetune_flops(p, &w[r]), t = seconds_of(p, flops, 0, passes[r] * read, ranks);
             all += t;
@@ -172,29 +163,23 @@ static dtx_status finetune_memory(dtx_plan *p, int ranks)
 {
     const dtx_config *c = p->c;
     const double vector = 4 * (double)p->adapter->n_params;
-    unit *longest = NULL;
-    dtx_cost_work w;
-    double passes, rows = 0;
+    const shards cut = finetune_shards(c);
+    int64_t *len = NULL, n;
 
-    DTX_TRY(DTX_NEW(longest, 1));
-    for (int64_t k = 0; k < p->steps; k++) {
-        DTX_TRY(finetune_step(p, k, 1, &w, &passes, longest));
-    }
-    for (int64_t i = 0; i < p->n; i++) {
-        rows += (double)p->len[i];
-    }
-    int64_t sums = dtx_cost_reduce_vectors(finetune_shards(c).leaves, (int64_t)ranks * p->nodes, strcmp(c->reduce, "strict") == 0);
+    DTX_TRY(DTX_NEW(len, c->finetune.batch));
+    DTX_TRY(dtx_sample_order_longest(&p->order, cut.parts, 0, c->finetune.accumulate * cut.parts, p->offset, len, &n));
+    int64_t sums = dtx_cost_reduce_vectors(cut.leaves, (int64_t)ranks * p->nodes, strcmp(c->reduce, "strict") == 0);
     dtx_plan_add(&p->rank, "adapter", vector, "parameters, f32");
     dtx_plan_add(&p->rank, "gradients", 2 * vector, "of a shard, of the step");
     dtx_plan_add(&p->rank, "optimizer", 2 * vector, "AdamW's two moments");
     dtx_plan_add(&p->rank, "sums", (double)sums * vector, "partial sums over shards");
     dtx_plan_add(&p->rank, "activations",
-                 dtx_cost_train_bytes(&p->arch, p->adapter, longest->n, longest->len, c->lora.dropout > 0,
+                 dtx_cost_train_bytes(&p->arch, p->adapter, n, len, c->lora.dropout > 0,
                                       c->finetune.checkpoint_layers),
                  c->finetune.checkpoint_layers ? "longest unit, layers recomputed"
                                                : "longest unit; finetune.checkpoint_layers = true needs less");
-    dtx_plan_add(&p->rank, "samples", 8 * rows, "ids and labels");
-    dtx_free(longest);
+    dtx_plan_add(&p->rank, "samples", 8 * (double)p->offset[p->n], "ids and labels");
+    dtx_free(len);
     return DTX_OK;
 }
 

@@ -6,9 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mpi/stats.h"
+#include "src/cost.h"
 #include "src/file.h"
+#include "src/linear.h"
 #include "src/log.h"
 #include "src/mem.h"
+
+enum { TIMING_TOKENS, TIMING_GFLOPS, TIMING_SECONDS, TIMINGS };
 
 static void names(const dtx_run *run, const char *name, char *group, size_t group_size, char *path, size_t path_size)
 {
@@ -97,6 +102,12 @@ static dtx_status allocate(dtx_training *t)
             t->curves[i].value[k] = NAN;
         }
     }
+    for (int i = 0; i < TIMINGS; i++) {
+        DTX_TRY(DTX_NEW(t->timing[i], t->n_steps));
+        for (int64_t k = 0; k < t->n_steps; k++) {
+            t->timing[i][k] = NAN;
+        }
+    }
     return DTX_OK;
 }
 
@@ -128,15 +139,17 @@ static dtx_status save_checkpoint(dtx_training *t)
     return dtx_par_agree(&t->job->par, st);
 }
 
-static dtx_status shards(dtx_training *t, double *loss, double *tokens)
+static dtx_status shards(dtx_training *t, double *loss, double *tokens, double *flops)
 {
     int64_t first, count;
 
     dtx_reduce_leaves(t->reduce, &first, &count);
     for (int64_t leaf = first; leaf < first + count; leaf++) {
         float *grads;
+        double before = dtx_linear_flops();
         DTX_TRY(dtx_reduce_begin(t->reduce, &grads));
         DTX_TRY(t->shard(t->user, t->state.step, leaf, grads, &loss[leaf], &tokens[leaf]));
+        flops[leaf] = dtx_linear_flops() - before;
         dtx_reduce_commit(t->reduce);
     }
     return DTX_OK;
@@ -145,15 +158,17 @@ static dtx_status shards(dtx_training *t, double *loss, double *tokens)
 static dtx_status step(dtx_training *t)
 {
     const int64_t k = t->state.step;
-    double sums[2 * DTX_TRAINING_LEAVES] = {0}, *leaf_loss = sums, *leaf_tokens = sums + DTX_TRAINING_LEAVES;
-    double loss = 0, eval = NAN;
+    double sums[3 * DTX_TRAINING_LEAVES] = {0}, *leaf_loss = sums, *leaf_tokens = sums + DTX_TRAINING_LEAVES;
+    double *leaf_flops = sums + 2 * DTX_TRAINING_LEAVES;
+    double loss = 0, eval = NAN, tokens = 0, flops = 0, begun = dtx_now();
 
-    DTX_TRY(dtx_par_agree(&t->job->par, shards(t, leaf_loss, leaf_tokens)));
+    DTX_TRY(dtx_par_agree(&t->job->par, shards(t, leaf_loss, leaf_tokens, leaf_flops)));
     DTX_TRY(dtx_reduce_finish(t->reduce, t->grads));
-    DTX_TRY(dtx_sum_disjoint(&t->job->par, sums, 2 * DTX_TRAINING_LEAVES));
+    DTX_TRY(dtx_sum_disjoint(&t->job->par, sums, 3 * DTX_TRAINING_LEAVES));
     for (int64_t i = 0; i < t->n_leaves; i++) {
         loss += leaf_loss[i];
-        t->tokens += leaf_tokens[i];
+        tokens += leaf_tokens[i];
+        flops += leaf_flops[i];
     }
     double norm = dtx_global_norm(t->grads, t->n_params);
     if (!isfinite(loss) || !isfinite(norm)) {
@@ -163,6 +178,13 @@ static dtx_status step(dtx_training *t)
     dtx_clip(t->grads, t->n_params, norm, t->clip);
     double lr = t->lr * dtx_schedule_factor(t->schedule, k, t->warmup_steps, t->n_steps);
     dtx_adamw_step(&t->adamw, k + 1, lr, t->n_params, t->params, t->grads, t->state.m, t->state.v, t->decay, t->n_decay);
+    const double seconds = dtx_now() - begun; /* an evaluation is not part of a step */
+    t->tokens += tokens;
+    t->flops += flops;
+    t->busy += seconds;
+    t->timing[TIMING_TOKENS][k] = tokens / seconds;
+    t->timing[TIMING_GFLOPS][k] = 1e-9 * flops / seconds;
+    t->timing[TIMING_SECONDS][k] = seconds;
     t->state.step = k + 1;
     if (t->state.step % t->eval_every == 0 || t->state.step == t->n_steps) {
         DTX_TRY(t->evaluate(t->user, &eval));
@@ -191,17 +213,39 @@ static void report_step(dtx_training *t, dtx_progress *progress, double *last_ev
     if (!isnan(*last_eval)) {
         n += snprintf(text + n, sizeof text - (size_t)n, " eval=%.4f", *last_eval);
     }
-    snprintf(text + n, sizeof text - (size_t)n, " norm=%.3f lr=%.2e", t->curves[DTX_CURVE_NORM].value[k],
-             t->curves[DTX_CURVE_LR].value[k]);
-    snprintf(json, sizeof json, "\"step\":%" PRId64 ",\"loss\":%.6g,\"grad_norm\":%.6g,\"lr\":%.6g%s", t->state.step,
-             t->curves[DTX_CURVE_LOSS].value[k], t->curves[DTX_CURVE_NORM].value[k], t->curves[DTX_CURVE_LR].value[k],
-             eval_json);
+    double gflops = t->busy > 0 ? 1e-9 * t->flops / t->busy : 0;
+    snprintf(text + n, sizeof text - (size_t)n, " norm=%.3f lr=%.2e GFLOP/s=%.1f", t->curves[DTX_CURVE_NORM].value[k],
+             t->curves[DTX_CURVE_LR].value[k], gflops);
+    snprintf(json, sizeof json, "\"step\":%" PRId64 ",\"loss\":%.6g,\"grad_norm\":%.6g,\"lr\":%.6g,\"gflops\":%.6g%s",
+             t->state.step, t->curves[DTX_CURVE_LOSS].value[k], t->curves[DTX_CURVE_NORM].value[k],
+             t->curves[DTX_CURVE_LR].value[k], gflops, eval_json);
     dtx_progress_tick(progress, (double)t->state.step, t->tokens, text, json, !isnan(eval));
+}
+
+/* What the largest rank should need: what is resident now, the sums over shards, and what the shards take. */
+static double predict_memory(const dtx_training *t)
+{
+    int64_t vectors = dtx_cost_reduce_vectors(t->n_leaves, t->job->par.size, strcmp(t->job->config.reduce, "strict") == 0);
+
+    return dtx_resident_memory() + 4 * (double)vectors * (double)t->n_params + t->expected_bytes;
+}
+
+static dtx_status report_memory(dtx_training *t, double predicted)
+{
+    const double mine[] = {predicted, dtx_peak_memory()};
+    dtx_spread all[2];
+
+    DTX_TRY(dtx_par_spread(&t->job->par, 2, mine, all));
+    t->memory_predicted = all[0].max;
+    t->memory_seen = all[1].max;
+    dtx_log(DTX_LOG_INFO, t->job->def->name, "peak memory of a rank: predicted %.1f MB, seen %.1f MB (largest of %d)",
+            all[0].max / 1e6, all[1].max / 1e6, t->job->par.size);
+    return DTX_OK;
 }
 
 dtx_status dtx_training_run(dtx_training *t)
 {
-    double last_eval = NAN, begun = dtx_now();
+    double last_eval = NAN, begun = dtx_now(), predicted = predict_memory(t);
     char log_dir[1200];
     dtx_progress progress;
     bool stopped = false;
@@ -222,8 +266,9 @@ dtx_status dtx_training_run(dtx_training *t)
     }
     DTX_GO(save_checkpoint(t));
     t->seconds = dtx_now() - begun;
-    dtx_log(DTX_LOG_INFO, t->job->def->name, "%.1f s, %.0f tokens/s, communication %.1f %%", t->seconds,
-            t->tokens / (t->seconds + 1e-9), 100 * dtx_reduce_seconds(t->reduce) / (t->seconds + 1e-9));
+    dtx_log(DTX_LOG_INFO, t->job->def->name, "%.1f s, %.0f tokens/s, %.1f GFLOP/s, communication %.1f %%",
+            t->seconds, t->tokens / (t->seconds + 1e-9), 1e-9 * t->flops / (t->busy + 1e-9), 100 * dtx_reduce_seconds(t->reduce) / (t->seconds + 1e-9));
+    DTX_GO(report_memory(t, predicted));
     if (stopped) {
         st = DTX_FAIL(DTX_STOPPED, "stopped after step %" PRId64 " of %" PRId64 "; the same command continues", t->state.step,
                       t->n_steps);
@@ -231,6 +276,27 @@ dtx_status dtx_training_run(dtx_training *t)
 done:
     dtx_progress_end(&progress);
     return st;
+}
+
+/* What depends on clock and machine; `verify --same` leaves it out. */
+static dtx_status write_timing(hid_t file, const dtx_training *t)
+{
+    static const char *const name[TIMINGS] = {"tokens_per_s", "gflops", "seconds"}, *const units[TIMINGS] = {"s-1", "1e9 s-1", "s"};
+    static const char *const long_name[TIMINGS] = {"tokens trained on per second of the step; NaN before the last launch",
+                                                   "operations of products with weights per second, all ranks",
+                                                   "time of the step without its evaluation"};
+    char group[200], path[256];
+
+    snprintf(group, sizeof group, "%s/timing", t->group);
+    for (int i = 0; i < TIMINGS; i++) {
+        snprintf(path, sizeof path, "%s/%s", group, name[i]);
+        const dtx_h5_spec spec = {.path = path, .type = H5T_NATIVE_FLOAT, .rank = 1, .shape = {(hsize_t)t->n_steps},
+                                  .dims = {"train_step"}, .long_name = long_name[i], .units = units[i]};
+        DTX_TRY(dtx_h5_make(file, &spec));
+        DTX_TRY(dtx_h5_write(file, path, H5T_NATIVE_DOUBLE, t->timing[i]));
+    }
+    DTX_TRY(dtx_h5_attr_int(file, group, "peak_memory_predicted_bytes", (int64_t)t->memory_predicted));
+    return dtx_h5_attr_int(file, group, "peak_memory_seen_bytes", (int64_t)t->memory_seen);
 }
 
 static dtx_status write_curves(hid_t file, void *user)
@@ -253,6 +319,7 @@ static dtx_status write_curves(hid_t file, void *user)
         DTX_TRY(dtx_h5_make(file, &spec));
         DTX_TRY(dtx_h5_write(file, path, H5T_NATIVE_DOUBLE, t->curves[i].value));
     }
+    DTX_TRY(write_timing(file, t));
     DTX_TRY(dtx_h5_attr_str(file, t->group, "settings", t->state.identity));
     return dtx_h5_attr_int(file, t->group, "complete", 1);
 }
@@ -271,6 +338,9 @@ void dtx_training_close(dtx_training *t)
     dtx_reduce_del(t->reduce);
     for (int i = 0; i < n_curves(t); i++) {
         dtx_free(t->curves[i].value);
+    }
+    for (int i = 0; i < TIMINGS; i++) {
+        dtx_free(t->timing[i]);
     }
     dtx_free(t->grads);
     dtx_free(t->state.m);

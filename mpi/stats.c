@@ -1,6 +1,8 @@
 #include "mpi/stats.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 dtx_status dtx_par_spread(const dtx_par *par, int n, const double *mine, dtx_spread *out)
 {
@@ -18,14 +20,16 @@ dtx_status dtx_par_spread(const dtx_par *par, int n, const double *mine, dtx_spr
     return DTX_OK;
 }
 
-double dtx_peak_memory(void)
+/* A line of /proc/self/status, in bytes. */
+static double status_line(const char *name)
 {
     FILE *f = fopen("/proc/self/status", "re");
     char line[256];
     double kilobytes = 0;
 
     while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-        if (sscanf(line, "VmHWM: %lf", &kilobytes) == 1) {
+        if (strncmp(line, name, strlen(name)) == 0) {
+            kilobytes = strtod(line + strlen(name), NULL);
             break;
         }
     }
@@ -33,4 +37,14 @@ double dtx_peak_memory(void)
         fclose(f);
     }
     return kilobytes * 1024;
+}
+
+double dtx_peak_memory(void)
+{
+    return status_line("VmHWM:");
+}
+
+double dtx_resident_memory(void)
+{
+    return status_line("VmRSS:");
 }

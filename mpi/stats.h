@@ -14,5 +14,7 @@ enum { DTX_SPREAD_MAX = 16 };
 dtx_status dtx_par_spread(const dtx_par *par, int n, const double *mine, dtx_spread *out);
 /* Local. Largest resident memory of this process so far, bytes; 0 where the system does not tell. */
 double dtx_peak_memory(void);
+/* Local. Resident memory of this process now, mapped pages included. */
+double dtx_resident_memory(void);
 
 #endif

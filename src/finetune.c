@@ -146,6 +146,42 @@ int64_t dtx_sample_order_get(dtx_sample_order *p, int64_t m, int64_t *sample)
     return n;
 }
 
+int64_t dtx_sample_order_unit(dtx_sample_order *p, int64_t step, int64_t parts, int64_t u, int64_t *sample, int64_t *n,
+                              int64_t *first)
+{
+    const int64_t part = u % parts;
+
+    *n = dtx_sample_order_get(p, step * p->accumulate + u / parts, sample);
+    *first = *n * part / parts;
+    return *n * (part + 1) / parts - *first;
+}
+
+dtx_status dtx_sample_order_longest(dtx_sample_order *p, int64_t parts, int64_t from, int64_t to, const int64_t *offset,
+                                    int64_t *len, int64_t *n)
+{
+    int64_t *sample = NULL, most = -1, all, first;
+
+    DTX_TRY(DTX_NEW(sample, p->batch));
+    *n = 0;
+    for (int64_t step = 0; step < p->n_steps; step++) {
+        for (int64_t u = from; u < to; u++) {
+            int64_t count = dtx_sample_order_unit(p, step, parts, u, sample, &all, &first), rows = 0;
+            for (int64_t i = first; i < first + count; i++) {
+                rows += offset[sample[i] + 1] - offset[sample[i]];
+            }
+            if (rows > most) {
+                most = rows;
+                *n = count;
+                for (int64_t i = 0; i < count; i++) {
+                    len[i] = offset[sample[first + i] + 1] - offset[sample[first + i]];
+                }
+            }
+        }
+    }
+    dtx_free(sample);
+    return DTX_OK;
+}
+
 dtx_status dtx_samples_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_tape *tape, const dtx_samples *s,
                             const int64_t *sample, int64_t n, float scale, double p, uint64_t seed, int64_t step,
                             double *loss, dtx_adapter *grads)

@@ -43,6 +43,15 @@ dtx_status dtx_sample_order_init(dtx_sample_order *p, int64_t n, double holdout,
 void dtx_sample_order_free(dtx_sample_order *p);
 /* The samples of micro-batch m = step * accumulate + a; sample[batch] has room. Returns how many. */
 int64_t dtx_sample_order_get(dtx_sample_order *p, int64_t m, int64_t *sample);
+/* A step is cut into accumulate * parts units: `parts` consecutive pieces of each micro-batch, so that a unit's samples do
+ * not depend on the ranks. sample[batch]: the micro-batch of unit u; its size in *n; the unit is sample[*first ...], the
+ * returned number of them (0 where the micro-batch is small). */
+int64_t dtx_sample_order_unit(dtx_sample_order *p, int64_t step, int64_t parts, int64_t u, int64_t *sample, int64_t *n,
+                              int64_t *first);
+/* Over all steps the unit of most rows among those from..to-1: lengths of its samples (len[batch]); returns how many.
+ * offset: rows of all samples. */
+dtx_status dtx_sample_order_longest(dtx_sample_order *p, int64_t parts, int64_t from, int64_t to, const int64_t *offset,
+                                    int64_t *len, int64_t *n);
 
 /* Loss of n samples: the sum over their labels in *loss; with a gradient wanted (not NULL) the gradient of
  * scale * sum is added to it, with dropout p on the adapter's branches keyed by (seed, step, sample). */

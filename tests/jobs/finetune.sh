@@ -20,6 +20,7 @@ export -f tune
 sum() { (cd "$1/adapters/FT" && cat adapter_config.json adapter_model.safetensors | sha256sum); }
 
 tune 1 one >one.log 2>&1 || { cat one.log; fail "one rank"; }
+grep -q 'peak memory of a rank: predicted' one.log && grep -q 'GFLOP/s=' one.log || { cat one.log; fail "no memory, no speed in the log"; }
 for n in 2 3 5; do
     tune "$n" "r$n" >log 2>&1 || { cat log; fail "$n ranks"; }
     [ "$(sum one)" = "$(sum "r$n")" ] || fail "another adapter on $n ranks"
@@ -35,6 +36,11 @@ e = g["eval_loss"][:]
 e = e[~np.isnan(e)]
 assert len(e) >= 3 and e[-1] < e[0], e
 assert g["lr"][0] == 0 and not np.isnan(g["loss"][:]).any()
+t = g["timing"]
+for name in "tokens_per_s", "gflops", "seconds":
+    assert t[name].shape == g["loss"].shape and (t[name][:] > 0).all(), name
+predicted, seen = t.attrs["peak_memory_predicted_bytes"], t.attrs["peak_memory_seen_bytes"]
+assert seen > 1e7 and 0.8 < predicted / seen < 1.25, (predicted, seen)
 PY
 
 RANDOM=5

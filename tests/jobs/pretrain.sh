@@ -17,6 +17,7 @@ sum() { (cd "$1/model" && cat config.json model.safetensors tokenizer.json | sha
 
 train 1 one >one.log 2>&1 || { cat one.log; fail "one rank"; }
 grep -q 'held-out' one.log || fail "no held-out loss in the log"
+grep -q 'peak memory of a rank: predicted' one.log || fail "no peak memory in the log"
 for n in 2 3 5; do
     train "$n" "r$n" >log 2>&1 || { cat log; fail "$n ranks"; }
     [ "$(sum one)" = "$(sum "r$n")" ] || fail "other bytes on $n ranks"
