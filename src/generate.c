@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "src/kernel.h"
 #include "src/mem.h"
 
 /* New streams join a forward pass until it has this many rows (the first one always does), which bounds its memory. */
@@ -106,21 +107,8 @@ static dtx_status pass(decoder *c, int64_t *n_out)
     return DTX_OK;
 }
 
-static double log_sum_exp(int64_t V, const float *x)
-{
-    double top = -INFINITY, sum = 0;
-
-    for (int64_t i = 0; i < V; i++) {
-        top = x[i] > top ? x[i] : top;
-    }
-    for (int64_t i = 0; i < V; i++) {
-        sum += exp(x[i] - top);
-    }
-    return top + log(sum);
-}
-
-/* The next token of one stream; frees the stream when it was the last. */
-static dtx_status advance(decoder *c, stream *s, const float *logits)
+/* The next token of one stream. */
+static dtx_status choose(decoder *c, stream *s, const float *logits)
 {
     const dtx_sampling *sampling = &c->opt->sampling;
     dtx_generation *it = s->item;
@@ -136,9 +124,6 @@ static dtx_status advance(decoder *c, stream *s, const float *logits)
     }
     s->ids[s->n_ids++] = token;
     it->tokens[it->length] = token;
-    if (it->logprob != NULL) {
-        it->logprob[it->length] = (float)(logits[token] - log_sum_exp(c->V, logits));
-    }
     if (it->behaviour_logprob != NULL) {
         it->behaviour_logprob[it->length] = behaviour;
     }
@@ -148,8 +133,27 @@ static dtx_status advance(decoder *c, stream *s, const float *logits)
     } else if (it->length == sampling->max_new_tokens) {
         it->finish = DTX_FINISH_LENGTH;
     }
-    if (it->finish != DTX_FINISH_NONE) {
-        s->item = NULL;
+    return DTX_OK;
+}
+
+/* The next token of the n streams of a pass; finished streams become free. */
+static dtx_status advance(decoder *c, int64_t n, int64_t *running)
+{
+    for (int64_t i = 0; i < n; i++) {
+        stream *s = &c->streams[c->slot[i]];
+        DTX_TRY(choose(c, s, c->logits + i * c->V));
+        c->ids[i] = s->ids[s->n_ids - 1];
+    }
+    dtx_log_prob(n, c->V, c->logits, c->ids, c->last); /* the pass is over: its buffers are free */
+    for (int64_t i = 0; i < n; i++) {
+        stream *s = &c->streams[c->slot[i]];
+        if (s->item->logprob != NULL) {
+            s->item->logprob[s->item->length - 1] = c->last[i];
+        }
+        if (s->item->finish != DTX_FINISH_NONE) {
+            s->item = NULL;
+            (*running)--;
+        }
     }
     return DTX_OK;
 }
@@ -209,11 +213,7 @@ dtx_status dtx_generate(const dtx_model *m, const dtx_generate_options *o, dtx_g
             }
         }
         DTX_GO(pass(&c, &streams));
-        for (int64_t i = 0; i < streams; i++) {
-            stream *s = &c.streams[c.slot[i]];
-            DTX_GO(advance(&c, s, c.logits + i * c.V));
-            running -= s->item == NULL;
-        }
+        DTX_GO(advance(&c, streams, &running));
     }
 done:
     decoder_free(&c);

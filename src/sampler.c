@@ -2,6 +2,9 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdbool.h>
+
+enum { BLOCK = 256 }; /* scores looked at together */
 
 /* NoRepeatNGramLogitsProcessor: every token that followed an earlier occurrence of the last n-1 ids. */
 static void ban_repeated_ngrams(int64_t n, const int32_t *ids, int64_t n_ids, int64_t V, float *score)
@@ -52,8 +55,19 @@ static void heapify(float *heap, int64_t n, float sign)
     }
 }
 
+/* Whether any of n scores is above a bound: a loop without exits, which the compiler turns into vector code. */
+static bool any_above(int64_t n, const float *score, float bound)
+{
+    int any = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        any |= score[i] > bound;
+    }
+    return any != 0;
+}
+
 /* TopKLogitsWarper: everything below the k-th best value goes, ties with it stay. A heap of the k best seen so far:
- * one pass over V, hardly ever a sift. */
+ * one pass over V in blocks, hardly ever one with something for the heap. */
 static void keep_top_k(int64_t k, int64_t V, float *score, float *heap)
 {
     if (k >= V) {
@@ -63,27 +77,19 @@ static void keep_top_k(int64_t k, int64_t V, float *score, float *heap)
         heap[i] = score[i];
     }
     heapify(heap, k, -1);
-    for (int64_t i = k; i < V; i++) {
-        if (score[i] > heap[0]) {
-            heap[0] = score[i];
-            sift_down(heap, k, 0, -1);
+    for (int64_t at = k; at < V; at += BLOCK) {
+        int64_t end = at + BLOCK < V ? at + BLOCK : V;
+        for (int64_t i = any_above(end - at, score + at, heap[0]) ? at : end; i < end; i++) {
+            if (score[i] > heap[0]) {
+                heap[0] = score[i];
+                sift_down(heap, k, 0, -1);
+            }
         }
     }
+    const float least = heap[0];
     for (int64_t i = 0; i < V; i++) {
-        if (score[i] < heap[0]) {
-            score[i] = -INFINITY;
-        }
+        score[i] = score[i] < least ? -INFINITY : score[i];
     }
-}
-
-static float largest(int64_t V, const float *score)
-{
-    float top = -INFINITY;
-
-    for (int64_t i = 0; i < V; i++) {
-        top = score[i] > top ? score[i] : top;
-    }
-    return top;
 }
 
 /* TopPLogitsWarper: sorted ascending, whatever has a cumulative probability <= 1 - p goes, the best one always stays.
@@ -91,21 +97,30 @@ static float largest(int64_t V, const float *score)
  * descending order while 1 minus the mass above them is > 1 - p. */
 static void keep_top_p(double p, int64_t V, float *score, float *heap)
 {
-    float top = largest(V, score), last;
-    double total = 0, above;
+    double total = 0, above, top;
+    float last;
     int64_t n = 0, kept = 1, of_last = 1;
 
-    for (int64_t i = 0; i < V; i++) {
-        if (score[i] > -INFINITY) {
-            total += exp((double)score[i] - top);
-            heap[n++] = score[i];
+    for (int64_t at = 0; at < V; at += BLOCK) {
+        int64_t end = at + BLOCK < V ? at + BLOCK : V;
+        for (int64_t i = any_above(end - at, score + at, -INFINITY) ? at : end; i < end; i++) {
+            if (score[i] > -INFINITY) {
+                heap[n++] = score[i];
+            }
         }
     }
-    if (n == 0 || !isfinite(total)) {
+    if (n == 0) {
         return;
     }
     heapify(heap, n, 1);
     last = heap[0];
+    top = (double)last;
+    for (int64_t i = 0; i < n; i++) {
+        total += exp((double)heap[i] - top);
+    }
+    if (!isfinite(total)) {
+        return;
+    }
     above = 1; /* exp(top - top) */
     while (kept < n) {
         heap[0] = heap[n - kept];
@@ -138,8 +153,9 @@ void dtx_sampler_process(const dtx_sampling *s, const int32_t *ids, int64_t n_id
         return; /* greedy search has the processors, not the warpers */
     }
     if (s->temperature != 1) {
+        const float t = (float)s->temperature;
         for (int64_t i = 0; i < V; i++) {
-            logits[i] = (float)(logits[i] / s->temperature);
+            logits[i] /= t;
         }
     }
     if (s->top_k > 0) {
@@ -156,28 +172,38 @@ dtx_status dtx_sampler_choose(const dtx_sampling *s, int64_t V, const float *sco
     double total = 0, sum = 0;
     int64_t pick = -1;
     float top = -INFINITY;
+    int bad = 0;
 
-    for (int64_t i = 0; i < V; i++) {
+    for (int64_t at = 0; at < V; at += BLOCK) {
+        int64_t end = at + BLOCK < V ? at + BLOCK : V;
+        for (int64_t i = at; i < end; i++) {
+            bad |= !(scores[i] < INFINITY);
+        }
+        for (int64_t i = any_above(end - at, scores + at, top) ? at : end; i < end; i++) {
+            if (scores[i] > top) {
+                top = scores[i];
+                pick = i; /* of equal ones the lowest id */
+            }
+        }
+    }
+    for (int64_t i = 0; bad && i < V; i++) {
         if (!(scores[i] < INFINITY)) {
             return DTX_FAIL(DTX_ERR_NUMERIC, "score of token %" PRId64 " is %g: the model's output is not finite", i,
                             (double)scores[i]);
-        }
-        if (scores[i] > top) {
-            top = scores[i];
-            pick = i; /* of equal ones the lowest id */
         }
     }
     if (pick < 0) {
         return DTX_FAIL(DTX_ERR_NUMERIC, "no token is left: all %" PRId64 " scores are -inf after the processors", V);
     }
-    for (int64_t i = 0; i < V; i++) {
-        if (scores[i] > -INFINITY) {
-            total += exp((double)scores[i] - top);
+    for (int64_t at = 0; at < V; at += BLOCK) {
+        int64_t end = at + BLOCK < V ? at + BLOCK : V;
+        for (int64_t i = any_above(end - at, scores + at, -INFINITY) ? at : end; i < end; i++) {
+            total += scores[i] > -INFINITY ? exp((double)scores[i] - (double)top) : 0;
         }
     }
     for (int64_t i = 0; s->do_sample && i < V; i++) {
         if (scores[i] > -INFINITY) {
-            sum += exp((double)scores[i] - top);
+            sum += exp((double)scores[i] - (double)top);
             pick = i;
             if (sum > u * total) {
                 break;
@@ -185,6 +211,6 @@ dtx_status dtx_sampler_choose(const dtx_sampling *s, int64_t V, const float *sco
         }
     }
     *token = (int32_t)pick;
-    *logprob = (float)((double)scores[pick] - top - log(total));
+    *logprob = (float)((double)scores[pick] - (double)top - log(total));
     return DTX_OK;
 }
