@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # quickstart.sh [RUN_DIR]: installs what is missing (Debian), builds, and runs the study at small scale on the texts of
-# data/quickstart: a model of a million parameters is trained, answers the evaluation texts, and every generated token is
-# attributed to the tokens before it. Takes minutes on two cores, asks nothing, and may be repeated: what is done is kept.
+# data/quickstart: a model of a million parameters is trained and then fine-tuned on counter-narratives; both answer the
+# evaluation texts, and every generated token is attributed to the tokens before it. Takes minutes on two cores, asks
+# nothing, and may be repeated: what is done is kept.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -27,13 +28,19 @@ stage() {
 }
 
 begun=$SECONDS
-stage "1 of 4" "a small model is trained on data/quickstart/*.txt" \
+stage "1 of 7" "a small model is trained on data/quickstart: variant IT" \
     mpirun -n 2 "$detoxlens" pretrain "${settings[@]}"
-stage "2 of 4" "it answers the evaluation texts" \
+stage "2 of 7" "it answers the evaluation texts" \
     mpirun -n 2 "$detoxlens" generate "${settings[@]}"
-stage "3 of 4" "every generated token is attributed to the tokens before it" \
+stage "3 of 7" "every generated token is attributed to the tokens before it" \
     mpirun -n 2 "$detoxlens" attribute "${settings[@]}"
-stage "4 of 4" "tables, figure and page" \
+stage "4 of 7" "it is fine-tuned on counter-narratives: variant FT" \
+    mpirun -n 2 "$detoxlens" finetune --variant FT "${settings[@]}"
+stage "5 of 7" "FT answers the same texts" \
+    mpirun -n 2 "$detoxlens" generate --variant FT "${settings[@]}"
+stage "6 of 7" "FT's tokens are attributed" \
+    mpirun -n 2 "$detoxlens" attribute --variant FT "${settings[@]}"
+stage "7 of 7" "tables, figure and page compare IT and FT" \
     "$detoxlens" report "${settings[@]}"
 
 # curve FILE COLUMN: first and last value of a named column of a CSV, blanks left out.
@@ -42,18 +49,24 @@ curve() {
         c && $c != "" {if (first == "") first = $c; last = $c} END {printf "%.3f %.3f\n", first, last}' "$1"
 }
 read -r loss_first loss_last < <(curve "$run/report/training_pretrain-IT.csv" loss)
-# The first token has nothing but the prompt before it, and the last steps are reached by few completions: shown are the
-# second token and the last one that at least half of the completions reach.
-read -r dependence_early late_step dependence_late < <(awk -F, 'NR == 2 {all = $3} NR == 3 {early = $4}
-    NR > 1 && $3 >= all / 2 {step = $2 + 1; mean = $4}
-    END {printf "%.3f %d %.3f\n", early, step, mean}' "$run/report/prompt_dependence_by_step.csv")
+read -r held_first held_last < <(curve "$run/report/training_finetune-FT.csv" eval_loss)
+# dependence VARIANT: the first token has nothing but the prompt before it, and the last steps are reached by few
+# completions: the second token, and the last one that at least half of the completions reach.
+dependence() {
+    awk -F, -v v="$1" '$1 != v {next} !all {all = $3} $2 == 1 {early = $4} $3 >= all / 2 {step = $2 + 1; mean = $4}
+        END {printf "%.3f at the second generated token, %.3f at token %d\n", early, mean, step}' \
+        "$run/report/prompt_dependence_by_step.csv"
+}
 
 say "Done in $((SECONDS - begun)) s: $run/run.h5"
 "$detoxlens" inspect "$run" --row 0
+"$detoxlens" inspect "$run" --row 0 --variant FT
 cat <<EOF
 
 training loss                 $loss_first at first, $loss_last at the end
-prompt dependence             $dependence_early at the second generated token, $dependence_late at token $late_step
+held-out loss of fine-tuning  $held_first at first, $held_last at the end
+prompt dependence of IT       $(dependence IT)
+prompt dependence of FT       $(dependence FT)
                               (the share of a token's attribution that falls on the prompt, mean of all completions)
 figures and token heat maps   $run/report/index.html
 everything in numbers         $detoxlens inspect $run
