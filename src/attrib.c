@@ -177,12 +177,14 @@ static double softmax_cotangent(dtx_attrib_target target, int64_t V, int32_t id,
     for (int64_t j = 0; j < V; j++) {
         top = z[j] > top ? z[j] : top;
     }
-    for (int64_t j = 0; j < V; j++) {
-        others += j != id ? exp(z[j] - top) : 0;
-    }
     own = exp(z[id] - top);
     for (int64_t j = 0; j < V; j++) {
-        z[j] = target == DTX_TARGET_LOGIT ? 0 : (float)(-exp(z[j] - top) / (own + others));
+        double e = j != id ? exp(z[j] - top) : 0;
+        others += e;
+        z[j] = (float)e;
+    }
+    for (int64_t j = 0; j < V; j++) {
+        z[j] = target == DTX_TARGET_LOGIT ? 0 : (float)(-(double)z[j] / (own + others));
     }
     z[id] = target == DTX_TARGET_LOGIT ? 1 : (float)(others / (own + others));
     return own / (own + others);
