@@ -123,28 +123,33 @@ static dtx_status shard(void *user, int64_t step, int64_t leaf, float *grads, do
     const int64_t accumulate = c->finetune.accumulate, units = accumulate * t->parts, leaves = t->training.n_leaves;
     const bool by_token = strcmp(c->finetune.loss_average, "token") == 0;
     int64_t sample[MAX_BATCH];
-    double all = 0;
+    const double ear = c->finetune.ear_weight;
+    double all = 0, all_entropies = 0;
 
     for (int64_t a = 0; by_token && a < accumulate; a++) {
         int64_t n = dtx_sample_order_get(&t->order, step * accumulate + a, sample);
         for (int64_t i = 0; i < n; i++) {
             all += (double)dtx_samples_tokens(&t->samples, sample[i]);
+            all_entropies += (double)dtx_samples_entropies(&t->base.arch, &t->samples, sample[i]);
         }
     }
     memset(t->grads->arena, 0, (size_t)t->grads->n_params * sizeof(float));
     for (int64_t u = units * leaf / leaves; u < units * (leaf + 1) / leaves; u++) {
         int64_t n, first, count = dtx_sample_order_unit(&t->order, step, t->parts, u, sample, &n, &first);
-        double micro = 0, sum = 0;
+        double micro = 0, entropies = 0, sum = 0;
         for (int64_t i = 0; i < n; i++) {
             micro += (double)dtx_samples_tokens(&t->samples, sample[i]);
+            entropies += (double)dtx_samples_entropies(&t->base.arch, &t->samples, sample[i]);
         }
         double weight = by_token ? 1 / all : 1 / (micro * (double)accumulate);
+        double entropy_weight = by_token ? 1 / all_entropies : 1 / (entropies * (double)accumulate);
         if (count == 0 || micro == 0) {
             continue;
         }
         DTX_TRY(dtx_samples_loss(t->base.model, t->adapter, t->tape, &t->samples, sample + first, count, (float)weight,
-                                 c->lora.dropout, (uint64_t)c->seed, step, &sum, t->grads));
-        *loss += sum * weight;
+                                 (float)(ear * entropy_weight), c->lora.dropout, (uint64_t)c->seed, step, &sum, t->grads));
+        t->training.extra_part[leaf] += dtx_tape_entropy(t->tape) * entropy_weight; /* 0 without EAR */
+        *loss += sum * weight; /* comparable with the held-out loss: the entropy is a curve of its own */
         for (int64_t i = first; i < first + count; i++) {
             *tokens += (double)(t->samples.offset[sample[i] + 1] - t->samples.offset[sample[i]]);
         }
@@ -164,7 +169,8 @@ static dtx_status evaluate(void *user, double *mean)
     dtx_status st = DTX_NEW(sum, t->order.n_held);
 
     for (int64_t i = par->rank; st == DTX_OK && i < t->order.n_held; i += par->size) {
-        st = dtx_samples_loss(t->base.model, t->adapter, NULL, &t->samples, &t->order.held[i], 1, 1.0f, 0, 0, 0, &sum[i], NULL);
+        st = dtx_samples_loss(t->base.model, t->adapter, NULL, &t->samples, &t->order.held[i], 1, 1.0f, 0, 0, 0,
+                              0, &sum[i], NULL);
     }
     st = dtx_par_agree(par, st);
     if (st == DTX_OK) {
@@ -199,6 +205,9 @@ static dtx_status new_adapter(trainer *t)
                            (uint64_t)c->seed, &t->adapter);
 }
 
+static const dtx_training_curve attention_entropy = {
+    "attention_entropy", "attention's entropy, mean over layers, heads and positions", "nat", true};
+
 static dtx_status set_up(trainer *t, const sample_facts *facts)
 {
     const dtx_config *c = t->c;
@@ -215,16 +224,19 @@ static dtx_status set_up(trainer *t, const sample_facts *facts)
                          .n_params = t->adapter->n_params, .params = t->adapter->arena, .lr = c->finetune.lr,
                          .clip = c->finetune.clip, .warmup_steps = c->finetune.warmup_steps,
                          .eval_every = c->finetune.eval_every, .save_every = c->finetune.save_every,
-                         .adamw = {0.9, 0.999, 1e-8, 0}, .shard = shard, .evaluate = evaluate, .user = t};
+                         .adamw = {0.9, 0.999, 1e-8, 0}, .shard = shard, .evaluate = evaluate, .user = t,
+                         .extra = c->finetune.ear_weight > 0 ? &attention_entropy : NULL};
     DTX_TRY(dtx_schedule_parse(c->finetune.schedule, &tr->schedule));
     int n = snprintf(tr->state.identity, sizeof tr->state.identity,
                      "init=%s r=%" PRId64 " alpha=%.9g dropout=%.9g epochs=%" PRId64 " batch=%" PRId64 " accumulate=%" PRId64
-                     " lr=%.9g warmup=%" PRId64 " schedule=%s context=%" PRId64 " holdout=%.9g loss_on=%s loss_average=%s clip=%.9g"
-                     " eval_every=%" PRId64 " seed=%" PRId64 " reduce=%s dialogues=%s weights=%s adapter=%s targets=",
+                     " lr=%.9g warmup=%" PRId64 " schedule=%s context=%" PRId64 " holdout=%.9g loss_on=%s loss_average=%s"
+                     " ear_weight=%.9g clip=%.9g eval_every=%" PRId64 " seed=%" PRId64
+                     " reduce=%s dialogues=%s weights=%s adapter=%s targets=",
                      c->finetune.init, c->lora.r, c->lora.alpha, c->lora.dropout, c->finetune.epochs, c->finetune.batch,
                      c->finetune.accumulate, c->finetune.lr, c->finetune.warmup_steps, c->finetune.schedule,
-                     c->finetune.context, c->finetune.holdout, c->finetune.loss_on, c->finetune.loss_average, c->finetune.clip,
-                     c->finetune.eval_every, c->seed, c->reduce, facts->digest, t->base.fingerprint, t->base.adapter_sha256);
+                     c->finetune.context, c->finetune.holdout, c->finetune.loss_on, c->finetune.loss_average,
+                     c->finetune.ear_weight, c->finetune.clip, c->finetune.eval_every, c->seed, c->reduce, facts->digest,
+                     t->base.fingerprint, t->base.adapter_sha256);
     for (int i = 0; i < t->adapter->n_targets && n > 0 && (size_t)n < sizeof tr->state.identity; i++) {
         n += snprintf(tr->state.identity + n, sizeof tr->state.identity - (size_t)n, "%s%s", i > 0 ? "," : "",
                       t->adapter->targets[i]);

@@ -40,7 +40,7 @@ struct dtx_pretrain_task {
     int64_t (*tokens_of_sequence)(const dtx_pretrainer *t); /* at most */
     dtx_status (*shard)(void *user, int64_t step, int64_t leaf, float *grads, double *loss, double *tokens);
     dtx_status (*evaluate)(void *user, double *loss);
-    const char *extra;               /* a curve of its own, see dtx_training; may be NULL */
+    const dtx_training_curve *extra; /* a curve of its own, see dtx_training; may be NULL */
 };
 extern const dtx_pretrain_task dtx_pretrain_lm, dtx_pretrain_classifier;
 

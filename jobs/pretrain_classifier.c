@@ -214,4 +214,6 @@ static dtx_status evaluate(void *user, double *mean)
     return DTX_OK;
 }
 
-const dtx_pretrain_task dtx_pretrain_classifier = {load, tokens_of_sequence, shard, evaluate, "eval_accuracy"};
+static const dtx_training_curve accuracy = {"eval_accuracy", "share of the held-out texts with the right label", "1", false};
+
+const dtx_pretrain_task dtx_pretrain_classifier = {load, tokens_of_sequence, shard, evaluate, &accuracy};

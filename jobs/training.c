@@ -81,9 +81,19 @@ static int n_curves(const dtx_training *t)
     return DTX_CURVES + (t->extra != NULL);
 }
 
+static const dtx_training_curve *curve_at(const dtx_training *t, int i)
+{
+    static const dtx_training_curve common[DTX_CURVES] = {
+        {"loss", "training loss of the step, mean over its tokens", "nat", true},
+        {"eval_loss", "held-out loss, mean over its tokens; NaN between evaluations", "nat", false},
+        {"grad_norm", "gradient norm before clipping", "1", true},
+        {"lr", "learning rate", "1", true}};
+
+    return i < DTX_CURVES ? &common[i] : t->extra;
+}
+
 static dtx_status allocate(dtx_training *t)
 {
-    const char *const curve[DTX_CURVES + 1] = {"loss", "eval_loss", "grad_norm", "lr", t->extra};
     dtx_train_state *s = &t->state;
 
     names(t->run, t->name, t->group, sizeof t->group, t->path, sizeof t->path);
@@ -96,7 +106,7 @@ static dtx_status allocate(dtx_training *t)
     DTX_TRY(DTX_NEW(s->v, t->n_params));
     DTX_TRY(DTX_NEW(t->grads, t->n_params));
     for (int i = 0; i < n_curves(t); i++) {
-        t->curves[i].name = curve[i];
+        t->curves[i].name = curve_at(t, i)->name;
         DTX_TRY(DTX_NEW(t->curves[i].value, t->n_steps));
         for (int64_t k = 0; k < t->n_steps; k++) {
             t->curves[i].value[k] = NAN;
@@ -158,17 +168,20 @@ static dtx_status shards(dtx_training *t, double *loss, double *tokens, double *
 static dtx_status step(dtx_training *t)
 {
     const int64_t k = t->state.step;
-    double sums[3 * DTX_TRAINING_LEAVES] = {0}, *leaf_loss = sums, *leaf_tokens = sums + DTX_TRAINING_LEAVES;
-    double *leaf_flops = sums + 2 * DTX_TRAINING_LEAVES;
-    double loss = 0, eval = NAN, tokens = 0, flops = 0, begun = dtx_now();
+    double sums[4 * DTX_TRAINING_LEAVES] = {0}, *leaf_loss = sums, *leaf_tokens = sums + DTX_TRAINING_LEAVES;
+    double *leaf_flops = sums + 2 * DTX_TRAINING_LEAVES, *leaf_extra = sums + 3 * DTX_TRAINING_LEAVES;
+    double loss = 0, eval = NAN, tokens = 0, flops = 0, extra = 0, begun = dtx_now();
 
+    memset(t->extra_part, 0, sizeof t->extra_part);
     DTX_TRY(dtx_par_agree(&t->job->par, shards(t, leaf_loss, leaf_tokens, leaf_flops)));
     DTX_TRY(dtx_reduce_finish(t->reduce, t->grads));
-    DTX_TRY(dtx_sum_disjoint(&t->job->par, sums, 3 * DTX_TRAINING_LEAVES));
+    memcpy(leaf_extra, t->extra_part, sizeof t->extra_part);
+    DTX_TRY(dtx_sum_disjoint(&t->job->par, sums, 4 * DTX_TRAINING_LEAVES));
     for (int64_t i = 0; i < t->n_leaves; i++) {
         loss += leaf_loss[i];
         tokens += leaf_tokens[i];
         flops += leaf_flops[i];
+        extra += leaf_extra[i];
     }
     double norm = dtx_global_norm(t->grads, t->n_params);
     if (!isfinite(loss) || !isfinite(norm)) {
@@ -190,7 +203,7 @@ static dtx_status step(dtx_training *t)
         DTX_TRY(t->evaluate(t->user, &eval));
     }
     if (t->extra != NULL) {
-        t->curves[DTX_CURVES].value[k] = isnan(eval) ? NAN : t->extra_value;
+        t->curves[DTX_CURVES].value[k] = t->extra->each_step ? extra : isnan(eval) ? NAN : t->extra_value;
     }
     t->curves[DTX_CURVE_LOSS].value[k] = loss;
     t->curves[DTX_CURVE_EVAL].value[k] = eval;
@@ -203,7 +216,7 @@ static void report_step(dtx_training *t, dtx_progress *progress, double *last_ev
 {
     int64_t k = t->state.step - 1;
     double eval = t->curves[DTX_CURVE_EVAL].value[k];
-    char text[200], json[240], eval_json[48] = "";
+    char text[240], json[280], eval_json[48] = "";
 
     if (!isnan(eval)) {
         *last_eval = eval;
@@ -214,11 +227,16 @@ static void report_step(dtx_training *t, dtx_progress *progress, double *last_ev
         n += snprintf(text + n, sizeof text - (size_t)n, " eval=%.4f", *last_eval);
     }
     double gflops = t->busy > 0 ? 1e-9 * t->flops / t->busy : 0;
-    snprintf(text + n, sizeof text - (size_t)n, " norm=%.3f lr=%.2e GFLOP/s=%.1f", t->curves[DTX_CURVE_NORM].value[k],
-             t->curves[DTX_CURVE_LR].value[k], gflops);
-    snprintf(json, sizeof json, "\"step\":%" PRId64 ",\"loss\":%.6g,\"grad_norm\":%.6g,\"lr\":%.6g,\"gflops\":%.6g%s",
-             t->state.step, t->curves[DTX_CURVE_LOSS].value[k], t->curves[DTX_CURVE_NORM].value[k],
-             t->curves[DTX_CURVE_LR].value[k], gflops, eval_json);
+    n += snprintf(text + n, sizeof text - (size_t)n, " norm=%.3f lr=%.2e GFLOP/s=%.1f", t->curves[DTX_CURVE_NORM].value[k],
+                  t->curves[DTX_CURVE_LR].value[k], gflops);
+    int m = snprintf(json, sizeof json, "\"step\":%" PRId64 ",\"loss\":%.6g,\"grad_norm\":%.6g,\"lr\":%.6g,\"gflops\":%.6g%s",
+                     t->state.step, t->curves[DTX_CURVE_LOSS].value[k], t->curves[DTX_CURVE_NORM].value[k],
+                     t->curves[DTX_CURVE_LR].value[k], gflops, eval_json);
+    if (t->extra != NULL && t->extra->each_step) {
+        double extra = t->curves[DTX_CURVES].value[k];
+        snprintf(text + n, sizeof text - (size_t)n, " %s=%.4f", t->extra->name, extra);
+        snprintf(json + m, sizeof json - (size_t)m, ",\"%s\":%.6g", t->extra->name, extra);
+    }
     dtx_progress_tick(progress, (double)t->state.step, t->tokens, text, json, !isnan(eval));
 }
 
@@ -301,21 +319,17 @@ static dtx_status write_timing(hid_t file, const dtx_training *t)
 
 static dtx_status write_curves(hid_t file, void *user)
 {
-    static const char *const long_name[DTX_CURVES + 1] = {"training loss of the step, mean over its tokens",
-                                                      "held-out loss, mean over its tokens; NaN between evaluations",
-                                                      "gradient norm before clipping", "learning rate",
-                                                          "share of the held-out texts with the right label"};
-    static const char *const units[DTX_CURVES + 1] = {"nat", "nat", "1", "1", "1"};
     dtx_training *t = user;
 
     if (dtx_h5_exists(file, t->group)) {
         DTX_TRY(dtx_h5_delete(file, t->group));
     }
     for (int i = 0; i < n_curves(t); i++) {
+        const dtx_training_curve *c = curve_at(t, i);
         char path[256];
-        snprintf(path, sizeof path, "%s/%s", t->group, t->curves[i].name);
+        snprintf(path, sizeof path, "%s/%s", t->group, c->name);
         const dtx_h5_spec spec = {.path = path, .type = H5T_NATIVE_FLOAT, .rank = 1, .shape = {(hsize_t)t->n_steps},
-                                  .dims = {"train_step"}, .long_name = long_name[i], .units = units[i]};
+                                  .dims = {"train_step"}, .long_name = c->long_name, .units = c->units};
         DTX_TRY(dtx_h5_make(file, &spec));
         DTX_TRY(dtx_h5_write(file, path, H5T_NATIVE_DOUBLE, t->curves[i].value));
     }

@@ -13,6 +13,11 @@
 enum { DTX_TRAINING_LEAVES = 16 }; /* logical shards of a batch, at most */
 
 typedef struct {
+    const char *name, *long_name, *units;
+    bool each_step;                 /* a value in each step (for `extra` the sum of extra_part); else in each evaluation */
+} dtx_training_curve;
+
+typedef struct {
     /* set by the caller */
     dtx_job *job;
     dtx_run *run;
@@ -33,8 +38,9 @@ typedef struct {
     /* Mean held-out loss, the same on every rank; NaN where nothing is held out. */
     dtx_status (*evaluate)(void *user, double *loss);
     void *user;
-    const char *extra;              /* one more curve, "eval_accuracy"; NULL = none */
-    double extra_value;             /* set by evaluate */
+    const dtx_training_curve *extra; /* one more curve; NULL = none */
+    double extra_value;             /* of an evaluation: set by evaluate */
+    double extra_part[DTX_TRAINING_LEAVES]; /* of each step: `shard` adds its leaf's part */
 
     /* kept here */
     dtx_train_state state;          /* identity: set by the caller before dtx_training_open */

@@ -82,7 +82,7 @@ typedef struct {
     struct {
         char init[64];                      /* a variant's name */
         int64_t epochs, batch, accumulate, warmup_steps, context, eval_every, save_every;
-        double lr, clip, holdout;
+        double lr, clip, holdout, ear_weight;
         char schedule[16], loss_on[16], loss_average[16];
         bool checkpoint_layers;
     } finetune;

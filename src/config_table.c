@@ -150,6 +150,8 @@ const dtx_config_row dtx_config_table[] = {
            "which tokens are learnt: all (the study), or the model's turns alone"),
     CHOICE("finetune.loss_average", finetune.loss_average, "micro", "micro|token", FINETUNE,
            "mean over each micro-batch's tokens, micro-batches averaged (the study), or over all tokens of the step"),
+    NUMBER("finetune.ear_weight", finetune.ear_weight, "0", 0, 1000, FINETUNE,
+           "entropy-based attention regularisation: loss minus this times the mean entropy of attention; 0 = off"),
     NUMBER("finetune.clip", finetune.clip, "1.0", 0, HUGE_VAL, FINETUNE, "norm that gradients are clipped to; 0 = off"),
     BOOL("finetune.checkpoint_layers", finetune.checkpoint_layers, "false", FINETUNE,
          "keep only each layer's input and run it again backward: less memory, a third more work"),

@@ -93,6 +93,13 @@ int64_t dtx_samples_tokens(const dtx_samples *s, int64_t i)
     return n;
 }
 
+int64_t dtx_samples_entropies(const dtx_arch *a, const dtx_samples *s, int64_t i)
+{
+    const int64_t len = s->offset[i + 1] - s->offset[i];
+
+    return (len > 1 ? len - 1 : 0) * a->n_layers * a->n_heads;
+}
+
 dtx_status dtx_sample_order_init(dtx_sample_order *p, int64_t n, double holdout, int64_t batch, int64_t accumulate,
                            int64_t epochs, uint64_t seed)
 {
@@ -183,10 +190,10 @@ dtx_status dtx_sample_order_longest(dtx_sample_order *p, int64_t parts, int64_t 
 }
 
 dtx_status dtx_samples_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_tape *tape, const dtx_samples *s,
-                            const int64_t *sample, int64_t n, float scale, double p, uint64_t seed, int64_t step,
-                            double *loss, dtx_adapter *grads)
+                            const int64_t *sample, int64_t n, float scale, float entropy, double p, uint64_t seed,
+                            int64_t step, double *loss, dtx_adapter *grads)
 {
-    const dtx_wanted want = {.lora = grads};
+    const dtx_wanted want = {.lora = grads, .entropy = -entropy};
     int64_t R = 0, *offset = NULL;
     int32_t *ids = NULL, *labels = NULL;
     uint64_t *key = NULL;

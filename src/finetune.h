@@ -53,10 +53,21 @@ int64_t dtx_sample_order_unit(dtx_sample_order *p, int64_t step, int64_t parts, 
 dtx_status dtx_sample_order_longest(dtx_sample_order *p, int64_t parts, int64_t from, int64_t to, const int64_t *offset,
                                     int64_t *len, int64_t *n);
 
+/* Entropy-based attention regularisation (EAR; Attanasio, Nozza, Hovy, Baralis 2022, "Entropy-based Attention
+ * Regularization Frees Unintended Bias Mitigation from Lists": L = L_C - alpha sum_l H^l, H^l the mean of H_i^l over the
+ * tokens i of layer l). Here the objective is loss - ear_weight H, where H is the mean over layers l, heads h and
+ * positions i that see more than one key of
+ *     H_i^lh = -sum_{j <= i} p_ij^lh ln p_ij^lh,   p the attention's softmax weights, in nats.
+ * The authors' code averages the weights of all heads, applies a softmax to that average and sums over layers; here each
+ * head keeps an entropy of its own, and the mean makes the weight mean the same at any depth.
+ * What is averaged for sample i: its positions but the first, times layers and heads. */
+int64_t dtx_samples_entropies(const dtx_arch *a, const dtx_samples *s, int64_t i);
+
 /* Loss of n samples: the sum over their labels in *loss; with a gradient wanted (not NULL) the gradient of
- * scale * sum is added to it, with dropout p on the adapter's branches keyed by (seed, step, sample). */
+ * scale * sum - entropy * (sum of attention entropies) is added to it, with dropout p on the adapter's branches keyed by
+ * (seed, step, sample). dtx_tape_entropy then tells the sum of entropies, where `entropy` is not 0. */
 dtx_status dtx_samples_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_tape *tape, const dtx_samples *s,
-                            const int64_t *sample, int64_t n, float scale, double p, uint64_t seed, int64_t step,
-                            double *loss, dtx_adapter *grads);
+                            const int64_t *sample, int64_t n, float scale, float entropy, double p, uint64_t seed,
+                            int64_t step, double *loss, dtx_adapter *grads);
 
 #endif

@@ -67,7 +67,8 @@ float dtx_alibi_bias(float slope, int64_t position);
  * Keys and values of all past + n_q positions are at k, v with row stride ld_kv, group g at column g * kv_step
  * (a cache: kv_step = head_dim; the qkv buffer itself: k = qkv + dtx_heads_k(h, 0), ld = width, kv_step = distance
  * between groups). causal: query i sees keys 0..past+i. slope != NULL adds ALiBi. out (n_q, n_heads * head_dim; ld_out).
- * probs: NULL, or (n_heads, n_q, past + n_q) softmax weights, zeros above the diagonal. */
+ * probs: NULL, or (n_heads, n_q, past + n_q) softmax weights, zeros above the diagonal. entropy: NULL, or (n_heads), for
+ * each head the sum over the queries of -sum_j p_j ln p_j; a query that sees one key adds 0. */
 typedef struct {
     const float *qkv;           /* rows of this sequence's queries, ld = heads->width */
     const float *k, *v;
@@ -75,6 +76,7 @@ typedef struct {
     int64_t n_q, past;
     float *out;                 /* ld = n_heads * head_dim */
     float *probs;
+    double *entropy;
 } dtx_attn_seq;
 /* All sequences of a batch; threads share (sequence, head) pairs. */
 void dtx_attention_forward(const dtx_heads *h, bool causal, const float *slope, int64_t n_seq, const dtx_attn_seq *seq);
@@ -82,7 +84,8 @@ void dtx_attention_forward(const dtx_heads *h, bool causal, const float *slope, 
 /* Cotangents of one segment: d_out rows stand for query positions first..len-1 (ld = n_heads * head_dim) of a sequence
  * whose forward rows begin at qkv (ld = heads->width, all `len_seq` rows of the sequence). Writes d_qkv (len rows,
  * ld = heads->width): dq of queries below `first` is 0, dk and dv cover all len rows (causal) or len_seq = len (not).
- * probs: (n_heads, len_seq, len_seq) as forward kept them, or NULL: recomputed. Overwrites d_qkv. */
+ * probs: (n_heads, len_seq, len_seq) as forward kept them, or NULL: recomputed. entropy: cotangent of each head's entropy
+ * sum (dtx_attn_seq), 0 = none. Overwrites d_qkv. */
 typedef struct {
     const float *qkv;
     const float *probs;
@@ -90,6 +93,7 @@ typedef struct {
     int64_t first, len;
     const float *d_out;
     float *d_qkv;
+    float entropy;
 } dtx_attn_seg;
 void dtx_attention_backward(const dtx_heads *h, bool causal, const float *slope, int64_t n_seg, const dtx_attn_seg *seg);
 

@@ -79,6 +79,17 @@ static void weights_row(float *s, int64_t n, int64_t ld, float scale, bool alibi
     memset(s + n, 0, (size_t)(ld - n) * sizeof *s);
 }
 
+/* -sum p ln p over n keys. */
+static double row_entropy(const float *p, int64_t n)
+{
+    double sum = 0.0;
+
+    for (int64_t j = 0; j < n; j++) {
+        sum -= p[j] > 0.0f ? (double)p[j] * (double)logf(p[j]) : 0.0;
+    }
+    return sum;
+}
+
 static void forward_head(const dtx_heads *h, bool causal, const float *slope, const dtx_attn_seq *a, int64_t head)
 {
     const dtx_native *isa = dtx_native_pick(NULL);
@@ -86,6 +97,7 @@ static void forward_head(const dtx_heads *h, bool causal, const float *slope, co
     int64_t ld_out = h->n_heads * hd, block = min64(BLOCK, SCRATCH / (total > 0 ? total : 1));
     const float *k = a->k + group * a->kv_step, *v = a->v + group * a->kv_step;
     float scale = (float)(1.0 / sqrt((double)hd));
+    double entropy = 0.0;
 
     for (int64_t i0 = 0; i0 < a->n_q; i0 += block) {
         int64_t rows = min64(block, a->n_q - i0), keys = causal ? a->past + i0 + rows : total;
@@ -96,9 +108,13 @@ static void forward_head(const dtx_heads *h, bool causal, const float *slope, co
         for (int64_t i = 0; i < rows; i++) {
             int64_t n = causal ? a->past + i0 + i + 1 : total;
             weights_row(s + i * ld, n, ld, scale, slope != NULL, slope != NULL ? slope[head] : 0.0f);
+            entropy += a->entropy != NULL ? row_entropy(s + i * ld, n) : 0.0;
         }
         dtx_native_product(isa, rows, hd, keys, s, ld, false, v, a->ld_kv, false, a->out + i0 * ld_out + head * hd,
                            ld_out, false);
+    }
+    if (a->entropy != NULL) {
+        a->entropy[head] = entropy;
     }
 }
 
@@ -144,6 +160,15 @@ static void weights_row_backward(const float *p, float *d_p, int64_t n, int64_t 
     memset(d_p + n, 0, (size_t)(ld - n) * sizeof *d_p);
 }
 
+/* d_p += cotangent of the entropy times its derivative -(ln p + 1). The 1 is left out: weights_row_backward subtracts
+ * what all d_p of a row have in common. A key of weight 0 gets no gradient there whatever stands here. */
+static void row_entropy_backward(const float *p, float *d_p, int64_t n, float entropy)
+{
+    for (int64_t j = 0; j < n; j++) {
+        d_p[j] -= p[j] > 0.0f ? entropy * logf(p[j]) : 0.0f;
+    }
+}
+
 /* One key/value group of one segment: its heads one after the other, so that dk and dv are sums in a fixed order. */
 static void backward_group(const dtx_heads *h, bool causal, const float *slope, const dtx_attn_seg *g, int64_t group)
 {
@@ -183,7 +208,11 @@ static void backward_group(const dtx_heads *h, bool causal, const float *slope, 
             dtx_native_product(isa, rows, keys, hd, d_out, ld_out, false, v, ld, true, d_s, keys, false);
             dtx_native_product(isa, keys, hd, rows, p, ld_p, true, d_out, ld_out, false, d_v, ld, true);
             for (int64_t i = 0; i < rows; i++) {
-                weights_row_backward(p + i * ld_p, d_s + i * keys, causal ? i0 + i + 1 : keys, keys, scale);
+                int64_t n = causal ? i0 + i + 1 : keys;
+                if (g->entropy != 0.0f) {
+                    row_entropy_backward(p + i * ld_p, d_s + i * keys, n, g->entropy);
+                }
+                weights_row_backward(p + i * ld_p, d_s + i * keys, n, keys, scale);
             }
             dtx_native_product(isa, rows, hd, keys, d_s, keys, false, k, ld, false, d_q + i0 * ld, ld, false);
             dtx_native_product(isa, keys, hd, rows, d_s, keys, true, q + i0 * ld, ld, false, d_k, ld, true);

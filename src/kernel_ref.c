@@ -169,6 +169,9 @@ void dtx_attention_forward_ref(const dtx_heads *h, bool causal, const float *slo
 
     for (int64_t s = 0; s < n_seq; s++) {
         int64_t total = seq[s].past + seq[s].n_q, ld = seq[s].ld_kv;
+        for (int64_t head = 0; seq[s].entropy != NULL && head < h->n_heads; head++) {
+            seq[s].entropy[head] = 0.0;
+        }
         for (int64_t t = 0; t < h->n_heads * seq[s].n_q; t++) {
             int64_t head = t / seq[s].n_q, i = t % seq[s].n_q;
             const float *k = seq[s].k + head / per * seq[s].kv_step, *v = seq[s].v + head / per * seq[s].kv_step;
@@ -180,6 +183,9 @@ void dtx_attention_forward_ref(const dtx_heads *h, bool causal, const float *slo
             }
             for (int64_t j = 0; j < total; j++) {
                 double p = weight_of(&a, j);
+                if (seq[s].entropy != NULL && p > 0.0) {
+                    seq[s].entropy[head] -= p * log(p);
+                }
                 for (int64_t c = 0; c < hd; c++) {
                     out[c] = (float)(out[c] + p * v[j * ld + c]);
                 }
@@ -217,6 +223,7 @@ void dtx_attention_backward_ref(const dtx_heads *h, bool causal, const float *sl
                         for (int64_t c = 0; c < hd; c++) {
                             dp += (double)d_out[c] * v[c];
                         }
+                        dp -= p > 0.0 ? (double)g->entropy * (log(p) + 1.0) : 0.0;
                         if (pass == 0) {
                             mean += p * dp;
                             continue;

@@ -106,7 +106,8 @@ dtx_status dtx_lm_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_tape 
 
     DTX_GO(DTX_NEW_RAW(hidden, R * d));
     dtx_batch batch = {.n_seq = n_seq, .offset = offset, .ids = ids, .adapter = adapter, .dropout = dropout,
-                       .tape = want != NULL ? tape : NULL};
+                       .tape = want != NULL ? tape : NULL,
+                       .entropy = want != NULL && want->entropy != 0.0f};
     DTX_GO(dtx_model_forward(m, &batch, hidden));
     if (want == NULL) {
         DTX_GO(dtx_head_loss(m, R, hidden, label, scale, loss, NULL, NULL));

@@ -17,7 +17,7 @@ dtx_status dtx_head_loss(const dtx_model *m, int64_t R, const float *hidden, con
                          double *loss, float *d_hidden, float *grads);
 
 /* Next-token loss of ragged sequences: loss[r] for each of offset[n_seq] rows, label[r] < 0 counts nothing. want: NULL, or
- * which gradients of scale * (sum of losses) are added; the tape is used only then. dropout: NULL, or on the adapter. */
+ * which gradients of scale * (sum of losses) + want->entropy * dtx_tape_entropy are added; the tape is used only then. dropout: NULL, or on the adapter. */
 dtx_status dtx_lm_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_tape *tape, int64_t n_seq,
                        const int64_t *offset, const int32_t *ids, const int32_t *label, float scale, double *loss,
                        const dtx_dropout *dropout, const dtx_wanted *want);

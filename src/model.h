@@ -75,6 +75,9 @@ typedef struct dtx_tape dtx_tape;
 /* recompute: keep only each layer's input and run the layer again in backward (less memory, a third more work). */
 dtx_status dtx_tape_new(const dtx_model *m, bool recompute, dtx_tape **out);
 void dtx_tape_del(dtx_tape *t);
+/* Of the last forward pass whose batch asked for it: the sum over layers, heads and rows of -sum_j p_j ln p_j (nats), p
+ * the softmax weights of one head of one row over the keys that it sees. */
+double dtx_tape_entropy(const dtx_tape *t);
 
 typedef struct {
     int64_t n_seq;
@@ -86,6 +89,7 @@ typedef struct {
     dtx_kv *kv;                 /* NULL, or cache: sequence s continues stream slot[s]; rows are appended */
     const int64_t *slot;
     dtx_tape *tape;             /* NULL, or receives the pass (not together with kv) */
+    bool entropy;               /* the tape receives the attention's entropy too */
 } dtx_batch;
 
 /* hidden (R, d): the final norm's output (decoder) or the last layer's (encoder). */
@@ -110,6 +114,7 @@ typedef struct {                /* which gradients are wanted; NULL = not */
     float *params;              /* arena of a trainable model, added to; the segments must then be all sequences that
                                  * have rows, whole and in order (one segment a sequence, first = 0) */
     dtx_adapter *lora;          /* gradients of the adapter that the forward pass used, added to; same condition */
+    float entropy;              /* cotangent of dtx_tape_entropy, part of all gradients; 0 = none; same condition */
 } dtx_wanted;
 
 /* Vector-Jacobian products of all segments together. d_hidden (sum of (len - first), d) are cotangents of `hidden`;

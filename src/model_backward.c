@@ -175,7 +175,8 @@ static void attention_backward(const backward *b, int64_t layer, const row_set *
                                     .first = rows == &b->full ? 0 : s->first,
                                     .len = s->len,
                                     .d_out = b->attn_out + rows->at[i] * out,
-                                    .d_qkv = b->qkv + b->full.at[i] * h->width};
+                                    .d_qkv = b->qkv + b->full.at[i] * h->width,
+                                    .entropy = b->want->entropy};
     }
     dtx_attention_backward(h, b->m->arch.causal, b->m->slopes, b->n_seg, b->attn);
     if (b->m->arch.position == DTX_POS_ROTARY) {
@@ -303,7 +304,7 @@ static dtx_status check_segments(const backward *b)
             return DTX_FAIL(DTX_ERR_CHECK, "segment %" PRId64 ": a row of an encoder depends on its whole sequence", i);
         }
     }
-    if (b->want->params == NULL && b->want->lora == NULL && t->dropout.p <= 0) {
+    if (b->want->params == NULL && b->want->lora == NULL && b->want->entropy == 0.0f && t->dropout.p <= 0) {
         return DTX_OK;
     }
     if (b->want->params != NULL && b->m->arena == NULL) {
@@ -320,7 +321,7 @@ static dtx_status check_segments(const backward *b)
         next = t->offset[s->seq + 1];
     }
     if (next != t->R) {
-        return DTX_FAIL(DTX_ERR_CHECK, "gradients of parameters, and passes with dropout, need one segment for each whole sequence, in order");
+        return DTX_FAIL(DTX_ERR_CHECK, "gradients of parameters or of the attention's entropy, and passes with dropout, need one segment for each whole sequence, in order");
     }
     return DTX_OK;
 }

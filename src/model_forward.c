@@ -29,7 +29,7 @@ static void module_forward(const model_pass *p, int64_t layer, dtx_module_kind k
 }
 
 /* rec->qkv and rec->attn from n (R, d), what the projections read. */
-static void attention(const model_pass *p, int64_t layer, const float *n, const model_record *rec)
+static void attention(model_pass *p, int64_t layer, const float *n, const model_record *rec)
 {
     const dtx_model *m = p->m;
     const dtx_heads *h = &m->heads;
@@ -58,6 +58,9 @@ static void attention(const model_pass *p, int64_t layer, const float *n, const 
                             .kv_step = (h->fused ? per + 2 : 1) * h->head_dim,
                             .n_q = len,
                             .out = rec->attn + at * out};
+        if (p->entropy != NULL) {
+            q->entropy = p->entropy + (n_seq - 1) * h->n_heads;
+        }
         if (p->probs_at != NULL && p->probs_at[s] >= 0) {
             q->probs = rec->probs + p->probs_at[s];
         }
@@ -79,6 +82,9 @@ static void attention(const model_pass *p, int64_t layer, const float *n, const 
         }
     }
     dtx_attention_forward(h, m->arch.causal, m->slopes, n_seq, p->seq);
+    for (int64_t i = 0; p->entropy != NULL && i < n_seq * h->n_heads; i++) {
+        p->entropy_sum += p->entropy[i];
+    }
 }
 
 /* y += down(act(up(n))). */
@@ -91,7 +97,7 @@ static void mlp(const model_pass *p, int64_t layer, const float *n, const model_
     module_forward(p, layer, DTX_MOD_DOWN, p->act, y, a->hidden, true);
 }
 
-void dtx_layer_forward(const model_pass *p, int64_t layer, const float *x, const model_record *rec, float *y)
+void dtx_layer_forward(model_pass *p, int64_t layer, const float *x, const model_record *rec, float *y)
 {
     const dtx_arch *a = &p->m->arch;
     const model_norm *n1 = &p->m->layers[layer].norm1, *n2 = &p->m->layers[layer].norm2;
@@ -125,12 +131,14 @@ void dtx_layer_forward(const model_pass *p, int64_t layer, const float *x, const
     mlp(p, layer, p->norm, rec, y);
 }
 
-dtx_status dtx_pass_scratch(model_pass *p, model_work *w)
+dtx_status dtx_pass_scratch(model_pass *p, model_work *w, bool entropy)
 {
     const dtx_arch *a = &p->m->arch;
+    const size_t n = (size_t)p->n_seq, heads = entropy ? (size_t)a->n_heads : 0;
 
-    DTX_TRY(dtx_mem_grow(&w->list, &w->list_cap, (size_t)p->n_seq * sizeof(dtx_attn_seq), 1, "list of sequences"));
+    DTX_TRY(dtx_mem_grow(&w->list, &w->list_cap, n * (sizeof(dtx_attn_seq) + heads * sizeof(double)), 1, "list of sequences"));
     p->seq = w->list;
+    p->entropy = entropy ? (double *)(void *)(p->seq + n) : NULL;
     DTX_TRY(dtx_buffer_need(&w->b[WORK_NORM], p->R * a->hidden, &p->norm));
     DTX_TRY(dtx_buffer_need(&w->b[WORK_ACT], p->R * a->ffn, &p->act));
     DTX_TRY(dtx_buffer_need(&w->b[WORK_DROP], dtx_drop_size(p->adapter, p->dropout, p->R), &p->drop));
@@ -256,7 +264,7 @@ static dtx_status run_layers(const dtx_model *m, const dtx_batch *b, model_work 
         dtx_record_layout(m, R, false, 0, base, &rec);
         DTX_TRY(dtx_buffer_need(&w->b[WORK_Y], R * d, &y));
     }
-    DTX_TRY(dtx_pass_scratch(p, w));
+    DTX_TRY(dtx_pass_scratch(p, w, b->entropy && t != NULL));
     for (int64_t i = 0; i < L; i++) {
         if (t != NULL) {
             dtx_tape_record(t, i, &rec);
@@ -269,6 +277,9 @@ static dtx_status run_layers(const dtx_model *m, const dtx_batch *b, model_work 
             x = y;
             y = swap;
         }
+    }
+    if (t != NULL) {
+        t->entropy = p->entropy_sum;
     }
     if (m->arch.post_norm) {
         memcpy(hidden, x, (size_t)(R * d) * sizeof *x);

@@ -114,6 +114,7 @@ struct dtx_tape {
     size_t ids_cap;
     const dtx_adapter *adapter; /* borrowed until the last backward */
     dtx_dropout dropout;        /* its rows likewise; p = 0 without */
+    double entropy;             /* of the attention, where it was asked for */
     model_buffer x;         /* (n_layers + 1, R, d): input of each layer, then the stack's output */
     model_buffer stats;     /* (2 R) of the final norm, or of the embedding norm */
     model_buffer embed_sum; /* (R, d) what the embedding norm normalises */
@@ -147,12 +148,14 @@ typedef struct {
     const int64_t *slot;
     const int64_t *probs_at;   /* NULL = none kept */
     dtx_attn_seq *seq;         /* room for n_seq */
+    double *entropy;           /* NULL = not wanted; room for (n_seq, n_heads), one layer's */
+    double entropy_sum;        /* of the layers so far */
     float *norm, *act, *lora, *drop; /* scratch */
 } model_pass;
 /* y (R, d) = layer(x), filling rec. */
-void dtx_layer_forward(const model_pass *p, int64_t layer, const float *x, const model_record *rec, float *y);
+void dtx_layer_forward(model_pass *p, int64_t layer, const float *x, const model_record *rec, float *y);
 /* Scratch of a pass from a workspace. */
-dtx_status dtx_pass_scratch(model_pass *p, model_work *w);
+dtx_status dtx_pass_scratch(model_pass *p, model_work *w, bool entropy);
 
 /* The adapter's pair at a module, NULL when it has none there. */
 static inline const dtx_lora *dtx_adapter_at(const dtx_adapter *a, int64_t layer, dtx_module_kind kind)

@@ -86,6 +86,11 @@ void dtx_tape_del(dtx_tape *t)
     }
 }
 
+double dtx_tape_entropy(const dtx_tape *t)
+{
+    return t->entropy;
+}
+
 /* Softmax weights are kept where they take at most twice the MLP's activations: len <= 640 for RedPajama 3B. */
 static bool keeps_probs(const dtx_arch *a, int64_t len)
 {
@@ -99,6 +104,7 @@ dtx_status dtx_tape_begin(dtx_tape *t, const dtx_batch *b, const int32_t *pos)
     float *unused;
 
     t->filled = false;
+    t->entropy = 0;
     if (b->n_seq > t->n_seq_cap || t->offset == NULL) {
         dtx_free(t->offset);
         dtx_free(t->probs_at);

@@ -70,6 +70,21 @@ tune 2 one --variant FT2 --init FT --loss_on assistant --loss_average token >log
 [ -s one/adapters/FT2/adapter_model.safetensors ] || fail "no second adapter"
 tune 2 fast --set reduce=fast >log 2>&1 || { cat log; fail "fast sums"; }
 
+# entropy-based attention regularisation: the same bits on other ranks and with recomputation; its curve rises with the weight
+tune 1 ear --ear_weight 0.5 >log 2>&1 || { cat log; fail "EAR"; }
+tune 3 ear3 --ear_weight 0.5 --checkpoint_layers true >log 2>&1 || { cat log; fail "EAR on 3 ranks"; }
+tune 2 noear --ear_weight 0.000001 >log 2>&1 || { cat log; fail "EAR of next to no weight"; }
+[ "$(sum ear)" = "$(sum ear3)" ] || fail "EAR: another adapter on 3 ranks"
+"$DETOXLENS" verify --same ear/run.h5 ear3/run.h5 >log || { cat log; fail "EAR: run.h5 differs"; }
+/usr/bin/python3 - <<'PY' || fail "the attention's entropy does not follow its weight"
+import h5py
+plain, none, ear = (h5py.File(r + "/run.h5")["/training/finetune-FT"] for r in ("one", "noear", "ear"))
+assert "attention_entropy" not in plain
+a, b = none["attention_entropy"][:], ear["attention_entropy"][:]
+assert a[0] == b[0] > 0.5 and (b[4:] > a[4:]).all() and b[-1] > a[-1] + 0.005, (a, b)
+assert abs(none["loss"][0] - plain["loss"][0]) < 1e-6
+PY
+
 # the trained variant generates
 timeout 60 "$MPIRUN" 2 "$DETOXLENS" generate --variant FT --config tiny.json --run one --set data.limit=3 \
     --set "data.prompts=$DTX_SOURCE/data/quickstart/texts.jsonl" --max_new_tokens 5 >log 2>&1 || { cat log; fail "FT does not generate"; }
@@ -83,6 +98,8 @@ refuse() { # CODE WORD ARG...
     grep -q -- "$word" log || { cat log; fail "no word on $word: $*"; }
 }
 refuse 2 'other settings' --run one --set finetune.lr=0.5
+refuse 2 'other settings' --run one --ear_weight 0.5
+refuse 2 'ear_weight' --run one --ear_weight -1
 refuse 4 'nofile' --run n1 --set data.dialogues=nofile.csv
 refuse 2 'data.dialogues' --run n2 --set data.dialogues=
 refuse 2 'query_key_value' --run n3 --set 'lora.target_modules=["q_proj"]'

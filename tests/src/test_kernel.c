@@ -363,7 +363,7 @@ static void decoding_one_row_gives_the_same_values(void **state)
     const dtx_heads *h = &HEADS[2];
     int64_t d = h->n_heads * h->head_dim, step = dtx_heads_k(h, 1) - dtx_heads_k(h, 0);
     float *qkv = values(T * h->width, 1, 2.0f), *out = values(T * d, 0, 1.0f), *one = values(d, 0, 1.0f);
-    dtx_attn_seq seq = {qkv, qkv + dtx_heads_k(h, 0), qkv + dtx_heads_v(h, 0), h->width, step, T, 0, out, NULL};
+    dtx_attn_seq seq = {qkv, qkv + dtx_heads_k(h, 0), qkv + dtx_heads_v(h, 0), h->width, step, T, 0, out, NULL, NULL};
 
     (void)state;
     one_thread();
@@ -390,13 +390,20 @@ static void attention_backward_agrees_with_the_reference(void **state)
             int n_seg = mode == 4 ? 2 : N_SEG;
             float slope[16], *qkv = values(T * h->width, 1, 2.0f), *out = values(T * d, 2, 1.0f);
             float *probs = values(h->n_heads * T * T, 3, 1.0f), *got[N_SEG], *expected[N_SEG], *d_out[N_SEG];
+            double entropy[2][16];
             const float *bias = mode % 2 == 1 || mode == 2 ? slope : NULL;
-            dtx_attn_seq seq = {qkv, qkv + dtx_heads_k(h, 0), qkv + dtx_heads_v(h, 0), h->width, step, T, 0, out, probs};
+            dtx_attn_seq seq = {qkv, qkv + dtx_heads_k(h, 0), qkv + dtx_heads_v(h, 0), h->width, step, T, 0, out, probs, entropy[0]};
             dtx_attn_seg seg[N_SEG];
 
             dtx_alibi_slopes(h->n_heads, slope);
             two_threads();
+            seq.entropy = entropy[1];
+            dtx_attention_forward_ref(h, mode != 4, bias, 1, &seq);
+            seq.entropy = entropy[0];
             dtx_attention_forward(h, mode != 4, bias, 1, &seq);
+            for (int64_t i = 0; i < h->n_heads; i++) {
+                assert_true(fabs(entropy[0][i] - entropy[1][i]) < 1e-5 * entropy[1][i] && entropy[1][i] > 1);
+            }
             for (int pass = 0; pass < 2; pass++) {
                 for (int s = 0; s < n_seg; s++) {
                     int64_t l = mode == 4 ? T : len[s];
@@ -406,7 +413,7 @@ static void attention_backward_agrees_with_the_reference(void **state)
                         d_out[s] = values((l - first[s]) * d, (uint32_t)(6 + s), 1.0f);
                     }
                     seg[s] = (dtx_attn_seg){qkv, mode < 2 ? probs : NULL, T, first[s], l, d_out[s],
-                                            pass == 0 ? got[s] : expected[s]};
+                                            pass == 0 ? got[s] : expected[s], 0.3f * (float)s};
                 }
                 (pass == 0 ? dtx_attention_backward : dtx_attention_backward_ref)(h, mode != 4, bias, n_seg, seg);
             }
@@ -419,18 +426,21 @@ static void attention_backward_agrees_with_the_reference(void **state)
     }
 }
 
-/* c . attention(qkv), by the reference. */
+/* c . attention(qkv) + 0.6 times the sum of entropies, by the reference. */
 static double attention_objective(const dtx_heads *h, const float *slope, int64_t T, const float *qkv, const float *c)
 {
     int64_t d = h->n_heads * h->head_dim;
     float *out = values(T * d, 0, 1.0f);
-    double sum = 0.0;
+    double sum = 0.0, entropy[16];
     dtx_attn_seq seq = {qkv, qkv + dtx_heads_k(h, 0), qkv + dtx_heads_v(h, 0), h->width,
-                        h->n_kv > 1 ? dtx_heads_k(h, 1) - dtx_heads_k(h, 0) : 0, T, 0, out, NULL};
+                        h->n_kv > 1 ? dtx_heads_k(h, 1) - dtx_heads_k(h, 0) : 0, T, 0, out, NULL, entropy};
 
     dtx_attention_forward_ref(h, true, slope, 1, &seq);
     for (int64_t i = 0; i < T * d; i++) {
         sum += (double)c[i] * out[i];
+    }
+    for (int64_t i = 0; i < h->n_heads; i++) {
+        sum += 0.6 * entropy[i];
     }
     dtx_free(out);
     return sum;
@@ -446,7 +456,7 @@ static void attention_gradient_matches_finite_differences(void **state)
         int64_t d = h->n_heads * h->head_dim;
         float slope[16], *qkv = values(T * h->width, 1, 1.0f), *c = values(T * d, 2, 1.0f);
         float *grad = values(T * h->width, 3, 1.0f);
-        dtx_attn_seg seg = {qkv, NULL, T, 0, T, c, grad};
+        dtx_attn_seg seg = {qkv, NULL, T, 0, T, c, grad, 0.6f};
 
         dtx_alibi_slopes(h->n_heads, slope);
         dtx_attention_backward(h, true, slope, 1, &seg);
