@@ -23,7 +23,8 @@ typedef struct {
     dtx_run *run;
     char name[80], out_dir[1200];
     dtx_stage_model base;
-    dtx_adapter *adapter, *grads;
+    dtx_adapter *adapter;
+    dtx_reduce_range *ranges;        /* one a layer, from the top down: the order in which gradients become final */
     dtx_tape *tape;
     dtx_samples samples;
     dtx_sample_order order;
@@ -115,6 +116,14 @@ static dtx_status load(trainer *t, sample_facts *facts)
 
 /* --- gradient of a shard, held-out loss --- */
 
+/* The gradients of the layers from the top down to this one are final. */
+static void layer_done(void *user, int64_t layer)
+{
+    trainer *t = user;
+
+    dtx_training_ready(&t->training, (int)(t->base.arch.n_layers - layer));
+}
+
 /* A step's samples are cut into units: `parts` consecutive pieces of each micro-batch. A leaf takes consecutive units. */
 static dtx_status shard(void *user, int64_t step, int64_t leaf, float *grads, double *loss, double *tokens)
 {
@@ -133,7 +142,9 @@ static dtx_status shard(void *user, int64_t step, int64_t leaf, float *grads, do
             all_entropies += (double)dtx_samples_entropies(&t->base.arch, &t->samples, sample[i]);
         }
     }
-    memset(t->grads->arena, 0, (size_t)t->grads->n_params * sizeof(float));
+    dtx_adapter *view;
+    DTX_TRY(dtx_adapter_view(t->adapter, grads, &view));
+    dtx_status st = DTX_OK;
     for (int64_t u = units * leaf / leaves; u < units * (leaf + 1) / leaves; u++) {
         int64_t n, first, count = dtx_sample_order_unit(&t->order, step, t->parts, u, sample, &n, &first);
         double micro = 0, entropies = 0, sum = 0;
@@ -146,18 +157,22 @@ static dtx_status shard(void *user, int64_t step, int64_t leaf, float *grads, do
         if (count == 0 || micro == 0) {
             continue;
         }
-        DTX_TRY(dtx_samples_loss(t->base.model, t->adapter, t->tape, &t->samples, sample + first, count, (float)weight,
-                                 (float)(ear * entropy_weight), c->lora.dropout, (uint64_t)c->seed, step, &sum, t->grads));
+        dtx_wanted want = {.lora = view, .entropy = -(float)(ear * entropy_weight)};
+        if (t->training.last_leaf && u + 1 == units * (leaf + 1) / leaves) { /* the step's last piece here: what is final is sent on */
+            want.layer_done = layer_done;
+            want.user = t;
+        }
+        DTX_GO(dtx_samples_loss(t->base.model, t->adapter, t->tape, &t->samples, sample + first, count, (float)weight,
+                                c->lora.dropout, (uint64_t)c->seed, step, &sum, &want));
         t->training.extra_part[leaf] += dtx_tape_entropy(t->tape) * entropy_weight; /* 0 without EAR */
         *loss += sum * weight; /* comparable with the held-out loss: the entropy is a curve of its own */
         for (int64_t i = first; i < first + count; i++) {
             *tokens += (double)(t->samples.offset[sample[i] + 1] - t->samples.offset[sample[i]]);
         }
     }
-    for (int64_t i = 0; i < t->grads->n_params; i++) {
-        grads[i] += t->grads->arena[i];
-    }
-    return DTX_OK;
+done:
+    dtx_adapter_del(view);
+    return st;
 }
 
 /* Mean over the held-out samples' tokens, adapter on, no dropout. Each rank takes every size-th sample. */
@@ -170,7 +185,7 @@ static dtx_status evaluate(void *user, double *mean)
 
     for (int64_t i = par->rank; st == DTX_OK && i < t->order.n_held; i += par->size) {
         st = dtx_samples_loss(t->base.model, t->adapter, NULL, &t->samples, &t->order.held[i], 1, 1.0f, 0, 0, 0,
-                              0, &sum[i], NULL);
+                              &sum[i], NULL);
     }
     st = dtx_par_agree(par, st);
     if (st == DTX_OK) {
@@ -208,13 +223,31 @@ static dtx_status new_adapter(trainer *t)
 static const dtx_training_curve attention_entropy = {
     "attention_entropy", "attention's entropy, mean over layers, heads and positions", "nat", true};
 
+static dtx_status layer_ranges(trainer *t)
+{
+    const int64_t L = t->base.arch.n_layers;
+    int64_t at = 0;
+
+    DTX_TRY(DTX_NEW(t->ranges, L));
+    for (int64_t layer = 0; layer < L; layer++) {
+        dtx_reduce_range *g = &t->ranges[L - 1 - layer];
+        g->first = at;
+        for (int k = 0; k < DTX_MODULES; k++) {
+            const dtx_lora *l = &t->adapter->slot[layer * DTX_MODULES + k];
+            g->count += l->A != NULL ? t->adapter->r * (l->n_in + l->n_out) : 0;
+        }
+        at += g->count;
+    }
+    return DTX_OK;
+}
+
 static dtx_status set_up(trainer *t, const sample_facts *facts)
 {
     const dtx_config *c = t->c;
     dtx_training *tr = &t->training;
 
     DTX_TRY(new_adapter(t));
-    DTX_TRY(dtx_adapter_like(t->adapter, &t->grads));
+    DTX_TRY(layer_ranges(t));
     DTX_TRY(dtx_tape_new(t->base.model, c->finetune.checkpoint_layers, &t->tape));
     t->parts = DTX_TRAINING_LEAVES / c->finetune.accumulate;
     t->parts = t->parts < 1 ? 1 : t->parts > c->finetune.batch ? c->finetune.batch : t->parts;
@@ -224,7 +257,8 @@ static dtx_status set_up(trainer *t, const sample_facts *facts)
                          .n_params = t->adapter->n_params, .params = t->adapter->arena, .lr = c->finetune.lr,
                          .clip = c->finetune.clip, .warmup_steps = c->finetune.warmup_steps,
                          .eval_every = c->finetune.eval_every, .save_every = c->finetune.save_every,
-                         .adamw = {0.9, 0.999, 1e-8, 0}, .shard = shard, .evaluate = evaluate, .user = t,
+                         .adamw = {0.9, 0.999, 1e-8, 0}, .ranges = t->ranges, .n_ranges = (int)t->base.arch.n_layers,
+                         .shard = shard, .evaluate = evaluate, .user = t,
                          .extra = c->finetune.ear_weight > 0 ? &attention_entropy : NULL};
     DTX_TRY(dtx_schedule_parse(c->finetune.schedule, &tr->schedule));
     int n = snprintf(tr->state.identity, sizeof tr->state.identity,
@@ -310,7 +344,7 @@ static void tear_down(trainer *t)
     dtx_sample_order_free(&t->order);
     dtx_samples_free(&t->samples);
     dtx_tape_del(t->tape);
-    dtx_adapter_del(t->grads);
+    dtx_free(t->ranges);
     dtx_adapter_del(t->adapter);
     dtx_stage_model_close(&t->base);
     dtx_run_close(t->run);

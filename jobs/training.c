@@ -136,7 +136,13 @@ dtx_status dtx_training_open(dtx_training *t)
     if (t->state.step > 0) {
         dtx_log(DTX_LOG_INFO, t->job->def->name, "continuing after step %" PRId64 " of %" PRId64, t->state.step, t->n_steps);
     }
-    return dtx_reduce_new(par, t->n_params, t->n_leaves, strcmp(t->job->config.reduce, "strict") == 0, &t->reduce);
+    DTX_TRY(dtx_reduce_new(par, t->n_params, t->n_leaves, strcmp(t->job->config.reduce, "strict") == 0, &t->reduce));
+    return t->ranges != NULL ? dtx_reduce_overlap(t->reduce, t->ranges, t->n_ranges) : DTX_OK;
+}
+
+void dtx_training_ready(dtx_training *t, int k)
+{
+    dtx_reduce_ready(t->reduce, k);
 }
 
 static dtx_status save_checkpoint(dtx_training *t)
@@ -156,6 +162,7 @@ static dtx_status shards(dtx_training *t, double *loss, double *tokens, double *
     dtx_reduce_leaves(t->reduce, &first, &count);
     for (int64_t leaf = first; leaf < first + count; leaf++) {
         float *grads;
+        t->last_leaf = leaf + 1 == first + count;
         double before = dtx_linear_flops();
         DTX_TRY(dtx_reduce_begin(t->reduce, &grads));
         DTX_TRY(t->shard(t->user, t->state.step, leaf, grads, &loss[leaf], &tokens[leaf]));
@@ -173,7 +180,11 @@ static dtx_status step(dtx_training *t)
     double loss = 0, eval = NAN, tokens = 0, flops = 0, extra = 0, begun = dtx_now();
 
     memset(t->extra_part, 0, sizeof t->extra_part);
-    DTX_TRY(dtx_par_agree(&t->job->par, shards(t, leaf_loss, leaf_tokens, leaf_flops)));
+    dtx_status st = dtx_par_agree(&t->job->par, shards(t, leaf_loss, leaf_tokens, leaf_flops));
+    if (st != DTX_OK) {
+        dtx_reduce_cancel(t->reduce);
+        return st;
+    }
     DTX_TRY(dtx_reduce_finish(t->reduce, t->grads));
     memcpy(leaf_extra, t->extra_part, sizeof t->extra_part);
     DTX_TRY(dtx_sum_disjoint(&t->job->par, sums, 4 * DTX_TRAINING_LEAVES));

@@ -38,6 +38,11 @@ typedef struct {
     /* Mean held-out loss, the same on every rank; NaN where nothing is held out. */
     dtx_status (*evaluate)(void *user, double *loss);
     void *user;
+    /* For reduce = fast: parts of the gradient in the order in which a backward pass completes them; NULL = no overlap.
+     * While last_leaf is set, a shard may say dtx_training_ready for its first parts. */
+    const dtx_reduce_range *ranges;
+    int n_ranges;
+    bool last_leaf;
     const dtx_training_curve *extra; /* one more curve; NULL = none */
     double extra_value;             /* of an evaluation: set by evaluate */
     double extra_part[DTX_TRAINING_LEAVES]; /* of each step: `shard` adds its leaf's part */
@@ -67,6 +72,8 @@ dtx_status dtx_training_find(dtx_run *run, const char *name, dtx_training_found 
 dtx_status dtx_training_discard(dtx_run *run, const char *name);
 /* Allocates and continues from the checkpoint when there is one. */
 dtx_status dtx_training_open(dtx_training *t);
+/* Local, within `shard`: the first k ranges of this rank's gradient are final. */
+void dtx_training_ready(dtx_training *t, int k);
 /* Steps until the end or a stop; a checkpoint is written either way. DTX_STOPPED with a text after a stop. */
 dtx_status dtx_training_run(dtx_training *t);
 /* Writes the curves and marks the training complete, then removes the checkpoint. */

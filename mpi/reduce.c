@@ -1,5 +1,7 @@
 #include "mpi/reduce.h"
 
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "src/mem.h"
@@ -8,12 +10,26 @@
 /* The parameters go through the exchange in blocks of this many floats, each rank combining its slice of a block. */
 enum { BLOCK = 1 << 20, FAST_PIECE = 1 << 18 };
 
+/* fast sums that run while the backward pass goes on */
+typedef struct {
+    int n, ready, done;        /* ranges: all, final here, summed over the ranks */
+    bool quit;
+    dtx_reduce_range *range;
+    MPI_Comm comm;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    dtx_status st;             /* first failure of the helper, with its text */
+    char text[512];
+} overlap;
+
 struct dtx_reduce {
     const dtx_par *par;
     int64_t n_floats, n_leaves, first, count, next;
     bool strict;
     dtx_treesum *tree; /* strict */
     float *total;      /* fast */
+    overlap *over;     /* fast, NULL = none */
     double seconds;
 };
 
@@ -42,9 +58,136 @@ dtx_status dtx_reduce_new(const dtx_par *par, int64_t n_floats, int64_t n_leaves
     return DTX_OK;
 }
 
+/* --- fast sums that run while the backward pass goes on --- */
+
+static dtx_status sum_over_ranks(MPI_Comm comm, float *x, int64_t n)
+{
+    for (int64_t at = 0; at < n; at += FAST_PIECE) {
+        int piece = (int)(n - at < FAST_PIECE ? n - at : FAST_PIECE);
+        DTX_TRY(DTX_MPI(MPI_Allreduce(MPI_IN_PLACE, x + at, piece, MPI_FLOAT, MPI_SUM, comm)));
+    }
+    return DTX_OK;
+}
+
+static void *overlap_main(void *user)
+{
+    dtx_reduce *r = user;
+    overlap *o = r->over;
+
+    pthread_mutex_lock(&o->lock);
+    for (;;) {
+        while (!o->quit && o->done >= o->ready) {
+            pthread_cond_wait(&o->changed, &o->lock);
+        }
+        if (o->done >= o->ready) {
+            break;
+        }
+        const dtx_reduce_range g = o->range[o->done];
+        pthread_mutex_unlock(&o->lock);
+        dtx_status st = sum_over_ranks(o->comm, r->total + g.first, g.count);
+        pthread_mutex_lock(&o->lock);
+        if (st != DTX_OK && o->st == DTX_OK) {
+            o->st = st;
+            snprintf(o->text, sizeof o->text, "%s", dtx_error_text());
+        }
+        o->done++;
+        pthread_cond_broadcast(&o->changed);
+    }
+    pthread_mutex_unlock(&o->lock);
+    return NULL;
+}
+
+/* Says that all ranges are final and waits for their sums; the next step begins at the first range again. */
+static dtx_status overlap_wait(dtx_reduce *r)
+{
+    overlap *o = r->over;
+
+    dtx_reduce_ready(r, o->n);
+    pthread_mutex_lock(&o->lock);
+    while (o->done < o->n) {
+        pthread_cond_wait(&o->changed, &o->lock);
+    }
+    o->ready = o->done = 0;
+    dtx_status st = o->st == DTX_OK ? DTX_OK : DTX_FAIL(o->st, "%s", o->text);
+    pthread_mutex_unlock(&o->lock);
+    return st;
+}
+
+static void overlap_del(dtx_reduce *r)
+{
+    overlap *o = r->over;
+
+    if (o == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&o->lock);
+    o->quit = true;
+    pthread_cond_broadcast(&o->changed);
+    pthread_mutex_unlock(&o->lock);
+    pthread_join(o->thread, NULL);
+    MPI_Comm_free(&o->comm);
+    pthread_cond_destroy(&o->changed);
+    pthread_mutex_destroy(&o->lock);
+    dtx_free(o->range);
+    dtx_free(o);
+    r->over = NULL;
+}
+
+dtx_status dtx_reduce_overlap(dtx_reduce *r, const dtx_reduce_range *ranges, int n)
+{
+    overlap *o = NULL;
+    dtx_status st = DTX_OK;
+
+    if (r->strict || r->par->size == 1) {
+        return DTX_OK;
+    }
+    if (r->total == NULL) {
+        st = DTX_NEW(r->total, r->n_floats);
+    }
+    if (st == DTX_OK) {
+        st = DTX_NEW(o, 1);
+    }
+    if (st == DTX_OK) {
+        st = DTX_NEW(o->range, n);
+    }
+    st = dtx_par_agree(r->par, st);
+    if (st == DTX_OK) {
+        st = dtx_par_agree(r->par, DTX_MPI(MPI_Comm_dup(r->par->comm, &o->comm)));
+    }
+    if (st != DTX_OK) {
+        if (o != NULL) {
+            dtx_free(o->range);
+        }
+        dtx_free(o);
+        return st;
+    }
+    memcpy(o->range, ranges, (size_t)n * sizeof *ranges);
+    o->n = n;
+    pthread_mutex_init(&o->lock, NULL);
+    pthread_cond_init(&o->changed, NULL);
+    r->over = o;
+    if (pthread_create(&o->thread, NULL, overlap_main, r) != 0) {
+        dtx_par_abort(r->par, DTX_ERR_MISSING, "cannot start the thread that sums gradients");
+    }
+    return DTX_OK;
+}
+
+void dtx_reduce_ready(dtx_reduce *r, int k)
+{
+    overlap *o = r->over;
+
+    if (o != NULL) {
+        pthread_mutex_lock(&o->lock);
+        o->ready = k > o->ready ? k : o->ready;
+        pthread_cond_broadcast(&o->changed);
+        pthread_mutex_unlock(&o->lock);
+    }
+}
+
 void dtx_reduce_del(dtx_reduce *r)
 {
     if (r != NULL) {
+        overlap_del(r);
         dtx_treesum_del(r->tree);
         dtx_free(r->total);
         dtx_free(r);
@@ -79,12 +222,20 @@ void dtx_reduce_commit(dtx_reduce *r)
     r->next++;
 }
 
-void dtx_reduce_cancel(dtx_reduce *r)
+static void reset(dtx_reduce *r)
 {
     if (r->strict) {
         dtx_treesum_clear(r->tree);
     }
     r->next = r->first;
+}
+
+void dtx_reduce_cancel(dtx_reduce *r)
+{
+    if (r->over != NULL) { /* the other ranks' helpers wait for this one's */
+        (void)overlap_wait(r);
+    }
+    reset(r);
 }
 
 /* --- strict: every rank's nodes go, slice by slice, to the rank that combines the slice --- */
@@ -205,16 +356,22 @@ done:
 
 static dtx_status fast_sum(dtx_reduce *r, float *sum)
 {
+    const size_t bytes = (size_t)r->n_floats * sizeof *sum;
+
+    if (r->over != NULL) {
+        if (r->count == 0) { /* holds the last step's sum */
+            memset(r->total, 0, bytes);
+        }
+        dtx_status st = overlap_wait(r);
+        memcpy(sum, r->total, bytes);
+        return st;
+    }
     if (r->count == 0) {
-        memset(sum, 0, (size_t)r->n_floats * sizeof *sum);
+        memset(sum, 0, bytes);
     } else {
-        memcpy(sum, r->total, (size_t)r->n_floats * sizeof *sum);
+        memcpy(sum, r->total, bytes);
     }
-    for (int64_t at = 0; at < r->n_floats && r->par->size > 1; at += FAST_PIECE) {
-        int n = (int)(r->n_floats - at < FAST_PIECE ? r->n_floats - at : FAST_PIECE);
-        DTX_TRY(DTX_MPI(MPI_Allreduce(MPI_IN_PLACE, sum + at, n, MPI_FLOAT, MPI_SUM, r->par->comm)));
-    }
-    return DTX_OK;
+    return r->par->size > 1 ? sum_over_ranks(r->par->comm, sum, r->n_floats) : DTX_OK;
 }
 
 dtx_status dtx_reduce_finish(dtx_reduce *r, float *sum)
@@ -229,8 +386,10 @@ dtx_status dtx_reduce_finish(dtx_reduce *r, float *sum)
     st = dtx_par_agree(r->par, st);
     if (st == DTX_OK) {
         st = dtx_par_agree(r->par, r->strict ? strict_sum(r, sum) : fast_sum(r, sum));
+        reset(r);
+    } else {
+        dtx_reduce_cancel(r);
     }
-    dtx_reduce_cancel(r);
     r->seconds += MPI_Wtime() - begun;
     return st;
 }

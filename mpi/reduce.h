@@ -35,6 +35,16 @@ void dtx_reduce_commit(dtx_reduce *r);
 dtx_status dtx_reduce_finish(dtx_reduce *r, float *sum);
 /* Local. Forgets the leaves of this step. */
 void dtx_reduce_cancel(dtx_reduce *r);
+/* fast only. Overlaps the sum with the backward pass: the n ranges (first, count; together all numbers, each once) become
+ * final in this order while a rank works on its last leaf, and a helper thread with a communicator of its own sums each
+ * over the ranks as soon as it is. Collective; the same ranges on all ranks. From then on dtx_reduce_cancel is collective. */
+typedef struct {
+    int64_t first, count;
+} dtx_reduce_range;
+dtx_status dtx_reduce_overlap(dtx_reduce *r, const dtx_reduce_range *ranges, int n);
+/* Local, on a rank's last leaf of the step: its first k ranges are final. dtx_reduce_finish says the rest. Does nothing
+ * without dtx_reduce_overlap. */
+void dtx_reduce_ready(dtx_reduce *r, int k);
 /* Seconds spent in communication, waiting for other ranks included. */
 double dtx_reduce_seconds(const dtx_reduce *r);
 

@@ -202,36 +202,51 @@ dtx_status dtx_adapter_new(const dtx_arch *a, int64_t r, double alpha, double dr
     return DTX_OK;
 }
 
-dtx_status dtx_adapter_like(const dtx_adapter *a, dtx_adapter **out)
+dtx_status dtx_adapter_view(const dtx_adapter *a, float *arena, dtx_adapter **out)
 {
-    dtx_status st;
     dtx_adapter *ad = NULL;
 
-    DTX_GO(DTX_NEW(ad, 1));
+    DTX_TRY(DTX_NEW(ad, 1));
     *ad = *a;
-    ad->slot = NULL;
-    ad->arena = NULL;
-    DTX_GO(DTX_NEW(ad->slot, a->n_slots));
-    DTX_GO(DTX_NEW(ad->arena, a->n_params));
+    ad->arena = arena;
+    ad->borrowed = true;
+    dtx_status st = DTX_NEW(ad->slot, a->n_slots);
+    if (st != DTX_OK) {
+        dtx_free(ad);
+        return st;
+    }
     for (int64_t s = 0; s < a->n_slots; s++) {
         ad->slot[s] = a->slot[s];
         if (a->slot[s].A != NULL) {
-            ad->slot[s].A = ad->arena + (a->slot[s].A - a->arena);
-            ad->slot[s].B = ad->arena + (a->slot[s].B - a->arena);
+            ad->slot[s].A = arena + (a->slot[s].A - a->arena);
+            ad->slot[s].B = arena + (a->slot[s].B - a->arena);
         }
     }
     *out = ad;
     return DTX_OK;
-done:
-    dtx_adapter_del(ad);
-    return st;
+}
+
+dtx_status dtx_adapter_like(const dtx_adapter *a, dtx_adapter **out)
+{
+    float *arena = NULL;
+
+    DTX_TRY(DTX_NEW(arena, a->n_params));
+    dtx_status st = dtx_adapter_view(a, arena, out);
+    if (st != DTX_OK) {
+        dtx_free(arena);
+        return st;
+    }
+    (*out)->borrowed = false;
+    return DTX_OK;
 }
 
 void dtx_adapter_del(dtx_adapter *a)
 {
     if (a != NULL) {
         dtx_free(a->slot);
-        dtx_free(a->arena);
+        if (!a->borrowed) {
+            dtx_free(a->arena);
+        }
         dtx_free(a);
     }
 }

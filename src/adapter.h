@@ -4,6 +4,7 @@
 #ifndef DTX_ADAPTER_H
 #define DTX_ADAPTER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,7 @@ typedef struct {
     double dropout;        /* as stated in adapter_config.json; not applied in evaluation */
     int64_t n_slots;       /* n_layers * DTX_MODULES */
     dtx_lora *slot;
+    bool borrowed;         /* the arena belongs to somebody else (dtx_adapter_view) */
     float *arena;          /* all A and B one after the other, slot by slot, A before B */
     int64_t n_params;
     char targets[8][64];   /* target_modules as given */
@@ -55,6 +57,8 @@ dtx_status dtx_adapter_alloc(const dtx_arch *a, int64_t r, double alpha, double 
                              int n_targets, dtx_adapter **out);
 /* Same shapes, all zeros: a gradient or an optimizer moment. */
 dtx_status dtx_adapter_like(const dtx_adapter *a, dtx_adapter **out);
+/* The same shapes over n_params floats of the caller's, which must outlive it. */
+dtx_status dtx_adapter_view(const dtx_adapter *a, float *arena, dtx_adapter **out);
 /* Reads a PEFT folder (adapter_config.json + adapter_model.safetensors or .bin). Every tensor must be there once and
  * fit the model; an unsupported setting (bias != none, rslora, modules_to_save ...) is DTX_ERR_INPUT naming it. */
 dtx_status dtx_adapter_read(const char *dir, const dtx_arch *a, dtx_adapter **out);

@@ -190,10 +190,9 @@ dtx_status dtx_sample_order_longest(dtx_sample_order *p, int64_t parts, int64_t 
 }
 
 dtx_status dtx_samples_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_tape *tape, const dtx_samples *s,
-                            const int64_t *sample, int64_t n, float scale, float entropy, double p, uint64_t seed,
-                            int64_t step, double *loss, dtx_adapter *grads)
+                            const int64_t *sample, int64_t n, float scale, double p, uint64_t seed, int64_t step,
+                            double *loss, const dtx_wanted *want)
 {
-    const dtx_wanted want = {.lora = grads, .entropy = -entropy};
     int64_t R = 0, *offset = NULL;
     int32_t *ids = NULL, *labels = NULL;
     uint64_t *key = NULL;
@@ -218,7 +217,7 @@ dtx_status dtx_samples_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_
         }
     }
     const dtx_dropout dropout = {p, seed, key};
-    DTX_GO(dtx_lm_loss(m, adapter, tape, n, offset, ids, labels, scale, row_loss, grads != NULL ? &dropout : NULL, grads != NULL ? &want : NULL));
+    DTX_GO(dtx_lm_loss(m, adapter, tape, n, offset, ids, labels, scale, row_loss, want != NULL ? &dropout : NULL, want));
     *loss = 0;
     for (int64_t r = 0; r < R; r++) {
         *loss += row_loss[r];

@@ -63,11 +63,11 @@ dtx_status dtx_sample_order_longest(dtx_sample_order *p, int64_t parts, int64_t 
  * What is averaged for sample i: its positions but the first, times layers and heads. */
 int64_t dtx_samples_entropies(const dtx_arch *a, const dtx_samples *s, int64_t i);
 
-/* Loss of n samples: the sum over their labels in *loss; with a gradient wanted (not NULL) the gradient of
- * scale * sum - entropy * (sum of attention entropies) is added to it, with dropout p on the adapter's branches keyed by
- * (seed, step, sample). dtx_tape_entropy then tells the sum of entropies, where `entropy` is not 0. */
+/* Loss of n samples: the sum over their labels in *loss; want: NULL, or lora: the gradient of
+ * scale * sum + want->entropy * (sum of attention entropies) is added to it, with dropout p on the adapter's branches keyed
+ * by (seed, step, sample). dtx_tape_entropy then tells the sum of entropies, where want->entropy is not 0. */
 dtx_status dtx_samples_loss(const dtx_model *m, const dtx_adapter *adapter, dtx_tape *tape, const dtx_samples *s,
-                            const int64_t *sample, int64_t n, float scale, float entropy, double p, uint64_t seed,
-                            int64_t step, double *loss, dtx_adapter *grads);
+                            const int64_t *sample, int64_t n, float scale, double p, uint64_t seed, int64_t step,
+                            double *loss, const dtx_wanted *want);
 
 #endif

@@ -115,6 +115,10 @@ typedef struct {                /* which gradients are wanted; NULL = not */
                                  * have rows, whole and in order (one segment a sequence, first = 0) */
     dtx_adapter *lora;          /* gradients of the adapter that the forward pass used, added to; same condition */
     float entropy;              /* cotangent of dtx_tape_entropy, part of all gradients; 0 = none; same condition */
+    /* NULL, or told when a layer's gradients are complete: layers n_layers-1 .. 0, those below the lowest adapter at once
+     * with it. What is complete may be sent on while the pass goes on. */
+    void (*layer_done)(void *user, int64_t layer);
+    void *user;
 } dtx_wanted;
 
 /* Vector-Jacobian products of all segments together. d_hidden (sum of (len - first), d) are cotangents of `hidden`;

@@ -484,6 +484,9 @@ dtx_status dtx_model_backward(const dtx_model *m, dtx_tape *tape, int64_t n_seg,
             dtx_layer_forward(&b.pass, i, x, &rec, dtx_tape_x(tape, i + 1)); /* writes the bits that stand there */
         }
         layer_backward(&b, i, i == L - 1 ? &b.top : &b.full, x, &rec, all || i > lowest);
+        if (want->layer_done != NULL) {
+            want->layer_done(want->user, i > lowest ? i : 0);
+        }
     }
     if (all) {
         embed_backward(&b);

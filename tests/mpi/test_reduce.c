@@ -75,6 +75,45 @@ static void check(const dtx_par *par, int64_t n, int64_t leaves, bool strict)
     dtx_free(sum);
 }
 
+/* Ranges that become final one by one while the last leaf is under way, steps given up, and ranks without leaves. */
+static void overlapped(const dtx_par *par, int64_t n, int64_t leaves)
+{
+    const dtx_reduce_range ranges[] = {{n / 2, n - n / 2}, {n / 3, n / 2 - n / 3}, {0, n / 3}};
+    dtx_reduce *r = NULL;
+    float *sum = NULL, *grad;
+    int64_t first, count;
+
+    CHECK(par, DTX_NEW(sum, n) == DTX_OK);
+    CHECK(par, dtx_reduce_new(par, n, leaves, false, &r) == DTX_OK);
+    CHECK(par, dtx_reduce_overlap(r, ranges, 3) == DTX_OK);
+    dtx_reduce_leaves(r, &first, &count);
+    for (int step = 0; step < 4; step++) {
+        for (int64_t leaf = first; leaf < first + count; leaf++) {
+            CHECK(par, dtx_reduce_begin(r, &grad) == DTX_OK);
+            for (int k = 0; k < 3; k++) {
+                for (int64_t i = ranges[k].first; i < ranges[k].first + ranges[k].count; i++) {
+                    grad[i] += value(leaf, i);
+                }
+                if (leaf + 1 == first + count && step != 1) {
+                    dtx_reduce_ready(r, k + 1);
+                }
+            }
+            dtx_reduce_commit(r);
+        }
+        if (step == 2) { /* given up by all */
+            dtx_reduce_cancel(r);
+            continue;
+        }
+        memset(sum, 0xFF, (size_t)n * sizeof *sum);
+        CHECK(par, dtx_reduce_finish(r, sum) == DTX_OK);
+        for (int64_t i = 0; i < n; i++) {
+            CHECK(par, fabsf(sum[i] - tree(0, leaves, i)) <= 1e-3f);
+        }
+    }
+    dtx_reduce_del(r);
+    dtx_free(sum);
+}
+
 static void incomplete(const dtx_par *par)
 {
     dtx_reduce *r = NULL;
@@ -101,6 +140,8 @@ int main(int argc, char **argv)
     }
     check(&par, (1 << 20) + 12345, 9, true); /* more than one block, the last one odd */
     check(&par, (1 << 20) + 12345, 9, false);
+    overlapped(&par, 1001, 1);
+    overlapped(&par, (1 << 19) + 77, 9);
     incomplete(&par);
     CHECK(&par, dtx_mem_used() == 0);
     dtx_par_finalize(&par);

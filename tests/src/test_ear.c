@@ -72,7 +72,8 @@ static double objective(fixture *f, float scale, float entropy, double dropout)
 {
     double loss;
 
-    OK(dtx_samples_loss(f->m, f->ad, f->tape, &samples, all, N, scale, entropy, dropout, 42, 7, &loss, f->g));
+    OK(dtx_samples_loss(f->m, f->ad, f->tape, &samples, all, N, scale, dropout, 42, 7, &loss,
+                        &(dtx_wanted){.lora = f->g, .entropy = -entropy}));
     return (double)scale * loss - (double)entropy * dtx_tape_entropy(f->tape);
 }
 

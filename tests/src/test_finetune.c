@@ -178,7 +178,7 @@ static void lora_gradient_with_dropout_is_the_finite_difference(void **state)
         }
         assert_int_equal(dtx_adapter_like(ad, &g), DTX_OK);
         assert_int_equal(dtx_tape_new(m, recompute == 1, &tape), DTX_OK);
-        assert_int_equal(dtx_samples_loss(m, ad, tape, &s, sample, 2, 1.0f, 0.0f, 0.3, 42, 7, &loss, g), DTX_OK);
+        assert_int_equal(dtx_samples_loss(m, ad, tape, &s, sample, 2, 1.0f, 0.3, 42, 7, &loss, &(dtx_wanted){.lora = g}), DTX_OK);
         dtx_adapter *scratch = NULL;
         assert_int_equal(dtx_adapter_like(ad, &scratch), DTX_OK);
         for (int64_t i = 0; i < ad->n_params; i += 61) {
@@ -186,7 +186,8 @@ static void lora_gradient_with_dropout_is_the_finite_difference(void **state)
             float old = ad->arena[i];
             for (int k = 0; k < 2; k++) {
                 ad->arena[i] = old + (k ? 4e-3f : -4e-3f);
-                assert_int_equal(dtx_samples_loss(m, ad, tape, &s, sample, 2, 1.0f, 0.0f, 0.3, 42, 7, &side[k], scratch), DTX_OK);
+                assert_int_equal(dtx_samples_loss(m, ad, tape, &s, sample, 2, 1.0f, 0.3, 42, 7, &side[k],
+                                                  &(dtx_wanted){.lora = scratch}), DTX_OK);
             }
             ad->arena[i] = old;
             double fd = (side[1] - side[0]) / 8e-3;
