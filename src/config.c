@@ -21,7 +21,7 @@ enum { MAX_KEY = 160 };
 
 static const char env_prefix[] = "DETOXLENS_";
 /* Groups that configuration files of complete studies hold and this version does not know yet. */
-static const char *const later_groups[] = {"dpo.", "ppo.", "reward.", "score."};
+static const char *const later_groups[] = {"dpo.", "score."};
 
 /* ---- messages ---- */
 
@@ -435,6 +435,14 @@ dtx_status dtx_config_check(const dtx_config *c, unsigned jobs)
     if ((jobs & DTX_JOB_PRETRAIN) && c->pretrain.hidden % c->pretrain.heads != 0) {
         return DTX_FAIL(DTX_ERR_USAGE, "configuration: pretrain.hidden %lld is not a multiple of pretrain.heads %lld",
                         (long long)c->pretrain.hidden, (long long)c->pretrain.heads);
+    }
+    if ((jobs & DTX_JOB_PPO) && c->ppo.batch % c->ppo.mini_batch != 0) {
+        return DTX_FAIL(DTX_ERR_USAGE, "configuration: ppo.batch %lld is not a multiple of ppo.mini_batch %lld", (long long)c->ppo.batch,
+                        (long long)c->ppo.mini_batch);
+    }
+    if ((jobs & DTX_JOB_PPO) && c->ppo.context <= c->generate.max_new_tokens) {
+        return DTX_FAIL(DTX_ERR_USAGE, "configuration: ppo.context %lld leaves no room for a prompt beside generate.max_new_tokens %lld",
+                        (long long)c->ppo.context, (long long)c->generate.max_new_tokens);
     }
     const bool classifier = strcmp(c->pretrain.task, "classifier") == 0, encoder = strcmp(c->pretrain.arch, "roberta") == 0;
     if ((jobs & DTX_JOB_PRETRAIN) && strcmp(c->pretrain.arch, "auto") != 0 && classifier != encoder) {

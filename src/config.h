@@ -21,6 +21,7 @@ enum {
     DTX_JOB_VERIFY = 1 << 6,
     DTX_JOB_BENCH = 1 << 7,
     DTX_JOB_FINETUNE = 1 << 8,
+    DTX_JOB_PPO = 1 << 9,
     DTX_JOB_EXPORT = 1 << 11,
     DTX_JOB_IMPORT = 1 << 12,
     DTX_JOB_SCORE = 1 << 13,
@@ -90,6 +91,17 @@ typedef struct {
         char name[64], scorer[16], path[DTX_PATH_MAX], prompts[16];
         dtx_config_list attributes;
     } score;
+    struct {
+        char init[64];                      /* a variant's name */
+        int64_t steps, batch, mini_batch, accumulate, epochs, context, max_rollbacks, patience, save_every;
+        double lr, kl_coef, kl_target, kl_horizon, gamma, lambda, clip, value_clip, vf_coef, max_grad_norm;
+        double guard_kl_min, guard_kl_max, guard_entropy, guard_value_error, guard_repeat, guard_empty;
+        char kl_estimator[16], compat[16];
+    } ppo;
+    struct {
+        char path[DTX_PATH_MAX], kind[16];
+        dtx_config_list models;
+    } reward;
     struct {
         char task[16], arch[16];
         int64_t layers, hidden, heads, vocab, context, steps, batch, warmup_steps, eval_every, save_every;

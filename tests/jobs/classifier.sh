@@ -60,9 +60,9 @@ refuse 2 'roberta' --run n5 --set model.path=n5/model --set pretrain.arch=robert
 
 if [ -e "$DTX_SHARED/data/dialoconan/DIALOCONAN.csv" ]; then
     timeout 200 "$MPIRUN" 2 "$DETOXLENS" pretrain --task classifier --label type --group dialogue_id --run real \
-        --set model.path=real/model --set "data.text=[\"$DTX_SHARED/data/dialoconan/DIALOCONAN.csv:text\"]" --layers 2 --hidden 32 \
-        --heads 2 --vocab 2048 --context 64 --batch 16 --steps 300 --eval_every 300 --holdout 0.1 >log 2>&1 || { cat log; fail "real text"; }
+        --set model.path=real/model --set "data.text=[\"$DTX_SHARED/data/dialoconan/DIALOCONAN.csv:text\"]" --layers 2 --hidden 64 \
+        --heads 4 --vocab 4096 --context 96 --batch 32 --steps 400 --eval_every 400 --holdout 0.1 --mask 0.1 >log 2>&1 || { cat log; fail "real text"; }
     accuracy=$(sed -n 's/.*held-out accuracy \([0-9.]*\).*/\1/p' log)
-    awk "BEGIN { exit !($accuracy >= 0.8) }" || { cat log; fail "real text: held-out accuracy $accuracy"; }
+    awk "BEGIN { exit !($accuracy >= 0.85) }" || { cat log; fail "real text: held-out accuracy $accuracy"; }
 fi
 echo "classifier: all checks passed"
