@@ -20,6 +20,7 @@ double dtx_bench_timed(int threads, void (*run)(void *user), void *user, double 
 
 dtx_status dtx_bench_gemm(const dtx_job *job, int repeat, dtx_bench_result *out);
 dtx_status dtx_bench_attribute(const dtx_job *job, int repeat, dtx_bench_result *out);
+dtx_status dtx_bench_train(const dtx_job *job, int repeat, dtx_bench_result *out);
 dtx_status dtx_bench_tokenize(const dtx_job *job, int repeat, dtx_bench_result *out);
 
 #endif

@@ -1,10 +1,12 @@
-/* bench_compute.c - dense algebra and attribution, as shares of the FMA peak. */
+/* bench_compute.c - dense algebra, attribution and training, as shares of the FMA peak. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "jobs/bench.h"
 #include "src/attrib.h"
+#include "src/cost.h"
+#include "src/loss.h"
 #include "src/linear.h"
 #include "src/mem.h"
 #include "src/model.h"
@@ -114,26 +116,6 @@ done:
 
 enum { PROMPT = 45, STEPS = 70 };
 
-/* Floating-point operations that attribution needs with shared forward pass, causal cotangents and the top layer begun
- * at one row a step; no more is counted, whatever the program computes. */
-static double attribute_work(const dtx_arch *a)
-{
-    double d = (double)a->hidden, f = (double)a->ffn, kv = (double)(a->n_kv * a->head_dim), V = (double)a->vocab;
-    double P = PROMPT, G = STEPS, n = P + G - 1, rows = 0, pairs = 0, L = (double)a->n_layers;
-
-    for (int g = 0; g < STEPS; g++) {
-        double len = P + g;
-        rows += len;
-        pairs += 0.5 * len * (len + 1);
-    }
-    double layer = 2 * (2 * d * d + 2 * d * kv + 2 * d * f); /* products of one row */
-    double attention = 4 * d;                                /* q.k and p v, or dp and two of dq, dk, dv, of one pair */
-    double forward = L * (n * layer + 0.5 * n * (n + 1) * attention) + 2 * G * d * V;
-    double backward = (L - 1) * (rows * layer + 2 * pairs * attention);
-    double top = G * 2 * (2 * d * d + 2 * d * f) + rows * (2 * 2 * d * kv + 2 * attention);
-    return forward + backward + top + 2 * G * d * V;
-}
-
 typedef struct {
     dtx_model *m;
     int32_t ids[PROMPT + STEPS];
@@ -156,7 +138,9 @@ dtx_status dtx_bench_attribute(const dtx_job *job, int repeat, dtx_bench_result 
     double part[2][DTX_BENCH_MAX_REPEAT];
     attribute_case c[2] = {{0}};
     const dtx_arch full = redpajama_3b(32);
-    double work = attribute_work(&full);
+    /* no more is counted than the algorithm needs, whatever the program computes */
+    const dtx_flops needed = dtx_cost_attribution(&full, NULL, PROMPT, STEPS, 1);
+    double work = dtx_flops_total(needed) - needed.spare;
     dtx_status st;
 
     for (int k = 0; k < 2; k++) {
@@ -192,5 +176,116 @@ dtx_status dtx_bench_attribute(const dtx_job *job, int repeat, dtx_bench_result 
 done:
     dtx_model_del(c[0].m);
     dtx_model_del(c[1].m);
+    return st;
+}
+
+/* --- train --- */
+
+enum { BATCH = 4, LENGTH = 128, TOKENS = BATCH * LENGTH, RANK = 64 };
+
+/* One step of LoRA training without the optimizer: forward and backward pass of BATCH sequences, every token a label. */
+typedef struct {
+    dtx_model *m;
+    dtx_adapter *adapter, *grads;
+    dtx_tape *tape;
+    int64_t offset[BATCH + 1];
+    int32_t ids[TOKENS], labels[TOKENS];
+    double loss[TOKENS];
+    dtx_status st;
+} train_case;
+
+static dtx_status train_case_new(int64_t n_layers, train_case *c)
+{
+    const dtx_arch a = redpajama_3b(n_layers);
+    const char *const target = "query_key_value";
+
+    DTX_TRY(dtx_model_random(&a, DTX_BF16, 1, &c->m));
+    DTX_TRY(dtx_adapter_new(&a, RANK, RANK / 2, 0, &target, 1, 1, &c->adapter));
+    DTX_TRY(dtx_adapter_like(c->adapter, &c->grads));
+    DTX_TRY(dtx_tape_new(c->m, false, &c->tape));
+    for (int i = 0; i <= BATCH; i++) {
+        c->offset[i] = i * LENGTH;
+    }
+    for (int32_t t = 0; t < TOKENS; t++) {
+        c->ids[t] = (t * 7919 + 13) % (int32_t)a.vocab;
+        c->labels[t] = (t * 6151 + 7) % (int32_t)a.vocab;
+    }
+    return DTX_OK;
+}
+
+static void train_case_del(train_case *c)
+{
+    if (c != NULL) {
+        dtx_tape_del(c->tape);
+        dtx_adapter_del(c->grads);
+        dtx_adapter_del(c->adapter);
+        dtx_model_del(c->m);
+    }
+}
+
+static void run_train(void *user)
+{
+    train_case *c = user;
+    const dtx_wanted want = {.lora = c->grads};
+
+    c->st = dtx_lm_loss(c->m, c->adapter, c->tape, BATCH, c->offset, c->ids, c->labels, 1.0F / TOKENS, c->loss, NULL, &want);
+}
+
+/* Work of a step with all 32 layers. */
+static dtx_status train_work(double *out)
+{
+    const dtx_arch full = redpajama_3b(32);
+    const char *const target = "query_key_value";
+    dtx_cost_work w = {0};
+    dtx_adapter *shape;
+
+    DTX_TRY(dtx_adapter_alloc(&full, RANK, RANK / 2, 0, &target, 1, &shape));
+    for (int i = 0; i < BATCH; i++) {
+        dtx_cost_add(&full, &w, LENGTH, LENGTH);
+    }
+    *out = dtx_flops_total(dtx_cost_lora(&full, shape, &w, false));
+    dtx_adapter_del(shape);
+    return DTX_OK;
+}
+
+dtx_status dtx_bench_train(const dtx_job *job, int repeat, dtx_bench_result *out)
+{
+    double share[DTX_BENCH_MAX_REPEAT], rate[DTX_BENCH_MAX_REPEAT], limit[DTX_BENCH_MAX_REPEAT], work = 0;
+    train_case *c = NULL;
+    dtx_status st;
+
+    DTX_GO(DTX_NEW(c, 2));
+    DTX_GO(train_work(&work));
+    for (int k = 0; k < 2; k++) {
+        DTX_GO(train_case_new(k + 1, &c[k]));
+        run_train(&c[k]); /* the first step allocates */
+        DTX_GO(c[k].st);
+    }
+    for (int i = 0; i < repeat; i++) {
+        double peak[2], t[2];
+        for (int k = 0; k < 2; k++) {
+            t[k] = dtx_bench_timed(job->par.threads, run_train, &c[k], &peak[k]);
+            DTX_GO(c[k].st);
+        }
+        double all = t[0] + 31 * (t[1] - t[0]); /* a layer above the lowest costs the difference */
+        limit[i] = 0.5 * (peak[0] + peak[1]);
+        rate[i] = work / all;
+        share[i] = rate[i] / limit[i];
+        if (!job->json) {
+            printf("lowest layer, embedding and head %.2f s, each further layer %.2f s: 32 layers %.1f s, %.1f tokens/s, %.1f GF/s of %.1f\n",
+                   t[0], t[1] - t[0], all, TOKENS / all, rate[i] / 1e9, limit[i] / 1e9);
+            fflush(stdout);
+        }
+    }
+    if (!job->json) {
+        printf("work %.2f TF for %d tokens\n", work / 1e12, (int)TOKENS);
+    }
+    *out = (dtx_bench_result){dtx_bench_median(share, repeat), dtx_bench_median(rate, repeat), dtx_bench_median(limit, repeat),
+                              "flop/s"};
+done:
+    for (int k = 0; k < 2 && c != NULL; k++) {
+        train_case_del(&c[k]);
+    }
+    dtx_free(c);
     return st;
 }

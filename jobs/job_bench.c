@@ -59,6 +59,7 @@ static const struct {
     {"peak", bench_peak},
     {"gemm", dtx_bench_gemm},
     {"attribute", dtx_bench_attribute},
+    {"train", dtx_bench_train},
     {"tokenize", dtx_bench_tokenize},
 };
 
@@ -69,7 +70,7 @@ static dtx_status run(dtx_job *job)
     dtx_bench_result r = {0};
 
     if (job->n_args != 1) {
-        return DTX_FAIL(DTX_ERR_USAGE, "bench needs one name: peak, gemm, attribute or tokenize");
+        return DTX_FAIL(DTX_ERR_USAGE, "bench needs one name: peak, gemm, attribute, train or tokenize");
     }
     if (repeat < 1 || repeat > DTX_BENCH_MAX_REPEAT) {
         return DTX_FAIL(DTX_ERR_USAGE, "--repeat %s: a whole number, 1..%d, is expected", text, DTX_BENCH_MAX_REPEAT);
@@ -91,7 +92,7 @@ static dtx_status run(dtx_job *job)
             return DTX_OK;
         }
     }
-    return DTX_FAIL(DTX_ERR_USAGE, "bench \"%s\" is not known: peak, gemm, attribute or tokenize", job->args[0]);
+    return DTX_FAIL(DTX_ERR_USAGE, "bench \"%s\" is not known: peak, gemm, attribute, train or tokenize", job->args[0]);
 }
 
 static const dtx_job_option own_options[] = {
@@ -108,6 +109,7 @@ const dtx_job_def dtx_job_bench = {
             "  gemm       the dense products of RedPajama 3B's layers, bf16 weights, 1 to 512 rows, against the FMA peak\n"
             "  attribute  attribution of 70 tokens after 45 at RedPajama 3B's shape, random weights; two and three layers\n"
             "             are run, and the time of 32 follows; the work is what the algorithm needs, against the FMA peak\n"
+            "  train      one step of LoRA training (r 64 on query_key_value, 4 x 128 tokens) at that shape, from one and two layers\n"
             "  tokenize   ids per second on one core over data.prompts with the tokenizer of model.path; limit: 1,000,000\n"
             "With --json one object with share, achieved, limit and unit is printed.\n"
             "\n"
