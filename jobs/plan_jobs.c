@@ -338,7 +338,7 @@ static dtx_status vector_bytes(const dtx_arch *a, double *out)
 
 dtx_status dtx_plan_memory(dtx_plan *p, int ranks)
 {
-    const double program = 60e6; /* program, MPI and HDF5 libraries (measured) */
+    const double program = 60e6; /* program, MPI and HDF5 libraries (an estimate) */
     bool trained = is(p, "pretrain"), widened = strcmp(p->c->model.dtype, "f32") == 0;
     double vectors;
 
