@@ -7,6 +7,7 @@ kills=$1
 texts=$DTX_SOURCE/data/quickstart/texts.jsonl
 "$DTX_BUILD/tests/make_model" neox model "$DTX_SOURCE/data/quickstart/corpus.txt"
 RANDOM=20230901
+export DTX_LAUNCH_SECONDS=200
 common=(--set model.path=model --set "data.prompts=$texts" --set data.limit=60 --set generate.batch=4
     --set round_seconds=0.02 --set threads=1 --quiet)
 
@@ -66,6 +67,7 @@ strike() {
     if [ -e hit/run.h5 ]; then
         h5dump -H hit/run.h5 > /dev/null 2> dump.txt || { cat dump.txt; echo "run.h5 cannot be read after a kill"; exit 1; }
     fi
+    [ "$rc" -ne 124 ] || { cat launch.txt; echo "hung after a kill"; exit 1; }
     [ "$rc" -ne 0 ]
 }
 
