@@ -1,9 +1,13 @@
 #include "mpi/par.h"
 
+#include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "src/log.h"
@@ -90,8 +94,57 @@ done:
     return st;
 }
 
+/* A launcher that is killed while its ranks connect to it leaves them waiting inside MPI_Init for ever (Open MPI 4.1,
+ * PMIx 4.2); later ranks notice it by themselves. So a thread looks, while MPI starts, whether the parent is still there. */
+typedef struct {
+    pid_t parent;
+    sem_t over;
+    pthread_t thread;
+    bool runs;
+} launcher_watch;
+
+static void *watch_launcher(void *arg)
+{
+    launcher_watch *w = arg;
+    struct timespec until;
+
+    do {
+        if (getppid() != w->parent) {
+            _exit(128 + SIGKILL);
+        }
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec++;
+    } while (sem_timedwait(&w->over, &until) != 0);
+    return NULL;
+}
+
+static void watch_begin(launcher_watch *w)
+{
+    sigset_t all, old;
+
+    w->parent = getppid();
+    w->runs = false;
+    if ((getenv("OMPI_COMM_WORLD_SIZE") == NULL && getenv("PMIX_RANK") == NULL) || sem_init(&w->over, 0, 0) != 0) {
+        return;
+    }
+    sigfillset(&all); /* signals are for the main thread */
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    w->runs = pthread_create(&w->thread, NULL, watch_launcher, w) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static void watch_end(launcher_watch *w)
+{
+    if (w->runs) {
+        sem_post(&w->over);
+        pthread_join(w->thread, NULL);
+        sem_destroy(&w->over);
+    }
+}
+
 dtx_status dtx_par_init(int *argc, char ***argv, dtx_par *par)
 {
+    launcher_watch watch;
     int provided = 0, first;
     dtx_status st = DTX_OK;
 
@@ -99,7 +152,10 @@ dtx_status dtx_par_init(int *argc, char ***argv, dtx_par *par)
     par->size = 1;
     par->comm = par->node = MPI_COMM_NULL;
     prepare_environment();
-    DTX_TRY(DTX_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided)));
+    watch_begin(&watch);
+    st = DTX_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided));
+    watch_end(&watch);
+    DTX_TRY(st);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
     if (gethostname(par->host, sizeof par->host - 1) != 0) {
