@@ -22,5 +22,7 @@ dtx_status dtx_bench_gemm(const dtx_job *job, int repeat, dtx_bench_result *out)
 dtx_status dtx_bench_attribute(const dtx_job *job, int repeat, dtx_bench_result *out);
 dtx_status dtx_bench_train(const dtx_job *job, int repeat, dtx_bench_result *out);
 dtx_status dtx_bench_tokenize(const dtx_job *job, int repeat, dtx_bench_result *out);
+/* --make-model NAME DIR. */
+dtx_status dtx_bench_make_model(const dtx_job *job, const char *name);
 
 #endif

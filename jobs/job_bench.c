@@ -63,14 +63,30 @@ static const struct {
     {"tokenize", dtx_bench_tokenize},
 };
 
+/* "peak, gemm, ... or tokenize" */
+static const char *names(void)
+{
+    enum { N = sizeof benches / sizeof *benches };
+    static char text[300];
+    size_t n = 0;
+
+    for (size_t i = 0; i < N && n < sizeof text; i++) {
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", i == 0 ? "" : i + 1 < N ? ", " : " or ", benches[i].name);
+    }
+    return text;
+}
+
 static dtx_status run(dtx_job *job)
 {
-    const char *text = dtx_job_flag(job, "repeat");
+    const char *text = dtx_job_flag(job, "repeat"), *model = dtx_job_flag(job, "make-model");
     long repeat = text != NULL ? strtol(text, NULL, 10) : 5;
     dtx_bench_result r = {0};
 
+    if (model != NULL) {
+        return dtx_bench_make_model(job, model);
+    }
     if (job->n_args != 1) {
-        return DTX_FAIL(DTX_ERR_USAGE, "bench needs one name: peak, gemm, attribute, train or tokenize");
+        return DTX_FAIL(DTX_ERR_USAGE, "bench needs one name: %s", names());
     }
     if (repeat < 1 || repeat > DTX_BENCH_MAX_REPEAT) {
         return DTX_FAIL(DTX_ERR_USAGE, "--repeat %s: a whole number, 1..%d, is expected", text, DTX_BENCH_MAX_REPEAT);
@@ -92,11 +108,13 @@ static dtx_status run(dtx_job *job)
             return DTX_OK;
         }
     }
-    return DTX_FAIL(DTX_ERR_USAGE, "bench \"%s\" is not known: peak, gemm, attribute, train or tokenize", job->args[0]);
+    return DTX_FAIL(DTX_ERR_USAGE, "bench \"%s\" is not known: %s", job->args[0], names());
 }
 
 static const dtx_job_option own_options[] = {
     {"repeat", "N", NULL, "repetitions, of which medians are taken (default 5)"},
+    {"make-model", "NAME", NULL, "write random weights: redpajama-3b, falcon-7b, pythia-160m or roberta-base"},
+    {"tokenizer", "DIR", NULL, "with --make-model: folder whose tokenizer is copied (default: one of the 256 bytes)"},
     {0},
 };
 
@@ -113,7 +131,11 @@ const dtx_job_def dtx_job_bench = {
             "  tokenize   ids per second on one core over data.prompts with the tokenizer of model.path; limit: 1,000,000\n"
             "With --json one object with share, achieved, limit and unit is printed.\n"
             "\n"
+            "--make-model NAME DIR measures nothing: it writes bf16 weights of a known model's full shape, with random values, for\n"
+            "trials of memory and speed before the real ones are there (5.6 GB for redpajama-3b, 14.4 GB for falcon-7b).\n"
+            "\n"
             "  detoxlens bench attribute --json\n"
+            "  detoxlens bench --make-model redpajama-3b /scratch/random-3b\n"
             "  detoxlens bench tokenize --set model.path=DIR --set data.prompts=FILE\n",
     .bit = DTX_JOB_BENCH,
     .options = own_options,

@@ -94,7 +94,6 @@ static dtx_status clear_out(const char *out)
 static dtx_status copy_file(const merging *x, const char *name)
 {
     char from[4096], to[4096];
-    dtx_file_map map;
 
     DTX_TRY(dtx_file_join(from, sizeof from, x->base, name));
     DTX_TRY(dtx_file_join(to, sizeof to, x->out, name));
@@ -102,10 +101,7 @@ static dtx_status copy_file(const merging *x, const char *name)
         unlink(to); /* with --redo: one of another base's */
         return DTX_OK;
     }
-    DTX_TRY(dtx_file_map_open(from, &map));
-    dtx_status st = dtx_file_write(to, map.data, map.size);
-    dtx_file_map_close(&map);
-    return st;
+    return dtx_file_copy(x->base, x->out, name);
 }
 
 /* config.json as it is, but for the dtype that it states. */

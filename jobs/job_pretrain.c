@@ -85,26 +85,13 @@ static void tear_down(dtx_pretrainer *t)
 
 /* --- results --- */
 
-static dtx_status copy_file(const char *from_dir, const char *to_dir, const char *name)
-{
-    char from[2300], to[2300];
-    dtx_file_map map;
-
-    DTX_TRY(dtx_file_join(from, sizeof from, from_dir, name));
-    DTX_TRY(dtx_file_join(to, sizeof to, to_dir, name));
-    DTX_TRY(dtx_file_map_open(from, &map));
-    dtx_status st = dtx_file_write(to, map.data, map.size);
-    dtx_file_map_close(&map);
-    return st;
-}
-
 static dtx_status write_model(dtx_pretrainer *t)
 {
     const char *dir = t->c->model.path;
 
     DTX_TRY(dtx_file_mkdirs(dir));
-    DTX_TRY(copy_file(t->tokenizer_dir, dir, "tokenizer.json"));
-    DTX_TRY(copy_file(t->tokenizer_dir, dir, "tokenizer_config.json"));
+    DTX_TRY(dtx_file_copy(t->tokenizer_dir, dir, "tokenizer.json"));
+    DTX_TRY(dtx_file_copy(t->tokenizer_dir, dir, "tokenizer_config.json"));
     return dtx_model_save(t->model, dir);
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "jobs/known_models.h"
 #include "jobs/plan.h"
 #include "jobs/prompts.h"
 #include "src/dataset.h"
@@ -13,29 +14,6 @@
 #include "src/weights.h"
 
 /* --- model --- */
-
-/* The study's models as their makers describe them, so that a plan needs no download. */
-static const struct {
-    const char *folder, *json;
-} known[] = {
-    {"RedPajama-INCITE-Chat-3B-v1",
-     "{\"model_type\": \"gpt_neox\", \"hidden_size\": 2560, \"num_hidden_layers\": 32, \"num_attention_heads\": 32,"
-     " \"intermediate_size\": 10240, \"vocab_size\": 50432, \"max_position_embeddings\": 2048, \"rotary_pct\": 1.0,"
-     " \"rotary_emb_base\": 10000, \"hidden_act\": \"gelu\", \"layer_norm_eps\": 1e-05, \"use_parallel_residual\": false,"
-     " \"tie_word_embeddings\": false, \"bos_token_id\": 0, \"eos_token_id\": 0, \"torch_dtype\": \"float16\"}"},
-    {"falcon-7b-instruct",
-     "{\"model_type\": \"falcon\", \"hidden_size\": 4544, \"num_hidden_layers\": 32, \"num_attention_heads\": 71,"
-     " \"vocab_size\": 65024, \"multi_query\": true, \"parallel_attn\": true, \"new_decoder_architecture\": false,"
-     " \"bias\": false, \"alibi\": false, \"layer_norm_epsilon\": 1e-05, \"bos_token_id\": 11, \"eos_token_id\": 11,"
-     " \"torch_dtype\": \"bfloat16\"}"},
-};
-
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash != NULL ? slash + 1 : path;
-}
 
 /* Bytes of a weight as config.json's torch_dtype says; transformers' default is float32. */
 static dtx_status element_of(const char *name, const char *text, size_t len, double *out)
@@ -94,13 +72,12 @@ static dtx_status read_folder(dtx_plan *p, const char *dir)
         snprintf(p->model, sizeof p->model, "%.200s%s", dir, weights ? "" : " (config.json alone)");
         return DTX_OK;
     }
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (strcmp(base_name(dir), known[i].folder) == 0) {
-            DTX_TRY(dtx_arch_parse(known[i].folder, known[i].json, strlen(known[i].json), &p->arch));
-            DTX_TRY(element_of(known[i].folder, known[i].json, strlen(known[i].json), &p->element));
-            snprintf(p->model, sizeof p->model, "%s as published (%.200s is not there)", known[i].folder, dir);
-            return DTX_OK;
-        }
+    const dtx_known_model *known = dtx_known_model_find(dir);
+    if (known != NULL) {
+        DTX_TRY(dtx_known_model_arch(known, &p->arch));
+        DTX_TRY(element_of(known->folder, known->json, strlen(known->json), &p->element));
+        snprintf(p->model, sizeof p->model, "%s as published (%.200s is not there)", known->folder, dir);
+        return DTX_OK;
     }
     return DTX_FAIL(DTX_ERR_MISSING, "%s is not there: a plan needs the model's config.json, its weights may come later", config);
 }

@@ -170,3 +170,16 @@ dtx_status dtx_file_write(const char *path, const void *data, size_t size)
     }
     return dtx_file_publish(tmp, path);
 }
+
+dtx_status dtx_file_copy(const char *from_dir, const char *to_dir, const char *name)
+{
+    char from[4096], to[4096];
+    dtx_file_map map;
+
+    DTX_TRY(dtx_file_join(from, sizeof from, from_dir, name));
+    DTX_TRY(dtx_file_join(to, sizeof to, to_dir, name));
+    DTX_TRY(dtx_file_map_open(from, &map));
+    dtx_status st = dtx_file_write(to, map.data, map.size);
+    dtx_file_map_close(&map);
+    return st;
+}

@@ -26,6 +26,8 @@ dtx_status dtx_file_join(char *out, size_t size, const char *dir, const char *na
 /* Writes a whole file: temporary name beside it, fsync, rename, fsync of the folder. A failure (disk full) leaves an
  * older file as it was and removes the temporary one. */
 dtx_status dtx_file_write(const char *path, const void *data, size_t size);
+/* Copies from_dir/name to to_dir/name in this way. DTX_ERR_MISSING when it is not there. */
+dtx_status dtx_file_copy(const char *from_dir, const char *to_dir, const char *name);
 /* The last two steps alone, for a file that was written under `tmp` by other means (library, many pieces). */
 dtx_status dtx_file_publish(const char *tmp, const char *path);
 

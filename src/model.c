@@ -204,7 +204,7 @@ static double fresh_std(const dtx_model *m, int64_t param)
 }
 
 /* Vectors are 1 for the scale of a norm, the only vectors that are called weight, and 0 else. */
-static float fresh_vector(const dtx_param_spec *s)
+float dtx_fresh_vector(const dtx_param_spec *s)
 {
     size_t len = strlen(s->name);
 
@@ -242,7 +242,7 @@ dtx_status dtx_model_new(const dtx_arch *a, uint64_t seed, dtx_model **out)
         for (int64_t j = 0; j < m->params[i].n_elements; j++) {
             w[j] =
                 std == 0
-                    ? fresh_vector(&m->specs[i])
+                    ? dtx_fresh_vector(&m->specs[i])
                     : (float)(std * dtx_rng_normal(seed, DTX_RNG_INIT, (uint64_t)i, (uint32_t)(j >> 32), (uint32_t)j));
         }
     }
@@ -294,7 +294,7 @@ dtx_status dtx_model_random(const dtx_arch *a, dtx_dtype dtype, uint64_t seed, d
         p->dtype = m->specs[i].n_dims > 1 ? dtype : DTX_F32;
         DTX_GO(own(m, (size_t)p->n_elements * dtx_dtype_size(p->dtype), &data));
         for (int64_t j = 0; j < p->n_elements; j++) {
-            float x = m->specs[i].n_dims > 1 ? cheap_random(&state) : fresh_vector(&m->specs[i]);
+            float x = m->specs[i].n_dims > 1 ? cheap_random(&state) : dtx_fresh_vector(&m->specs[i]);
             if (p->dtype == DTX_F32) {
                 ((float *)data)[j] = x;
             } else {

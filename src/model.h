@@ -43,6 +43,9 @@ dtx_status dtx_model_new(const dtx_arch *a, uint64_t seed, dtx_model **out);
 dtx_status dtx_model_copy(const dtx_model *m, const dtx_adapter *ad, dtx_model **out);
 /* Random weights of the real shape in `dtype`, for benchmarks: no folder, cheap generator. */
 dtx_status dtx_model_random(const dtx_arch *a, dtx_dtype dtype, uint64_t seed, dtx_model **out);
+/* The same as a folder on disk, config.json and safetensors in shards of about shard_bytes with their index, for runs at a
+ * model's full size without its weights. Written tensor by tensor: memory for the largest one is enough. */
+dtx_status dtx_model_write_random(const dtx_arch *a, dtx_dtype dtype, uint64_t seed, int64_t shard_bytes, const char *dir);
 /* Writes config.json and model.safetensors (f32) of a trainable model. */
 dtx_status dtx_model_save(const dtx_model *m, const char *dir);
 /* Writes the weights of an opened folder with the adapter (may be NULL) merged, W + scale B A, as one safetensors file:

@@ -51,6 +51,8 @@ struct dtx_model {
 /* W (n_out, n_in) += scale B A, summed in double and rounded once. */
 void dtx_merge_module(const dtx_adapter *ad, const dtx_lora *l, float *W);
 
+/* Value of a fresh vector's elements. */
+float dtx_fresh_vector(const dtx_param_spec *s);
 /* Fills words .. layers from m->params, whose data must be set; vectors must be f32. */
 dtx_status dtx_model_bind(dtx_model *m);
 /* Makes the rotary tables hold at least n positions. */

@@ -34,4 +34,15 @@ for line in open("objects"):
     assert abs(o["achieved"] / o["limit"] - o["share"]) < 0.01 * o["share"] + 1e-3, o
 assert len(open("objects").readlines()) == 2
 END
+
+# a random model of a known shape: opened, and it answers
+expect 2 "redpajama-3b" --make-model gpt-5 big
+expect 2 "needs one folder" --make-model pythia-160m
+expect 4 "holds neither" --make-model pythia-160m big --tokenizer .
+expect 0 "" --make-model pythia-160m big
+expect 2 "there already" --make-model pythia-160m big
+"$DETOXLENS" inspect big --json >facts || bad=1
+grep -q '162322944' facts || { echo "FAILED: not 162,322,944 parameters"; bad=1; }
+"$DETOXLENS" generate --run r --set model.path=big --set data.prompts=texts.txt --set generate.max_new_tokens=5 -q || bad=1
+rm -r big
 exit $bad

@@ -460,6 +460,34 @@ static void test_suffix_rule(void **state)
     }
 }
 
+/* Shards of any size hold the same weights, one of them more than its bytes where a tensor is larger. */
+static void test_random_folders(void **state)
+{
+    static const int64_t shard[] = {1 << 20, 3000, 1};
+    static const dtx_dtype dtype[] = {DTX_BF16, DTX_F16, DTX_F32};
+    char dir[600], name[40], first[65], again[65];
+
+    (void)state;
+    for (int v = 0; v < N_VARIANTS; v++) {
+        const dtx_arch a = variant_arch(v);
+        for (int i = 0; i < 3; i++) {
+            dtx_model *m;
+            snprintf(name, sizeof name, "random%d-%d", v, i);
+            in_root(dir, name);
+            OK(dtx_model_write_random(&a, dtype[v % 3], 5, shard[i], dir));
+            OK(dtx_model_open(dir, false, &m));
+            assert_int_equal(dtx_model_param(m, 0)->dtype, dtype[v % 3]);
+            OK(dtx_model_fingerprint(m, i == 0 ? first : again));
+            if (i > 0) {
+                assert_string_equal(first, again);
+            }
+            dtx_model_del(m);
+        }
+    }
+    const dtx_arch a = variant_arch(0);
+    FAILS(DTX_ERR_USAGE, "F32, F16 or BF16", dtx_model_write_random(&a, DTX_F64, 1, 1 << 20, dir));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -471,6 +499,7 @@ int main(void)
         cmocka_unit_test(test_adapter_round_trip),
         cmocka_unit_test(test_wrong_adapters),
         cmocka_unit_test(test_suffix_rule),
+        cmocka_unit_test(test_random_folders),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);
