@@ -145,62 +145,11 @@ static dtx_status discard_stage(hid_t file, void *user)
     return dtx_stage_discard_variant(file, g->m.variant);
 }
 
-/* Without the final end of text, whether or not the tokenizer calls it special; ids beyond the tokenizer's decode to
- * nothing. Newlines become spaces, as in the study's tables. */
-static dtx_status decode_row(const generation *g, const int32_t *ids, int32_t length, char **text, size_t *len)
-{
-    length -= length > 0 && ids[length - 1] == g->sampling.eos;
-    DTX_TRY(dtx_tokenizer_decode(g->tokenizer, ids, (size_t)length, true, true, text, len));
-    for (size_t i = 0; i < *len; i++) {
-        if ((*text)[i] == '\n') {
-            (*text)[i] = ' ';
-        }
-    }
-    return DTX_OK;
-}
-
 static dtx_status finish_stage(hid_t file, void *user)
 {
     const generation *g = user;
-    int64_t width = g->sampling.max_new_tokens;
-    int32_t *tokens = NULL, *length = NULL;
-    uint64_t *offset = NULL;
-    char *bytes = NULL, path[160];
-    size_t cap = 0;
-    dtx_status st;
 
-    DTX_GO(DTX_NEW_RAW(tokens, g->rows * width));
-    DTX_GO(DTX_NEW_RAW(length, g->rows));
-    DTX_GO(DTX_NEW(offset, g->rows + 1));
-    DTX_GO(DTX_GROW(bytes, cap, 1));
-    snprintf(path, sizeof path, "%s/tokens", g->group);
-    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_INT32, tokens));
-    snprintf(path, sizeof path, "%s/length", g->group);
-    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_INT32, length));
-    for (int64_t r = 0; r < g->rows; r++) {
-        char *text;
-        size_t len;
-        if (length[r] < 0 || length[r] > width) {
-            st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s of row %" PRId64 " is %" PRId32 ", at most %" PRId64 " is possible",
-                          g->run->path, path, r, length[r], width);
-            goto done;
-        }
-        DTX_GO(decode_row(g, tokens + r * width, length[r], &text, &len));
-        st = DTX_GROW(bytes, cap, offset[r] + len + 1);
-        if (st == DTX_OK) {
-            memcpy(bytes + offset[r], text, len);
-            offset[r + 1] = offset[r] + len;
-        }
-        dtx_free(text);
-        DTX_GO(st);
-    }
-    st = dtx_prompts_write_answers(file, g->group, g->rows, offset, bytes);
-done:
-    dtx_free(tokens);
-    dtx_free(length);
-    dtx_free(offset);
-    dtx_free(bytes);
-    return st;
+    return dtx_prompts_decode(file, g->run->path, g->group, g->tokenizer, g->sampling.eos);
 }
 
 /* --- does the file fit? (rank 0) --- */

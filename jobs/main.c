@@ -10,6 +10,7 @@ static const dtx_job_def *const jobs[] = {
     &dtx_job_score,
     &dtx_job_attribute,
     &dtx_job_report,
+    &dtx_job_merge,
     &dtx_job_export,
     &dtx_job_inspect,
     &dtx_job_tokenize,

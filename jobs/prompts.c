@@ -215,3 +215,67 @@ dtx_status dtx_prompts_write_answers(hid_t file, const char *group, int64_t rows
     DTX_TRY(dtx_h5_write(file, path, H5T_NATIVE_UINT8, bytes));
     return dtx_h5_attr_int(file, group, "complete", 1);
 }
+
+/* Without the final end of text, whether or not the tokenizer calls it special; ids beyond the tokenizer's decode to
+ * nothing. Newlines become spaces, as in the study's tables. */
+static dtx_status decode_row(const dtx_tokenizer *tokenizer, const int32_t *ids, int32_t length, int32_t eos, char **text, size_t *len)
+{
+    length -= length > 0 && ids[length - 1] == eos;
+    DTX_TRY(dtx_tokenizer_decode(tokenizer, ids, (size_t)length, true, true, text, len));
+    for (size_t i = 0; i < *len; i++) {
+        if ((*text)[i] == '\n') {
+            (*text)[i] = ' ';
+        }
+    }
+    return DTX_OK;
+}
+
+dtx_status dtx_prompts_decode(hid_t file, const char *path, const char *group, const dtx_tokenizer *tokenizer, int32_t eos)
+{
+    int32_t *tokens = NULL, *length = NULL;
+    uint64_t *offset = NULL;
+    hsize_t shape[2], n_length[2];
+    char *bytes = NULL, tokens_path[160], length_path[160];
+    size_t cap = 0;
+    dtx_status st;
+
+    snprintf(tokens_path, sizeof tokens_path, "%s/tokens", group);
+    snprintf(length_path, sizeof length_path, "%s/length", group);
+    DTX_GO(dtx_h5_shape(file, tokens_path, shape));
+    DTX_GO(dtx_h5_shape(file, length_path, n_length));
+    if (n_length[0] != shape[0] || n_length[1] != 1) {
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s and %s do not fit together", path, tokens_path, length_path);
+        goto done;
+    }
+    const int64_t rows = (int64_t)shape[0], width = (int64_t)shape[1];
+    DTX_GO(DTX_NEW_RAW(tokens, rows * width));
+    DTX_GO(DTX_NEW_RAW(length, rows));
+    DTX_GO(DTX_NEW(offset, rows + 1));
+    DTX_GO(DTX_GROW(bytes, cap, 1));
+    DTX_GO(dtx_h5_read(file, tokens_path, H5T_NATIVE_INT32, tokens));
+    DTX_GO(dtx_h5_read(file, length_path, H5T_NATIVE_INT32, length));
+    for (int64_t r = 0; r < rows; r++) {
+        char *text;
+        size_t len;
+        if (length[r] < 0 || length[r] > width) {
+            st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s of row %" PRId64 " is %" PRId32 ", at most %" PRId64 " is possible", path,
+                          length_path, r, length[r], width);
+            goto done;
+        }
+        DTX_GO(decode_row(tokenizer, tokens + r * width, length[r], eos, &text, &len));
+        st = DTX_GROW(bytes, cap, offset[r] + len + 1);
+        if (st == DTX_OK) {
+            memcpy(bytes + offset[r], text, len);
+            offset[r + 1] = offset[r] + len;
+        }
+        dtx_free(text);
+        DTX_GO(st);
+    }
+    st = dtx_prompts_write_answers(file, group, rows, offset, bytes);
+done:
+    dtx_free(tokens);
+    dtx_free(length);
+    dtx_free(offset);
+    dtx_free(bytes);
+    return st;
+}

@@ -41,6 +41,8 @@ dtx_status dtx_prompts_make(hid_t file, const dtx_texts *t, const char *selected
 dtx_status dtx_prompts_write_ids(hid_t file, const char *group, const dtx_prompts *p, int64_t samples);
 /* Makes text_offset and text_bytes of the completions below `group`, whose stage is then complete. */
 dtx_status dtx_prompts_write_answers(hid_t file, const char *group, int64_t rows, const uint64_t *offset, const char *bytes);
+/* The same from tokens and length of all rows, which are done. `path` is the file's name, for messages. */
+dtx_status dtx_prompts_decode(hid_t file, const char *path, const char *group, const dtx_tokenizer *tokenizer, int32_t eos);
 /* Whether /prompts holds these texts. */
 dtx_status dtx_prompts_compare(hid_t file, const dtx_texts *t, const char *source, dtx_stage_diff *diff);
 /* The texts of /prompts; *out is empty where there are none. */

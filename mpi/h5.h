@@ -34,7 +34,18 @@ dtx_status dtx_h5_make_groups(hid_t file, const char *path, bool last);
 dtx_status dtx_h5_attr_str_room(hid_t file, const char *path, const char *name, const char *value, size_t room);
 /* Number of elements of one row of the first axis, and of rows. DTX_ERR_INPUT for more than two axes. */
 dtx_status dtx_h5_space_shape(hid_t dset, const char *path, hsize_t shape[2], int *rank);
+/* Path of the dimension scale of one axis of an open dataset; "" where there is none. */
+void dtx_h5_scale_name(hid_t dset, unsigned axis, char *out, size_t size);
 /* Rows of an open dataset, in pieces below 256 MB. */
 dtx_status dtx_h5_read_open(hid_t dset, const char *path, hid_t type, hsize_t first, hsize_t count, void *x);
+/* Serial. Overwrites rows of an open dataset. */
+dtx_status dtx_h5_write_rows(hid_t dset, const char *path, hid_t type, hsize_t first, hsize_t n, const void *x);
+
+/* --- between two files, serial (h5_copy.c) --- */
+
+/* Copies a group with all below it, or a dataset, to the same path of another file, where it is not yet. */
+dtx_status dtx_h5_copy(hid_t from, const char *path, hid_t to);
+/* Copies the attributes of an object that the other one lacks. */
+dtx_status dtx_h5_copy_attributes(hid_t from, const char *path, hid_t to, const char *to_path);
 
 #endif

@@ -124,6 +124,33 @@ static int scale_at(hid_t file, const char *path, hsize_t n)
     return found;
 }
 
+typedef struct {
+    char *text;
+    size_t size;
+} name_buffer;
+
+static herr_t take_name(hid_t dset, unsigned axis, hid_t scale, void *user)
+{
+    const name_buffer *b = user;
+
+    (void)dset;
+    (void)axis;
+    if (H5Iget_name(scale, b->text, b->size) < 0) {
+        b->text[0] = '\0';
+    }
+    return 1;
+}
+
+void dtx_h5_scale_name(hid_t dset, unsigned axis, char *out, size_t size)
+{
+    name_buffer b = {out, size};
+
+    out[0] = '\0';
+    if (H5DSis_scale(dset) == 0 && H5DSget_num_scales(dset, axis) > 0) {
+        H5DSiterate_scales(dset, axis, NULL, take_name, &b);
+    }
+}
+
 /* Finds or makes the scale of one axis; see dtx_h5_spec. */
 static dtx_status axis_scale(hid_t file, const char *dataset, const char *dim, hsize_t n, char *path, size_t size)
 {

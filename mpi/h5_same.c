@@ -1,7 +1,6 @@
 #include "mpi/h5_same.h"
 
 #include <fnmatch.h>
-#include <hdf5_hl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -131,25 +130,13 @@ done:
     return st;
 }
 
-static herr_t scale_name(hid_t dset, unsigned dim, hid_t scale, void *user)
-{
-    (void)dset;
-    (void)dim;
-    H5Iget_name(scale, user, PATH_SIZE);
-    return 1;
-}
-
 /* The scales are compared by name: what the files store are addresses. */
 static void compare_scales(comparison *c, const char *path, hid_t a, hid_t b, int rank)
 {
     for (int i = 0; i < rank; i++) {
         char left[PATH_SIZE] = "", right[PATH_SIZE] = "";
-        if (H5DSis_scale(a) == 0 && H5DSget_num_scales(a, (unsigned)i) > 0) {
-            H5DSiterate_scales(a, (unsigned)i, NULL, scale_name, left);
-        }
-        if (H5DSis_scale(b) == 0 && H5DSget_num_scales(b, (unsigned)i) > 0) {
-            H5DSiterate_scales(b, (unsigned)i, NULL, scale_name, right);
-        }
+        dtx_h5_scale_name(a, (unsigned)i, left, sizeof left);
+        dtx_h5_scale_name(b, (unsigned)i, right, sizeof right);
         if (strcmp(left, right) != 0) {
             differs(c, "%s: axis %d has the scale '%s', '%s'", path, i, left, right);
         }
@@ -329,6 +316,14 @@ done:
         H5Oclose(b);
     }
     return st;
+}
+
+dtx_status dtx_h5_same_object(hid_t a, hid_t b, const char *path, dtx_h5_same_report *report)
+{
+    comparison c = {.a = a, .b = b, .report = report};
+
+    memset(report, 0, sizeof *report);
+    return compare_object(&c, path);
 }
 
 dtx_status dtx_h5_same(const char *path_a, const char *path_b, dtx_h5_same_report *report)

@@ -34,13 +34,18 @@ static int try_lock(int fd)
     return -1;
 }
 
-static dtx_status take_lock(dtx_run *run)
+dtx_status dtx_run_lock(const dtx_par *par, const char *dir, bool to_read, int *out)
 {
     char path[1100], text[512];
     const char *job = getenv("SLURM_JOB_ID"), *name = getenv("SLURM_JOB_NAME");
 
-    DTX_TRY(dtx_file_join(path, sizeof path, run->dir, "lock"));
+    DTX_TRY(dtx_file_join(path, sizeof path, dir, "lock"));
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0 && to_read && (errno == EACCES || errno == EROFS || errno == EPERM)) {
+        dtx_log(DTX_LOG_WARN, "run", "%s: cannot be written, so nothing tells whether a job fills this run directory now", path);
+        *out = -1;
+        return DTX_OK;
+    }
     if (fd < 0) {
         return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot make the lock file: %s", path, strerror(errno));
     }
@@ -56,18 +61,18 @@ static dtx_status take_lock(dtx_run *run)
             text[strcspn(text, "\n")] = '\0';
             close(fd);
             return DTX_FAIL(DTX_ERR_USAGE, "%s is in use by another job (%s); wait until it has ended, or use another run "
-                            "directory", run->dir, text[0] != '\0' ? text : "unknown holder");
+                            "directory", dir, text[0] != '\0' ? text : "unknown holder");
         }
         usleep(LOCK_PAUSE_US);
     }
     /* Who holds it, for the message above. What an earlier holder left is stale and harmless. */
-    int n = snprintf(text, sizeof text, "host %s, process %ld, Slurm job %s%s%s\n", run->par->host, (long)getpid(),
+    int n = snprintf(text, sizeof text, "host %s, process %ld, Slurm job %s%s%s\n", par->host, (long)getpid(),
                      job != NULL ? job : "none", name != NULL ? " " : "", name != NULL ? name : "");
     n = n < (int)sizeof text ? n : (int)sizeof text - 1;
     if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)n, 0) != n) {
         dtx_log(DTX_LOG_WARN, "run", "%s: cannot write: %s", path, strerror(errno));
     }
-    run->lock_fd = fd;
+    *out = fd;
     return DTX_OK;
 }
 
@@ -134,7 +139,7 @@ static dtx_status prepare(dtx_run *run)
     hid_t file = -1;
 
     DTX_TRY(dtx_file_mkdirs(run->dir));
-    DTX_TRY(take_lock(run));
+    DTX_TRY(dtx_run_lock(run->par, run->dir, false, &run->lock_fd));
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
         DTX_TRY(dtx_file_join(path, sizeof path, run->dir, folders[i]));
         DTX_TRY(dtx_file_mkdirs(path));

@@ -28,6 +28,10 @@ dtx_status dtx_run_open(const dtx_par *par, const char *dir, dtx_run **out);
 /* Collective. Closes the file and gives the lock back. NULL is fine. */
 void dtx_run_close(dtx_run *run);
 
+/* Local. The lock of a run directory alone; close(*fd) gives it back. `to_read`: one that must not be written is a warning,
+ * and *fd is -1. */
+dtx_status dtx_run_lock(const dtx_par *par, const char *dir, bool to_read, int *fd);
+
 /* A structural change: called on rank 0 alone with the copy opened serially. */
 typedef dtx_status (*dtx_run_editor)(hid_t file, void *user);
 /* Collective. Closes the parallel file, lets rank 0 edit a copy, syncs, renames, reopens on all ranks. When the editor

@@ -25,7 +25,8 @@ enum {
     DTX_JOB_EXPORT = 1 << 11,
     DTX_JOB_IMPORT = 1 << 12,
     DTX_JOB_SCORE = 1 << 13,
-    DTX_JOB_ALL = (1 << 16) - 1
+    DTX_JOB_MERGE = 1 << 18,
+    DTX_JOB_ALL = (1 << 24) - 1
 };
 
 enum { DTX_PATH_MAX = 1024, DTX_LIST_MAX = 16, DTX_MAX_VARIANTS = 32 };

@@ -21,7 +21,8 @@ enum {
     IMPORT = DTX_JOB_IMPORT,
     SCORE = DTX_JOB_SCORE,
     EXPORT = DTX_JOB_EXPORT,
-    WITH_RUN = TRAIN | ROWS | REPORT | IMPORT | SCORE | EXPORT
+    MERGE = DTX_JOB_MERGE,
+    WITH_RUN = TRAIN | ROWS | REPORT | IMPORT | SCORE | EXPORT | MERGE
 };
 
 static bool valid_select(const char *s)
@@ -77,7 +78,7 @@ const dtx_config_row dtx_config_table[] = {
     CHOICE("compute.gemm", compute.gemm, "auto", "auto|native|openblas|reference", COMPUTE, "back end of dense algebra"),
     CHOICE("compute.precision", compute.precision, "f32", "f32", COMPUTE, "precision of activations and products"),
 
-    TEXT("model.path", model.path, "", "a folder", NULL, TRAIN | ROWS | REPORT | IMPORT | EXPORT | DTX_JOB_BENCH,
+    TEXT("model.path", model.path, "", "a folder", NULL, TRAIN | ROWS | REPORT | IMPORT | EXPORT | MERGE | DTX_JOB_BENCH,
          "model folder in Hugging Face layout; pretrain writes it, the others read it"),
     CHOICE("model.dtype", model.dtype, "auto", "auto|f32", LORA | ROWS,
            "weights in memory: auto = as stored (16-bit stays 16-bit), f32 = widened"),
