@@ -18,6 +18,10 @@ double dtx_bench_median(double *x, int n);
 /* One repetition: `run` between two measurements of the machine's f32 FMA peak. Returns seconds; *peak is flop/s. */
 double dtx_bench_timed(int threads, void (*run)(void *user), void *user, double *peak);
 
+/* Collective, on 2 ranks or more; *out is the same on all. */
+dtx_status dtx_bench_allreduce(const dtx_job *job, int repeat, dtx_bench_result *out);
+dtx_status dtx_bench_hdf5(const dtx_job *job, int repeat, dtx_bench_result *out);
+/* Local. */
 dtx_status dtx_bench_gemm(const dtx_job *job, int repeat, dtx_bench_result *out);
 dtx_status dtx_bench_attribute(const dtx_job *job, int repeat, dtx_bench_result *out);
 dtx_status dtx_bench_train(const dtx_job *job, int repeat, dtx_bench_result *out);

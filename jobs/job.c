@@ -147,6 +147,34 @@ static int fail_early(dtx_status st, int argc, char **argv)
     return (int)st;
 }
 
+/* A job that needs several ranks and was started alone runs itself under mpirun. Returns only when that fails. */
+static dtx_status launch_ranks(int ranks, int argc, char **argv)
+{
+    char self[4096] = "", n[16], mpirun[] = "mpirun", option[] = "-n", **args = NULL;
+    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
+
+    if (len <= 0) {
+        return DTX_FAIL(DTX_ERR_MISSING, "/proc/self/exe: %s", strerror(errno));
+    }
+    DTX_TRY(DTX_NEW(args, argc + 4));
+    snprintf(n, sizeof n, "%d", ranks);
+    args[0] = mpirun;
+    args[1] = option;
+    args[2] = n;
+    args[3] = self;
+    memcpy(args + 4, argv + 1, (size_t)(argc - 1) * sizeof *args);
+    setenv("DTX_LAUNCHED", "1", 1); /* once */
+    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 0);
+    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 0);
+    setenv("OMPI_MCA_rmaps_base_oversubscribe", "1", 0);
+    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+    setenv("OMPI_MCA_hwloc_base_binding_policy", "none", 0);
+    execvp(args[0], args);
+    dtx_free(args);
+    return DTX_FAIL(DTX_ERR_MISSING, "this needs %d ranks, and mpirun cannot be started: %s; start it as your cluster starts MPI programs",
+                    ranks, strerror(errno));
+}
+
 /* ---- start ---- */
 
 /* What rank 0 resolved and every rank gets. */
@@ -301,6 +329,12 @@ static int run_job(const dtx_job_def *def, int argc, char **argv)
             dtx_job_help_one(def, stdout);
         }
         return fflush(stdout) == 0 ? 0 : DTX_ERR_MISSING;
+    }
+    if (parsed == DTX_OK && def->form != NULL) {
+        job.def = def = def->form(&job);
+    }
+    if (parsed == DTX_OK && def->min_ranks > 1 && launcher_size() < 1 && getenv("DTX_LAUNCHED") == NULL) {
+        parsed = launch_ranks(def->min_ranks, argc, argv);
     }
     if (!def->parallel && launcher_rank() > 0) { /* a local job under a launcher: its first process does the work */
         return 0;

@@ -43,6 +43,9 @@ typedef struct dtx_job_def {
     unsigned bit;               /* DTX_JOB_*, which configuration keys concern it */
     bool parallel;              /* starts MPI; else runs alone and never touches MPI */
     bool own_dry_run;           /* run() honours dry_run; else --dry-run ends after the resolved configuration */
+    int min_ranks;              /* parallel: started without a launcher, it starts itself again under mpirun with so many; 0, 1 = no */
+    /* NULL, or: the definition that counts for these arguments, which differs in `parallel`, `min_ranks` and `run` alone. */
+    const struct dtx_job_def *(*form)(const dtx_job *job);
     const dtx_job_option *options; /* ends with a NULL name, at most DTX_JOB_MAX_FLAGS; may be NULL */
     dtx_status (*run)(dtx_job *job); /* parallel: returns on all ranks; the statuses need not agree yet */
 } dtx_job_def;

@@ -52,16 +52,42 @@ static dtx_status bench_peak(const dtx_job *job, int repeat, dtx_bench_result *o
     return DTX_OK;
 }
 
+/* Reading memory: all threads against one times their number. */
+static dtx_status bench_read(const dtx_job *job, int repeat, dtx_bench_result *out)
+{
+    double one[DTX_BENCH_MAX_REPEAT], all[DTX_BENCH_MAX_REPEAT];
+    const int threads = job->par.threads;
+
+    for (int i = 0; i < repeat; i++) {
+        one[i] = threads * dtx_peak_read(1, 0.2);
+        all[i] = dtx_peak_read(threads, 0.2);
+    }
+    out->achieved = dtx_bench_median(all, repeat);
+    out->limit = dtx_bench_median(one, repeat);
+    out->share = out->achieved / out->limit;
+    out->unit = "byte/s";
+    return DTX_OK;
+}
+
 static const struct {
     const char *name;
     dtx_status (*run)(const dtx_job *job, int repeat, dtx_bench_result *out);
 } benches[] = {
     {"peak", bench_peak},
+    {"read", bench_read},
+    {"allreduce", dtx_bench_allreduce},
+    {"hdf5", dtx_bench_hdf5},
     {"gemm", dtx_bench_gemm},
     {"attribute", dtx_bench_attribute},
     {"train", dtx_bench_train},
     {"tokenize", dtx_bench_tokenize},
 };
+
+/* Collective benches, on two ranks at least. */
+static bool of_ranks(const char *name)
+{
+    return strcmp(name, "allreduce") == 0 || strcmp(name, "hdf5") == 0;
+}
 
 /* "peak, gemm, ... or tokenize" */
 static const char *names(void)
@@ -93,14 +119,21 @@ static dtx_status run(dtx_job *job)
     }
     for (size_t i = 0; i < sizeof benches / sizeof *benches; i++) {
         if (strcmp(job->args[0], benches[i].name) == 0) {
-            if (!job->json) {
+            if (!job->json && !of_ranks(benches[i].name)) {
                 printf("dense algebra: %s\n", dtx_linear_describe());
             }
+            if (of_ranks(benches[i].name) && job->par.size < 2) {
+                return DTX_FAIL(DTX_ERR_USAGE, "bench %s needs two ranks or more: mpirun -n 2 detoxlens bench %s", benches[i].name,
+                                benches[i].name);
+            }
             DTX_TRY(benches[i].run(job, (int)repeat, &r));
+            if (job->par.rank != 0) {
+                return DTX_OK;
+            }
             if (job->json) {
                 printf("{\"bench\": \"%s\", \"share\": %.4f, \"achieved\": %.6g, \"limit\": %.6g, \"unit\": \"%s\", "
-                       "\"threads\": %d, \"repeat\": %ld}\n",
-                       benches[i].name, r.share, r.achieved, r.limit, r.unit, job->par.threads, repeat);
+                       "\"ranks\": %d, \"threads\": %d, \"repeat\": %ld}\n",
+                       benches[i].name, r.share, r.achieved, r.limit, r.unit, job->par.size, job->par.threads, repeat);
             } else {
                 printf("%s: %.4g of %.4g %s, share %.3f (median of %ld)\n", benches[i].name, r.achieved, r.limit, r.unit,
                        r.share, repeat);
@@ -114,9 +147,24 @@ static dtx_status run(dtx_job *job)
 static const dtx_job_option own_options[] = {
     {"repeat", "N", NULL, "repetitions, of which medians are taken (default 5)"},
     {"make-model", "NAME", NULL, "write random weights: redpajama-3b, falcon-7b, pythia-160m or roberta-base"},
+    {"dir", "DIR", NULL, "hdf5: folder that is written to (default: the current one)"},
     {"tokenizer", "DIR", NULL, "with --make-model: folder whose tokenizer is copied (default: one of the 256 bytes)"},
     {0},
 };
+
+/* The benches of several ranks start MPI, the others are spared that. */
+static const dtx_job_def *form(const dtx_job *job)
+{
+    static dtx_job_def parallel;
+
+    if (job->n_args == 1 && of_ranks(job->args[0])) {
+        parallel = dtx_job_bench;
+        parallel.parallel = true;
+        parallel.min_ranks = 2;
+        return &parallel;
+    }
+    return &dtx_job_bench;
+}
 
 const dtx_job_def dtx_job_bench = {
     .name = "bench",
@@ -124,6 +172,10 @@ const dtx_job_def dtx_job_bench = {
     .summary = "speeds as shares of the machine's limits",
     .help = "Measures one thing and the limit that it is compared with, side by side:\n"
             "  peak       f32 multiply-adds on registers, reading memory; share: all threads against one times their number\n"
+            "  read       reading memory with all threads, against one thread's rate times their number\n"
+            "  allreduce  the sum of a gradient of 42 MB over 2 ranks of a node (reduce = fast), against copying 42 MB each way on\n"
+            "             both at once; the sum in strict order is printed beside it\n"
+            "  hdf5       collective rounds of 64 attributed rows for each rank, against the same bytes through plain MPI-IO\n"
             "  gemm       the dense products of RedPajama 3B's layers, bf16 weights, 1 to 512 rows, against the FMA peak\n"
             "  attribute  attribution of 70 tokens after 45 at RedPajama 3B's shape, random weights; two and three layers\n"
             "             are run, and the time of 32 follows; the work is what the algorithm needs, against the FMA peak\n"
@@ -139,5 +191,6 @@ const dtx_job_def dtx_job_bench = {
             "  detoxlens bench tokenize --set model.path=DIR --set data.prompts=FILE\n",
     .bit = DTX_JOB_BENCH,
     .options = own_options,
+    .form = form,
     .run = run,
 };

@@ -160,14 +160,17 @@ dtx_status dtx_run_write(dtx_run *run, const char *path, hid_t type, int64_t n, 
         calls++;
     }
     p.next = p.part = 0;
-done:
-    st = dtx_par_agree(run->par, st); /* every rank enters the write, or none does */
-    if (st == DTX_OK) {
-        most = calls;
-        if (run->par->size > 1) {
-            st = dtx_par_agree(run->par, DTX_MPI(MPI_Allreduce(&calls, &most, 1, MPI_INT64_T, MPI_MAX, run->par->comm)));
-        }
+done:;
+    const int64_t mine[2] = {st != DTX_OK, calls};
+    int64_t all[2] = {mine[0], mine[1]};
+    if (run->par->size > 1) { /* every rank enters the write, or none does; as often as the one with the most rows */
+        dtx_status sent = DTX_MPI(MPI_Allreduce(mine, all, 2, MPI_INT64_T, MPI_MAX, run->par->comm));
+        st = st != DTX_OK ? st : sent;
     }
+    if (all[0] > 0) {
+        st = dtx_par_agree(run->par, st);
+    }
+    most = all[1];
     if (st == DTX_OK) {
         st = dtx_par_agree(run->par, write_batches(dset, path, type, &p, row, shape[1], most));
     }

@@ -4,11 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "mpi/node_memory.h"
 #include "src/mem.h"
 #include "src/treesum.h"
 
 /* The parameters go through the exchange in blocks of this many floats, each rank combining its slice of a block. */
 enum { BLOCK = 1 << 20, FAST_PIECE = 1 << 18 };
+/* Vectors in a node's shared memory begin at pages; their slices at cache lines. */
+enum { PAGE_FLOATS = 1024, LINE_FLOATS = 16 };
 
 /* fast sums that run while the backward pass goes on */
 typedef struct {
@@ -29,6 +32,8 @@ struct dtx_reduce {
     bool strict;
     dtx_treesum *tree; /* strict */
     float *total;      /* fast */
+    float *node;       /* fast, all ranks on one node: (size) vectors of `stride` floats, shared; total is this rank's */
+    int64_t stride;
     overlap *over;     /* fast, NULL = none */
     double seconds;
 };
@@ -36,6 +41,22 @@ struct dtx_reduce {
 static int64_t first_of(const dtx_reduce *r, int rank)
 {
     return r->n_leaves * rank / r->par->size;
+}
+
+/* Collective. Where all ranks share a node their vectors stand in memory that all see, if there is room for it. */
+static dtx_status share_totals(dtx_reduce *r)
+{
+    const dtx_par *par = r->par;
+    void *memory = NULL;
+
+    if (par->size == 1 || par->node_size != par->size || r->n_floats == 0) {
+        return DTX_OK;
+    }
+    r->stride = (r->n_floats + PAGE_FLOATS - 1) / PAGE_FLOATS * PAGE_FLOATS;
+    DTX_TRY(dtx_node_memory_new(par, (size_t)(r->stride * par->size) * sizeof(float), &memory));
+    r->node = memory;
+    r->total = memory != NULL ? r->node + r->stride * par->node_rank : NULL;
+    return DTX_OK;
 }
 
 dtx_status dtx_reduce_new(const dtx_par *par, int64_t n_floats, int64_t n_leaves, bool strict, dtx_reduce **out)
@@ -49,7 +70,7 @@ dtx_status dtx_reduce_new(const dtx_par *par, int64_t n_floats, int64_t n_leaves
     r->strict = strict;
     r->first = r->next = first_of(r, par->rank);
     r->count = first_of(r, par->rank + 1) - r->first;
-    dtx_status st = strict ? dtx_treesum_new(n_floats, &r->tree) : DTX_OK;
+    dtx_status st = strict ? dtx_treesum_new(n_floats, &r->tree) : share_totals(r);
     if (st != DTX_OK) {
         dtx_free(r);
         return st;
@@ -69,6 +90,49 @@ static dtx_status sum_over_ranks(MPI_Comm comm, float *x, int64_t n)
     return DTX_OK;
 }
 
+/* Slice k of n numbers. */
+static void slice_of(const dtx_reduce *r, int64_t n, int k, int64_t *first, int64_t *last)
+{
+    int64_t each = ((n + r->par->size - 1) / r->par->size + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
+
+    *first = each * k < n ? each * k : n;
+    *last = *first + each < n ? *first + each : n;
+}
+
+/* Collective. Numbers first .. first + n - 1 are final on all ranks: this rank's slice of its own vector becomes the sum of
+ * all, in the order of the ranks. */
+static dtx_status sum_slice(const dtx_reduce *r, MPI_Comm comm, int64_t at, int64_t n)
+{
+    float *restrict mine = r->total + at;
+    int64_t first, last;
+
+    DTX_TRY(DTX_MPI(MPI_Barrier(comm)));
+    slice_of(r, n, r->par->node_rank, &first, &last);
+    for (int64_t block = first; block < last; block += PAGE_FLOATS) {
+        int64_t end = block + PAGE_FLOATS < last ? block + PAGE_FLOATS : last;
+        float sum[PAGE_FLOATS];
+        memcpy(sum, r->node + at + block, (size_t)(end - block) * sizeof *sum);
+        for (int k = 1; k < r->par->size; k++) {
+            const float *restrict x = r->node + r->stride * k + at + block;
+            for (int64_t i = 0; i < end - block; i++) {
+                sum[i] += x[i];
+            }
+        }
+        memcpy(mine + block, sum, (size_t)(end - block) * sizeof *sum);
+    }
+    return DTX_OK;
+}
+
+/* Local, after a barrier: the slices of all ranks, from where they were summed. */
+static void gather_slices(const dtx_reduce *r, int64_t at, int64_t n, float *sum)
+{
+    for (int k = 0; k < r->par->size; k++) {
+        int64_t first, last;
+        slice_of(r, n, k, &first, &last);
+        memcpy(sum + at + first, r->node + r->stride * k + at + first, (size_t)(last - first) * sizeof *sum);
+    }
+}
+
 static void *overlap_main(void *user)
 {
     dtx_reduce *r = user;
@@ -84,7 +148,8 @@ static void *overlap_main(void *user)
         }
         const dtx_reduce_range g = o->range[o->done];
         pthread_mutex_unlock(&o->lock);
-        dtx_status st = sum_over_ranks(o->comm, r->total + g.first, g.count);
+        dtx_status st = r->node != NULL ? sum_slice(r, o->comm, g.first, g.count)
+                                        : sum_over_ranks(o->comm, r->total + g.first, g.count);
         pthread_mutex_lock(&o->lock);
         if (st != DTX_OK && o->st == DTX_OK) {
             o->st = st;
@@ -189,7 +254,11 @@ void dtx_reduce_del(dtx_reduce *r)
     if (r != NULL) {
         overlap_del(r);
         dtx_treesum_del(r->tree);
-        dtx_free(r->total);
+        if (r->node != NULL) {
+            dtx_node_memory_del(r->node, (size_t)(r->stride * r->par->size) * sizeof(float));
+        } else {
+            dtx_free(r->total);
+        }
         dtx_free(r);
     }
 }
@@ -354,14 +423,32 @@ done:
 
 /* --- fast --- */
 
+/* All ranks on one node. */
+static dtx_status node_sum(dtx_reduce *r, float *sum)
+{
+    const dtx_reduce_range whole = {0, r->n_floats};
+    const int n = r->over != NULL ? r->over->n : 1;
+    const dtx_reduce_range *range = r->over != NULL ? r->over->range : &whole;
+
+    dtx_status st = r->over != NULL ? overlap_wait(r) : sum_slice(r, r->par->node, 0, r->n_floats);
+    st = dtx_par_agree(r->par, st);
+    for (int i = 0; st == DTX_OK && i < n; i++) {
+        gather_slices(r, range[i].first, range[i].count, sum);
+    }
+    return st; /* the caller agrees on it: nobody begins the next step before all have gathered */
+}
+
 static dtx_status fast_sum(dtx_reduce *r, float *sum)
 {
     const size_t bytes = (size_t)r->n_floats * sizeof *sum;
 
+    if (r->count == 0 && r->total != NULL) { /* holds the last step's sum */
+        memset(r->total, 0, bytes);
+    }
+    if (r->node != NULL) {
+        return node_sum(r, sum);
+    }
     if (r->over != NULL) {
-        if (r->count == 0) { /* holds the last step's sum */
-            memset(r->total, 0, bytes);
-        }
         dtx_status st = overlap_wait(r);
         memcpy(sum, r->total, bytes);
         return st;

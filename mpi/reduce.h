@@ -11,7 +11,7 @@
  *
  * strict: the sum's bits depend on n_leaves and the leaves' values alone, not on the ranks (src/treesum.h): for that, a
  * leaf's own gradient must not depend on them either, and n_leaves must be a setting, not the rank count. About
- * 2 log2(n_leaves) vectors are held. Otherwise (fast): one vector per rank and MPI_Allreduce; the last bits vary.
+ * 2 log2(n_leaves) vectors are held. Otherwise (fast): one vector per rank, and MPI_Allreduce or shared memory; the last bits vary with the ranks.
  * Numbers that go with the gradient (sum of losses, number of tokens) are best appended to the vector: they are then
  * summed in the same order; a count is exact up to 2^24. More ranks than leaves work: some then have none. */
 #ifndef DTX_REDUCE_H
@@ -21,7 +21,8 @@
 
 typedef struct dtx_reduce dtx_reduce;
 
-/* Local. Nothing of size n_floats is allocated before the first leaf. */
+/* Collective. strict: nothing of size n_floats is allocated before the first leaf. fast, all ranks on one node: their vectors
+ * stand in shared memory where there is room for it, and each rank sums a slice. */
 dtx_status dtx_reduce_new(const dtx_par *par, int64_t n_floats, int64_t n_leaves, bool strict, dtx_reduce **out);
 void dtx_reduce_del(dtx_reduce *r);
 /* Local. This rank's leaves; count may be 0. */

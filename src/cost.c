@@ -290,7 +290,10 @@ int64_t dtx_cost_reduce_vectors(int64_t leaves, int64_t ranks, bool strict)
 {
     int64_t mine = (leaves + ranks - 1) / ranks, n = 1;
 
-    while (strict && mine > 1) { /* a stack of siblings and the leaf that comes */
+    if (!strict) { /* its own, and the slices that it reads of the others' in a node's shared memory */
+        return ranks > 2 ? 3 : ranks;
+    }
+    while (mine > 1) { /* a stack of siblings and the leaf that comes */
         mine = (mine + 1) / 2;
         n++;
     }

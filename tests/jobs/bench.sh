@@ -35,6 +35,22 @@ for line in open("objects"):
 assert len(open("objects").readlines()) == 2
 END
 
+# on two ranks: started alone they start themselves again
+expect 0 "" allreduce --json --repeat 1 -q
+cat out >two
+expect 0 "" hdf5 --json --repeat 1 -q
+cat out >>two
+expect 4 "cannot make a folder" hdf5 --dir nowhere -q
+expect 0 "" read --json --repeat 1
+cat out >>two
+/usr/bin/python3 - <<'END' || bad=1
+import glob, json
+rows = [json.loads(line) for line in open("two")]
+assert [r["bench"] for r in rows] == ["allreduce", "hdf5", "read"], rows
+assert all(r["share"] > 0 and r["unit"] == "byte/s" for r in rows) and rows[0]["ranks"] == 2, rows
+assert not glob.glob("detoxlens-bench.*")
+END
+
 # a random model of a known shape: opened, and it answers
 expect 2 "redpajama-3b" --make-model gpt-5 big
 expect 2 "needs one folder" --make-model pythia-160m

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mpi/node_memory.h"
 #include "mpi/reduce.h"
 #include "src/mem.h"
 
@@ -124,6 +125,26 @@ static void incomplete(const dtx_par *par)
     dtx_reduce_del(r);
 }
 
+static void shared_memory(const dtx_par *par)
+{
+    const size_t bytes = 100000 * sizeof(int);
+    void *p = NULL;
+
+    CHECK(par, dtx_node_memory_new(par, bytes, &p) == DTX_OK && p != NULL);
+    int *x = p;
+    for (int i = par->node_rank; i < 100000; i += par->node_size) {
+        CHECK(par, x[i] == 0);
+        x[i] = i;
+    }
+    MPI_Barrier(par->comm);
+    for (int i = 0; i < 100000; i++) {
+        CHECK(par, x[i] == i);
+    }
+    MPI_Barrier(par->comm);
+    dtx_node_memory_del(p, bytes);
+    CHECK(par, dtx_node_memory_new(par, (size_t)1 << 50, &p) == DTX_OK && p == NULL); /* no room is no error */
+}
+
 int main(int argc, char **argv)
 {
     dtx_par par;
@@ -142,6 +163,13 @@ int main(int argc, char **argv)
     check(&par, (1 << 20) + 12345, 9, false);
     overlapped(&par, 1001, 1);
     overlapped(&par, (1 << 19) + 77, 9);
+    dtx_par apart = par; /* as if every rank had a node of its own: no shared memory */
+    apart.node_size = 1;
+    check(&apart, 1001, 7, false);
+    check(&apart, (1 << 20) + 12345, 9, false);
+    overlapped(&apart, 1001, 1);
+    overlapped(&apart, (1 << 19) + 77, 9);
+    shared_memory(&par);
     incomplete(&par);
     CHECK(&par, dtx_mem_used() == 0);
     dtx_par_finalize(&par);
