@@ -5,6 +5,7 @@
  * prompt and on (seed, index in the evaluation set, sample) alone, so neither ranks nor batch nor data.limit, which
  * shortens the evaluation set at its end, changes it. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "src/json.h"
 #include "src/log.h"
 #include "src/mem.h"
+#include "src/policy.h"
 #include "src/tokenizer.h"
 
 typedef struct {
@@ -30,9 +32,10 @@ typedef struct {
     uint8_t *finish;           /* (rows) */
     int64_t n_order, *order;   /* rows to do, longest prompt first */
     int64_t unit_rows;
+    bool base;                 /* `base_logprob` is wanted: the variant has an adapter */
     dtx_stage_rows ready;
     /* rank 0 */
-    bool there, made, decoded; /* the variant, the stage, its texts are in the file */
+    bool there, made, decoded, base_there; /* the variant, the stage, its texts, base_logprob are in the file */
     dtx_texts texts;
     dtx_tokenizer *tokenizer;
     char selected[32];
@@ -119,13 +122,15 @@ static dtx_status make_stage(hid_t file, void *user)
         {"logprob", H5T_NATIVE_FLOAT, 2, 0, "log-probability of each generated id under the model", "nat"},
         {"behaviour_logprob", H5T_NATIVE_FLOAT, 2, 0, "log-probability of each generated id after the sampling processors", "nat"},
         {"finish", H5T_NATIVE_UINT8, 1, 0, "0 not done, 1 end of text, 2 length, 3 imported", "1"},
+        {"base_logprob", H5T_NATIVE_FLOAT, 2, 0, "log-probability of each generated id under the model without its adapter", "nat"},
     };
+    const size_t n_columns = sizeof columns / sizeof *columns - (g->base ? 0 : 1);
     char path[160];
 
     if (!dtx_h5_exists(file, "/prompts")) {
         DTX_TRY(dtx_prompts_make(file, &g->texts, g->selected));
     }
-    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+    for (size_t i = 0; i < n_columns; i++) {
         snprintf(path, sizeof path, "%s/%s", g->group, columns[i].name);
         DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, columns[i].type, columns[i].rank, {n, width}, {"/row", "/step"},
                                                  columns[i].fill, columns[i].long_name, columns[i].units}));
@@ -164,6 +169,8 @@ static dtx_status look(hid_t file, void *user)
     g->there = dtx_h5_exists(file, g->m.group);
     g->made = dtx_h5_exists(file, g->group);
     g->decoded = dtx_h5_exists(file, path);
+    snprintf(path, sizeof path, "%s/base_logprob", g->group);
+    g->base_there = dtx_h5_exists(file, path);
     if (g->job->redo && g->there) {
         return dtx_stage_announce_discard(file, g->m.variant);
     }
@@ -197,6 +204,8 @@ static dtx_status open_stage(generation *g)
     }
     if (!dtx_par_any(par, g->made)) {
         DTX_TRY(dtx_run_edit(g->run, make_stage, g));
+    } else { /* a file from before there was base_logprob goes on without it */
+        g->base = dtx_par_any(par, g->base_there);
     }
     snprintf(path, sizeof path, "%s/finish", g->group);
     DTX_TRY(dtx_run_read(g->run, path, H5T_NATIVE_UINT8, &finish, shape));
@@ -246,6 +255,53 @@ static bool asked_to_stop(void *user)
     return dtx_job_should_stop(user);
 }
 
+enum { BASE_ROWS = 512 }; /* tokens of one pass for base_logprob: no more memory than a batch's prompts need */
+
+/* out (n, max_new_tokens): log-probabilities of n completions under the model without its adapter, by forward passes over
+ * whole texts. A text's values do not depend on the others of its pass. */
+static dtx_status base_logprobs(const generation *g, const dtx_generation *items, int64_t n, float *out)
+{
+    const int64_t width = g->sampling.max_new_tokens;
+    int64_t *offset = NULL, *query = NULL, capacity = 1;
+    int32_t *ids = NULL;
+    double *lp = NULL;
+    dtx_status st;
+
+    for (int64_t i = 0; i < n; i++) {
+        capacity += items[i].prompt_len + width;
+    }
+    DTX_GO(DTX_NEW(offset, n + 1));
+    DTX_GO(DTX_NEW(query, n));
+    DTX_GO(DTX_NEW_RAW(ids, capacity));
+    DTX_GO(DTX_NEW_RAW(lp, n * width));
+    for (int64_t first = 0, end, m; first < n; first = end) {
+        for (end = first, m = 0; end < n && offset[m] < BASE_ROWS; end++) {
+            const dtx_generation *it = &items[end];
+            if (it->finish != DTX_FINISH_NONE) {
+                query[m] = it->prompt_len;
+                memcpy(ids + offset[m], it->prompt, (size_t)it->prompt_len * sizeof *ids);
+                memcpy(ids + offset[m] + it->prompt_len, it->tokens, (size_t)it->length * sizeof *ids);
+                offset[m + 1] = offset[m] + it->prompt_len + it->length;
+                m++;
+            }
+        }
+        const dtx_policy_rows rows = {.n = m, .offset = offset, .query = query, .ids = ids};
+        DTX_GO(m > 0 ? dtx_policy_compare(g->m.model, NULL, NULL, NULL, &rows, &(dtx_policy_view){.lp = lp}) : DTX_OK);
+        const double *next = lp;
+        for (int64_t i = first; i < end; i++) {
+            for (int64_t k = 0; k < width; k++) {
+                out[i * width + k] = items[i].finish != DTX_FINISH_NONE && k < items[i].length ? (float)*next++ : (float)NAN;
+            }
+        }
+    }
+done:
+    dtx_free(lp);
+    dtx_free(ids);
+    dtx_free(query);
+    dtx_free(offset);
+    return st;
+}
+
 static dtx_status run_unit(void *user, int64_t unit)
 {
     generation *g = user;
@@ -258,7 +314,8 @@ static dtx_status run_unit(void *user, int64_t unit)
 
     DTX_GO(DTX_NEW(items, n));
     DTX_GO(DTX_NEW(tokens, n * width));
-    DTX_GO(DTX_NEW(logprob, 2 * n * width));
+    DTX_GO(DTX_NEW(logprob, 3 * n * width));
+    float *base = logprob + 2 * n * width;
     for (int64_t i = 0; i < n; i++) {
         int64_t row = g->order[first + i], text = row / g->samples;
         items[i] = (dtx_generation){.prompt = g->p.ids + g->p.offset[text], .prompt_len = prompt_len(g, row),
@@ -274,10 +331,13 @@ static dtx_status run_unit(void *user, int64_t unit)
         st = ended;
         goto done;
     }
+    DTX_GO(g->base ? base_logprobs(g, items, n, base) : DTX_OK);
     for (int64_t i = 0; i < n; i++) {
         if (items[i].finish != DTX_FINISH_NONE) {
-            const void *const values[] = {items[i].tokens, &items[i].length, items[i].logprob, items[i].behaviour_logprob,
-                                          &items[i].finish};
+            const void *const plain[] = {items[i].tokens, &items[i].length, items[i].logprob, items[i].behaviour_logprob,
+                                         &items[i].finish};
+            const void *const adapted[] = {plain[0], plain[1], plain[2], plain[3], base + i * width, plain[4]};
+            const void *const *values = g->base ? adapted : plain;
             DTX_GO(dtx_stage_rows_add(&g->ready, g->order[first + i], values));
             g->done++;
             g->tokens += items[i].length;
@@ -306,12 +366,15 @@ static dtx_status run_units(generation *g, bool *stopped)
                                  .n_done = dtx_stage_count(g->finish, g->rows), .log_dir = g->log_dir, .unit = run_unit,
                                  .write = write_ready, .rows = &g->done, .tokens = &g->tokens};
 
-    g->ready = (dtx_stage_rows){.n_columns = 5,
+    g->ready = (dtx_stage_rows){.n_columns = g->base ? 6 : 5,
                                 .column = {{"tokens", H5T_NATIVE_INT32, 4, width, NULL, 0},
                                            {"length", H5T_NATIVE_INT32, 4, 1, NULL, 0},
                                            {"logprob", H5T_NATIVE_FLOAT, 4, width, NULL, 0},
-                                           {"behaviour_logprob", H5T_NATIVE_FLOAT, 4, width, NULL, 0},
-                                           {"finish", H5T_NATIVE_UINT8, 1, 1, NULL, 0}}};
+                                           {"behaviour_logprob", H5T_NATIVE_FLOAT, 4, width, NULL, 0}}};
+    if (g->base) {
+        g->ready.column[4] = (dtx_stage_column){"base_logprob", H5T_NATIVE_FLOAT, 4, width, NULL, 0};
+    }
+    g->ready.column[g->ready.n_columns - 1] = (dtx_stage_column){"finish", H5T_NATIVE_UINT8, 1, 1, NULL, 0};
     return dtx_stage_run(g->job, &work, stopped);
 }
 
@@ -370,7 +433,7 @@ static void print_plan(const generation *g)
     printf("weights            %.1f MB, shared by the ranks of a node\n", weights / 1e6);
     printf("cache              %.1f MB for each rank\n", cache / 1e6);
     printf("run.h5             %.1f MB\n",
-           (n * (12 * width + 21) + 4 * prompt_tokens + (double)g->texts.offset[g->texts.n] + n * width * 4) / 1e6);
+           (n * ((g->base ? 16 : 12) * width + 21) + 4 * prompt_tokens + (double)g->texts.offset[g->texts.n] + n * width * 4) / 1e6);
 }
 
 /* --- the job --- */
@@ -398,6 +461,7 @@ static dtx_status run(dtx_job *job)
     dtx_status st;
 
     DTX_GO(dtx_stage_model_open(job, job->variant, &g.m));
+    g.base = g.m.adapter != NULL;
     snprintf(g.group, sizeof g.group, "%s/completions", g.m.group);
     g.sampling = (dtx_sampling){.max_new_tokens = c->generate.max_new_tokens, .min_new_tokens = c->generate.min_new_tokens,
                                 .do_sample = c->generate.do_sample, .temperature = c->generate.temperature,
@@ -435,7 +499,8 @@ const dtx_job_def dtx_job_generate = {
             "  mpirun -n 4 detoxlens generate --set model.path=models/RedPajama-INCITE-Chat-3B-v1 \\\n"
             "      --set data.prompts=data/prompts.jsonl --run runs/redpajama\n"
             "\n"
-            "--rows A:B answers the texts A..B-1 only. --redo discards the variant's completions and everything that was made\n"
+            "For a variant with an adapter base_logprob holds the log-probabilities of its answers under the base, of which report\n"
+            "makes the perplexity under IT. --rows A:B answers the texts A..B-1 only. --redo discards the variant's completions and everything that was made\n"
             "from them, names it, and begins anew. --dry-run prints rows, tokens, memory and file size and writes nothing.\n"
             "A completion depends on the seed, the text's index in the evaluation set and the sample's number: data.limit,\n"
             "which takes the first texts only, gives the same rows as the whole set does.\n",

@@ -248,6 +248,7 @@ static dtx_status generate_count(dtx_plan *p)
     const dtx_config *c = p->c;
     const double samples = (double)c->generate.samples, width = (double)c->generate.max_new_tokens;
     const double rows = (double)p->n * samples, batch = (double)c->generate.batch;
+    const bool adapted = strcmp(p->job->variant, "IT") != 0;
     double tokens = 0;
 
     for (int64_t i = 0; i < p->n; i++) {
@@ -256,10 +257,15 @@ static dtx_status generate_count(dtx_plan *p)
         p->work += samples * prompt;
         p->decode += samples * (all - prompt);
         tokens += samples * (double)p->len[i];
+        if (adapted) { /* and a pass over the whole text for base_logprob */
+            dtx_cost_work w = {0};
+            dtx_cost_add(&p->arch, &w, p->len[i] + c->generate.max_new_tokens, c->generate.max_new_tokens);
+            p->work += samples * dtx_flops_total(dtx_cost_forward(&p->arch, NULL, &w));
+        }
     }
     p->units = ceil(rows / batch);
-    p->read = rows * width / (batch < rows ? batch : rows) * dtx_cost_read_bytes(&p->arch, p->element);
-    dtx_plan_add(&p->files, "run.h5", rows * (16 * width + 21) + 4 * tokens + 4.3 * tokens + 65536, "completions and texts");
+    p->read = rows * (width + adapted) / (batch < rows ? batch : rows) * dtx_cost_read_bytes(&p->arch, p->element);
+    dtx_plan_add(&p->files, "run.h5", rows * ((adapted ? 20 : 16) * width + 21) + 4 * tokens + 4.3 * tokens + 65536, "completions and texts");
     return DTX_OK;
 }
 

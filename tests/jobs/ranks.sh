@@ -88,7 +88,8 @@ echo "a variant with an adapter, and its view of another's completions"
 for n in 1 3; do
     run=variant$n
     stage $n $run generate --set "data.prompts=$texts" --set data.limit=4
-    stage $n $run generate --set "data.prompts=$texts" --set data.limit=4 --variant FT --set variants.FT.adapter=model/adapter
+    stage $n $run generate --set "data.prompts=$texts" --set data.limit=4 --variant FT --set variants.FT.adapter=model/adapter \
+        --set generate.batch=$((2 * n)) --set threads=$((4 / n))
     stage $n $run attribute --variant FT --set variants.FT.adapter=model/adapter
     stage $n $run attribute --variant FT --set variants.FT.adapter=model/adapter --completions-of IT
 done

@@ -48,6 +48,9 @@ stage("generate", "full", "--set", f"data.prompts={TEXTS}", "--set", f"data.limi
 stage("attribute", "full", "--set", "attribute.check=2", "--set", "attribute.steps=4")
 stage("attribute", "full", "--set", "attribute.name=bare", "--set", "attribute.template_tokens=false",
       "--set", "attribute.merge=none", "--set", "attribute.eos=keep")
+FT = ("--variant", "FT", "--set", "variants.FT.adapter=model/adapter")
+stage("generate", "full", "--set", f"data.prompts={TEXTS}", "--set", f"data.limit={N}", *FT)
+stage("attribute", "full", "--completions-of", "FT", "--set", "attribute.merge=none", "--set", "attribute.eos=keep")
 stage("generate", "small", "--set", f"data.prompts={TEXTS}", "--set", "data.limit=2", "--set", "generate.samples=2", ranks=3)
 texts = selected()
 
@@ -127,8 +130,19 @@ with h5py.File("full/run.h5") as f:
     check("bare", True, False)
     k = v["attribution/input_x_gradient/check"]
     assert k["row"].shape == (2,) and k.attrs["rows"] == 2 and np.isfinite(k["drop_top"][:]).all()
+    # base_logprob: what a forward pass of the base (here: attribute's, of IT over FT's answers) gives to FT's ids
+    c2, seen = f["variants/FT/completions"], v["attribution/input_x_gradient@FT"]
+    assert "base_logprob" not in c and c2["base_logprob"].shape == (N, WIDTH)
+    apart = 0
+    for i in range(N):
+        n = c2["length"][i]
+        x, own, p = c2["base_logprob"][i], c2["logprob"][i], seen["step_probability"][i]
+        assert np.isnan(x[n:]).all() and seen["G"][i] == n
+        assert np.allclose(x[:n], np.log(p[:n].astype(float)), atol=2e-4), i
+        apart = max(apart, abs(x[:n] - own[:n]).max())
+    assert apart > 0.1  # else the base was not told from the variant
     p = f["provenance"]
-    assert len(p) == 3 and all("exit_code" in p[x].attrs for x in p)
+    assert len(p) == 5 and all("exit_code" in p[x].attrs for x in p)
 
     # samples: row 2 i + s, the first of them is what one sample gives; a smaller set gives the same rows
     with h5py.File("small/run.h5") as s:
