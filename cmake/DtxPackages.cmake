@@ -26,6 +26,8 @@ pkg_check_modules(UTF8PROC IMPORTED_TARGET libutf8proc)
 dtx_need(UTF8PROC_FOUND libutf8proc-dev "utf8proc")
 find_package(OpenSSL COMPONENTS Crypto)
 dtx_need(OPENSSL_FOUND libssl-dev "OpenSSL's libcrypto (SHA-256)")
+find_package(CURL QUIET)
+dtx_need(CURL_FOUND libcurl4-openssl-dev "libcurl")
 find_path(RANDOM123_INCLUDE Random123/philox.h)
 dtx_need(RANDOM123_INCLUDE librandom123-dev "Random123")
 
