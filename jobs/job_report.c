@@ -1,11 +1,11 @@
 /* report - tables, figures and a page from run.h5. Local: no MPI; works on a file that is still being filled. */
-#include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "jobs/job.h"
-#include "jobs/report.h"
+#include "jobs/report/parts.h"
 #include "src/file.h"
 #include "src/log.h"
 
@@ -19,43 +19,51 @@ static dtx_status wanted_method(const dtx_config *c, char out[64])
     return n < 64 ? DTX_OK : DTX_FAIL(DTX_ERR_USAGE, "attribute.name: longer than 63 bytes");
 }
 
-static dtx_status wanted_sample(const dtx_job *job, int64_t *n)
+static dtx_status wanted_number(const dtx_job *job, const char *name, double fallback, double max, bool whole, double *out)
 {
-    const char *text = dtx_job_flag(job, "sample");
+    const char *text = dtx_job_flag(job, name);
     char *end;
 
-    *n = 60;
+    *out = fallback;
     if (text == NULL) {
         return DTX_OK;
     }
-    errno = 0;
-    *n = strtoll(text, &end, 10);
-    if (errno != 0 || *text == '\0' || *end != '\0' || *n < 0 || *n > 10000) {
-        return DTX_FAIL(DTX_ERR_USAGE, "--sample %s: a whole number from 0 to 10000 is expected", text);
+    *out = strtod(text, &end);
+    if (*text == '\0' || *end != '\0' || !(*out >= 0 && *out <= max) || (whole && *out != floor(*out))) {
+        return DTX_FAIL(DTX_ERR_USAGE, "--%s %s: a %snumber from 0 to %g is expected", name, text, whole ? "whole " : "", max);
     }
     return DTX_OK;
 }
 
+/* In the page's order. */
+static dtx_status (*const parts[])(dtx_report *r, cJSON *page) = {
+    dtx_report_part_toxicity, dtx_report_part_curves, dtx_report_part_differences, dtx_report_part_transitions, dtx_report_part_training,
+    dtx_report_part_tables, /* last, as parts add to what is missing */
+};
+
 static dtx_status run(dtx_job *job)
 {
     char method[64];
-    int64_t n_sample;
-    dtx_report r;
+    double n_sample, threshold;
+    cJSON *page = cJSON_CreateObject();
+    dtx_report r = {.file = -1};
     dtx_status st;
 
-    DTX_TRY(wanted_method(&job->config, method));
-    DTX_TRY(wanted_sample(job, &n_sample));
+    DTX_GO(wanted_method(&job->config, method));
+    DTX_GO(wanted_number(job, "sample", 60, 10000, true, &n_sample));
+    DTX_GO(wanted_number(job, "threshold", 0.66, 1, false, &threshold));
     DTX_GO(dtx_report_load(job->config.run, method, &r));
-    DTX_GO(dtx_report_load_toxicity(&r, job->config.score.name));
+    DTX_GO(dtx_report_load_toxicity(&r, job->config.score.name, (float)threshold));
     DTX_GO(dtx_file_mkdirs(r.out));
-    DTX_GO(dtx_report_write_csv(&r));
-    DTX_GO(dtx_report_draw(&r));
-    DTX_GO(dtx_report_write_page(&r, job->config.model.path, n_sample));
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        DTX_GO(parts[i](&r, page));
+    }
+    DTX_GO(dtx_report_write_page(&r, page, job->config.model.path, (int64_t)n_sample));
     for (int64_t i = 0; i < r.n_variants; i++) {
         const dtx_report_variant *v = &r.variant[i];
-        if (v->n_attributed > 0) {
+        if (v->a.n_done > 0) {
             dtx_log(DTX_LOG_INFO, "report", "%s: %" PRId64 " of %" PRId64 " rows attributed (%s); mean entropy %.3f bits, mean prompt "
-                    "dependence %.3f", v->name, v->n_attributed, v->n_rows, r.method, v->mean[DTX_REPORT_ENTROPY],
+                    "dependence %.3f", v->name, v->a.n_done, v->n_rows, r.method, v->mean[DTX_REPORT_ENTROPY],
                     v->mean[DTX_REPORT_DEPENDENCE]);
         }
     }
@@ -68,12 +76,14 @@ static dtx_status run(dtx_job *job)
     }
     dtx_log(DTX_LOG_INFO, "report", "%s/index.html", r.out);
 done:
+    cJSON_Delete(page);
     dtx_report_free(&r);
     return st;
 }
 
 static const dtx_job_option options[] = {
     {"sample", "N", NULL, "completions that can be looked at token by token in the page; 60 unless told"},
+    {"threshold", "X", NULL, "a completion is toxic when its score is above X; 0.66 unless told, as in the study's Figure 1"},
     {NULL, NULL, NULL, NULL},
 };
 

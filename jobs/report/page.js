@@ -101,34 +101,55 @@
       { key: "second", label: "only second toxic", show: count }, { key: "p", label: "p", show: (x) => (finite(x) ? x.toPrecision(3) : "–") }], tox.pairs));
   }
 
-  /* --- figure 1 --- */
-  const plots = Array.from(document.querySelectorAll("#figure .plot"));
-  $("nofigure").hidden = plots.length > 0;
-  $("steps").hidden = plots.length === 0;
-  let unit = "step";
+  /* --- figures: tokens or words, and the numbers behind them --- */
+  const plots = Array.from(document.querySelectorAll(".plot[data-figure]"));
+  const drawn = (name) => plots.some((p) => p.dataset.figure === name);
+  const isWords = (name) => name.endsWith("_words");
+  const lines = data.lines || {};
+  let unit = "";
+  function numbers(details) {
+    const name = details.dataset.lines, all = lines[name + unit] || lines[name] || [];
+    details.hidden = !all.length;
+    if (!details.open || details.dataset.shown === name + unit) { return; }
+    details.dataset.shown = name + unit;
+    const rows = all.flatMap((l) => l.mean.map((mean, s) => ({ measure: l.measure.replace(/_/g, " "), group: l.group.replace(/_/g, " "),
+      series: l.series, step: l.first + s, n: l.n[s], mean: mean, low: l.low[s], high: l.high[s] })));
+    details.querySelector(".scroll").replaceChildren(table([{ key: "measure", label: "measure", word: true }, { key: "group", label: "completions", word: true },
+      { key: "series", label: "of", word: true }, { key: "step", label: "step" }, { key: "n", label: "n", show: count },
+      { key: "mean", label: "mean", show: (x) => fixed(x, 4) },
+      { key: "low", label: "95 %", show: (v, r) => (finite(v) ? fixed(v, 4) + " … " + fixed(r.high, 4) : "–") }], rows));
+  }
+  const folded = Array.from(document.querySelectorAll("details.numbers"));
+  folded.forEach((d) => { d.addEventListener("toggle", () => numbers(d)); });
   function showUnit(name) {
     unit = name;
-    plots.forEach((p) => { p.hidden = p.dataset.unit !== name; });
-    Array.from($("units").children).forEach((b) => b.setAttribute("aria-pressed", b.dataset.unit === name));
-    const rows = [];
-    data.curves[name].entropy.forEach((e, i) => {
-      const d = data.curves[name].prompt_dependence[i];
-      e.n.forEach((n, s) => rows.push({ variant: e.variant, step: s, n: n, entropy: e.mean[s], elow: e.low[s], ehigh: e.high[s],
-        dependence: d.mean[s], dlow: d.low[s], dhigh: d.high[s] }));
+    plots.forEach((p) => {
+      const f = p.dataset.figure;
+      if (isWords(f) || drawn(f + "_words")) { p.hidden = isWords(f) !== (name === "_words"); }
     });
-    const band = (low, high, n) => (v, r) => (finite(r[low]) ? fixed(r[low], n) + " … " + fixed(r[high], n) : "–");
-    $("steps").querySelector(".scroll").replaceChildren(table([
-      { key: "variant", label: "variant" }, { key: "step", label: name === "step" ? "step" : "word" }, { key: "n", label: "completions" },
-      { key: "entropy", label: "entropy, bits", show: (x) => fixed(x, 3) }, { key: "elow", label: "95 %", show: band("elow", "ehigh", 3) },
-      { key: "dependence", label: "prompt dependence", show: (x) => fixed(x, 4) },
-      { key: "dlow", label: "95 %", show: band("dlow", "dhigh", 4) }], rows));
+    Array.from($("units").children).forEach((b) => b.setAttribute("aria-pressed", b.dataset.unit === name));
+    folded.forEach(numbers);
   }
-  if (plots.length > 1) {
+  if (plots.some((p) => isWords(p.dataset.figure))) {
     $("units").hidden = false;
-    [["step", "Tokens"], ["word", "Words"]].forEach(([name, label]) => $("units").append(
+    [["", "Tokens"], ["_words", "Words"]].forEach(([name, label]) => $("units").append(
       el("button", { type: "button", "data-unit": name, onclick: () => showUnit(name) }, label)));
   }
-  if (plots.length) { showUnit("step"); }
+  showUnit("");
+  $("nofigure").hidden = drawn("figure1");
+  $("classes").textContent = tox.set ? "Toxic: a score above " + tox.threshold + " by " + tox.set + "; completions without a score are in neither class." : "";
+  $("differences").hidden = !drawn("differences") && !drawn("kl");
+  $("transitions").hidden = !data.transitions.length;
+  if (data.transitions.length) {
+    $("moved").textContent = "Completions of the same text by two variants that both have a score, by their classes (toxic: above " + tox.threshold +
+      "); means over completions.";
+    const two = (a, b, n) => (v, r) => (finite(r[a]) ? fixed(r[a], n) : "–") + " → " + (finite(r[b]) ? fixed(r[b], n) : "–");
+    $("moves").append(table([{ key: "move", label: "transition", word: true }, { key: "n", label: "completions", show: count },
+      { key: "share", label: "share", show: (x) => (finite(x) ? (100 * x).toFixed(1) + " %" : "–") },
+      { key: "entropyFirst", label: "entropy, bits", show: two("entropyFirst", "entropySecond", 3) },
+      { key: "dependenceFirst", label: "prompt dependence", show: two("dependenceFirst", "dependenceSecond", 3) },
+      { key: "kl", label: "KL, bits", show: (x) => fixed(x, 3) }], data.transitions));
+  }
 
   /* --- completions --- */
   const sample = data.sample, special = new Set(sample.special);

@@ -194,6 +194,25 @@ def make_variant(f, rng, tok, name, k, texts, shape, width, words, samples, meth
         check.attrs[key] = x
 
 
+def add_scores(run, seed=7):
+    """Toxicity sets as score and import write them: some completions without a score, one variant less toxic than the other."""
+    rng = np.random.default_rng(seed)
+    with h5py.File(os.path.join(run, "run.h5"), "a") as f:
+        base = None
+        for k, name in enumerate(sorted(f["variants"], key=lambda v: ("IT", "FT", "RL").index(v) if v in ("IT", "FT", "RL") else 9)):
+            finish = f[f"variants/{name}/completions/finish"][:]
+            n = len(finish)
+            base = rng.uniform(0, 1, n) if base is None else base
+            for score_set, shift in (("perspective", .25), ("hate", .1)):
+                score = np.clip(base + rng.normal(0, .15, n) - shift * (k > 0), 0, 1).astype("f4")
+                score[(rng.uniform(size=n) < .08) | (finish == 0)] = np.nan
+                group = f.create_group(f"variants/{name}/toxicity/{score_set}")
+                group["completion"] = score
+                group["prompt"] = base.astype("f4") if score_set == "hate" else np.full(n, np.nan, "f4")
+                group["status"] = np.where(np.isnan(score), np.where(finish == 0, 0, 6), 1).astype("u1")
+                group.attrs["scorer"] = np.bytes_(b"imported")
+
+
 if __name__ == "__main__":
     import sys
     make(sys.argv[1], *sys.argv[2:3])

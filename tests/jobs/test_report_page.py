@@ -64,12 +64,13 @@ PROBE = """
     all("#shares thead button")[5].click();
     out.sorted = all("#shares tbody tr td:nth-child(6)").map((d) => +d.textContent);
   }
-  const head = q("#steps thead button");
+  all("details.numbers").forEach((d) => { d.open = true; d.dispatchEvent(new Event("toggle")); });
+  const head = q("#figure details.numbers thead button");
   if (head) {
-    const column = () => all("#steps tbody tr td:nth-child(3)").map((d) => +d.textContent);
-    all("#steps thead button")[2].click();
+    const column = () => all("#figure details.numbers tbody tr td:nth-child(5)").map((d) => +d.textContent);
+    all("#figure details.numbers thead button")[4].click();
     out.ascending = column();
-    all("#steps thead button")[2].click();
+    all("#figure details.numbers thead button")[4].click();
     out.descending = column();
   }
   out.contrast = {};
@@ -129,9 +130,9 @@ def look(run, size="1280,1000"):
 
 make_run.make("full", "full")
 out = look("full")
-assert out["sections"] == ["Entropy and prompt dependence over generated tokens", "What each generated token looked at", "Training",
-                           "Faithfulness of the attribution", "The run"] and out["nav"] == 6, out
-assert out["cards"] == 3 and out["missing"] == 0 and out["figures"] == 3 and out["listed"] == 39 and out["shown"] == 3, out
+assert out["sections"] == ["Entropy over generated tokens", "How the variants' curves differ", "What each generated token looked at", "Training",
+                           "Faithfulness of the attribution", "The run"] and out["nav"] == 7, out
+assert out["cards"] == 3 and out["missing"] == 0 and out["figures"] == 7 and out["listed"] == 39 and out["shown"] == 3, out
 assert out["steps"] > 3 and out["clicked"] != out["before"] and out["pressed"] == "true" and "step 2" in out["readout"], out
 assert out["after_key"] not in (out["before"], out["clicked"]) and out["hovered"] != out["after_key"] == out["left"], out
 assert out["unveiled"] and out["tabs"] == ["IT", "FT", "RL"] and out["tab"] == "FT" and 0 < out["found"] < 39, out

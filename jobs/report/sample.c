@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "jobs/report.h"
+#include "jobs/report/parts.h"
 #include "src/file.h"
 #include "src/json.h"
 #include "src/log.h"
@@ -36,7 +36,7 @@ static int compare_ranked(const void *a, const void *b)
 static const dtx_report_variant *leader(const dtx_report *r)
 {
     for (int64_t i = 0; i < r->n_variants; i++) {
-        if (r->variant[i].n_attributed > 0) {
+        if (r->variant[i].a.n_done > 0) {
             return &r->variant[i];
         }
     }
@@ -57,11 +57,11 @@ static dtx_status choose_rows(const dtx_report_variant *v, int64_t n, int64_t **
 
     DTX_GO(DTX_NEW(all, v->n_rows));
     for (int64_t i = 0; i < v->n_rows; i++) {
-        double key = v->n_attributed > 0 && v->done[i] && v->G[i] > 0
-                         ? dtx_report_row_mean(v->value[DTX_REPORT_TOKEN][DTX_REPORT_DEPENDENCE] + i * v->a_width, v->G[i])
+        double key = v->a.n_done > 0 && v->a.done[i] && v->a.G[i] > 0
+                         ? dtx_report_row_mean(v->a.value[DTX_REPORT_TOKEN][DTX_REPORT_DEPENDENCE] + i * v->a.width, v->a.G[i])
                          : NAN;
-        if (v->n_attributed > 0 ? isfinite(key) : v->finish[i] != 0) {
-            all[m++] = (ranked){.row = i, .key = v->n_attributed > 0 ? key : (double)i};
+        if (v->a.n_done > 0 ? isfinite(key) : v->finish[i] != 0) {
+            all[m++] = (ranked){.row = i, .key = v->a.n_done > 0 ? key : (double)i};
         }
     }
     qsort(all, (size_t)m, sizeof *all, compare_ranked);
@@ -92,23 +92,6 @@ static dtx_status put_ids(sampler *s, cJSON *o, const char *key, const int32_t *
     return DTX_OK;
 }
 
-static dtx_status read_bytes(const dtx_report *r, const char *group, const uint64_t *offset, int64_t row, char **out, size_t *len)
-{
-    char path[256];
-    char *x;
-
-    snprintf(path, sizeof path, "%s/text_bytes", group);
-    *len = offset[row + 1] - offset[row];
-    DTX_TRY(DTX_NEW(x, *len + 1));
-    dtx_status st = dtx_h5_read_rows(r->file, path, H5T_NATIVE_UINT8, offset[row], *len, x);
-    if (st != DTX_OK) {
-        dtx_free(x);
-        return st;
-    }
-    *out = x;
-    return DTX_OK;
-}
-
 static void base64(const uint8_t *x, size_t n, char *out)
 {
     static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -127,17 +110,17 @@ static void base64(const uint8_t *x, size_t n, char *out)
 static dtx_status put_matrix(const dtx_report *r, const dtx_report_variant *v, int64_t row, cJSON *o)
 {
     char path[256], *text = NULL;
-    int64_t G = v->G[row], T = v->T[row], P = T - G;
+    int64_t G = v->a.G[row], T = v->a.T[row], P = T - G;
     size_t n = 0, size = 2 * (size_t)(G * P + G * (G - 1) / 2);
     float *value = NULL;
     uint8_t *packed = NULL;
     dtx_status st;
 
-    snprintf(path, sizeof path, "%s/value", v->attribution);
+    snprintf(path, sizeof path, "%s/value", v->a.group);
     DTX_GO(DTX_NEW(value, G * T));
     DTX_GO(DTX_NEW(packed, size));
     DTX_GO(DTX_NEW(text, size / 3 * 4 + 5));
-    DTX_GO(dtx_h5_read_rows(r->file, path, H5T_NATIVE_FLOAT, v->row_offset[row], (hsize_t)(G * T), value));
+    DTX_GO(dtx_h5_read_rows(r->file, path, H5T_NATIVE_FLOAT, v->a.row_offset[row], (hsize_t)(G * T), value));
     for (int64_t g = 0; g < G; g++) {
         for (int64_t t = 0; t < P + g; t++) {
             float x = value[g * T + t];
@@ -170,7 +153,7 @@ static dtx_status put_steps(cJSON *o, const char *key, const float *x, int64_t n
 /* METHOD@W attributes the completions of W. */
 static const dtx_report_variant *completions_of(const dtx_report *r, const dtx_report_variant *v)
 {
-    const char *of = dtx_report_attr(v->attr_settings, v->n_attr_settings, "completions_of"), *at = strchr(r->method, '@');
+    const char *of = dtx_report_attr(v->a.settings, v->a.n_settings, "completions_of"), *at = strchr(r->method, '@');
 
     of = of[0] != '\0' ? of : at != NULL ? at + 1 : v->name;
     for (int64_t i = 0; i < r->n_variants; i++) {
@@ -210,14 +193,14 @@ static dtx_status put_answer(sampler *s, const dtx_report_variant *v, int64_t ro
     DTX_GO(put_ids(s, o, "p", prompt, P));
     DTX_GO(put_ids(s, o, "g", token, n));
     if (from->text_offset != NULL) {
-        DTX_GO(read_bytes(s->r, group, from->text_offset, row, &text, &len));
+        DTX_GO(dtx_report_take_text(s->r, group, from->text_offset, row, &text, &len));
         DTX_GO(dtx_report_put(o, "text", dtx_report_text(text, len)));
     }
-    if (v->has_attribution && row < v->n_rows && v->done[row] && v->T[row] - v->G[row] == P && v->G[row] <= n) {
+    if (v->a.there && row < v->n_rows && v->a.done[row] && v->a.T[row] - v->a.G[row] == P && v->a.G[row] <= n) {
         DTX_GO(put_matrix(s->r, v, row, o));
-        DTX_GO(put_steps(o, "prob", v->probability + row * v->a_width, v->G[row]));
-        DTX_GO(put_steps(o, "H", v->value[DTX_REPORT_TOKEN][DTX_REPORT_ENTROPY] + row * v->a_width, v->G[row]));
-        DTX_GO(put_steps(o, "D", v->value[DTX_REPORT_TOKEN][DTX_REPORT_DEPENDENCE] + row * v->a_width, v->G[row]));
+        DTX_GO(put_steps(o, "prob", v->a.probability + row * v->a.width, v->a.G[row]));
+        DTX_GO(put_steps(o, "H", v->a.value[DTX_REPORT_TOKEN][DTX_REPORT_ENTROPY] + row * v->a.width, v->a.G[row]));
+        DTX_GO(put_steps(o, "D", v->a.value[DTX_REPORT_TOKEN][DTX_REPORT_DEPENDENCE] + row * v->a.width, v->a.G[row]));
     }
     st = dtx_report_put(list, NULL, o);
     o = NULL;
@@ -241,7 +224,7 @@ static dtx_status put_row(sampler *s, int64_t samples, int64_t row, cJSON *list)
     DTX_GO(dtx_report_put(o, "id", cJSON_CreateNumber((double)r->prompt_id[row / samples])));
     DTX_GO(dtx_report_put(o, "sample", cJSON_CreateNumber((double)(row % samples))));
     if (r->prompt_offset != NULL) {
-        DTX_GO(read_bytes(r, "/prompts", r->prompt_offset, row / samples, &text, &len));
+        DTX_GO(dtx_report_take_text(r, "/prompts", r->prompt_offset, row / samples, &text, &len));
         DTX_GO(dtx_report_put(o, "text", dtx_report_text(text, len)));
     }
     answers = cJSON_AddArrayToObject(o, "answers");
@@ -343,7 +326,7 @@ static dtx_status fits(const dtx_report *r, const dtx_report_variant *v, const d
             continue;
         }
         DTX_GO(dtx_h5_read_rows(r->file, path, H5T_NATIVE_INT32, (hsize_t)i, 1, token));
-        DTX_GO(read_bytes(r, group, v->text_offset, i, &text, &len));
+        DTX_GO(dtx_report_take_text(r, group, v->text_offset, i, &text, &len));
         st = dtx_tokenizer_decode(tokenizer, token, (size_t)v->length[i], true, false, &decoded, &m);
         n_tried++;
         n_equal += st == DTX_OK && same_but_blanks(decoded, m, text, len);
@@ -410,8 +393,8 @@ dtx_status dtx_report_sample(const dtx_report *r, const char *model, int64_t n_s
         }
         DTX_GO(choose_rows(lead, n_sample, &rows, &n, &n_candidates));
         snprintf(rule, sizeof rule, "%" PRId64 " of %" PRId64 " %s completions of %s, at equal distances in the order of %s, first and "
-                 "last included%s", n, n_candidates, lead->n_attributed > 0 ? "attributed" : "finished", lead->name,
-                 lead->n_attributed > 0 ? "mean prompt dependence" : "row numbers",
+                 "last included%s", n, n_candidates, lead->a.n_done > 0 ? "attributed" : "finished", lead->name,
+                 lead->a.n_done > 0 ? "mean prompt dependence" : "row numbers",
                  r->n_variants > 1 ? "; the same rows of the other variants" : "");
         int64_t samples = r->n_prompts > 0 ? lead->n_rows / r->n_prompts : 1;
         for (int64_t i = 0; i < n; i++) {

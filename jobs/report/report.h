@@ -1,29 +1,26 @@
-/* report.h - what a run.h5 holds, in memory, as the report needs it; and the report's parts. Read once by
- * report_load.c, then turned into tables (report_csv.c), figures (report_figure.c) and a page (report_page.c).
- * A file that is only partly filled is fine everywhere: what is missing is counted and told. */
+/* report.h - what a run.h5 holds, in memory, as the report needs it. Read once (load.c, variants.c, toxicity.c), then turned
+ * into tables, figures and a page by the report's parts (parts.h). A file that is only partly filled is fine everywhere:
+ * what is missing is counted and told. Everything here is local. */
 #ifndef DTX_REPORT_H
 #define DTX_REPORT_H
 
-#include <cjson/cJSON.h>
 #include <stdio.h>
 
+#include "jobs/report/stats.h"
 #include "mpi/run.h"
 
-enum { DTX_REPORT_STEPS = 50 }; /* of the figure, as in the study; the tables have all */
-
-/* One quantity over the steps of a variant: rows that have a value there, their mean, and mean -+ 1.96 sd / sqrt(n). The
- * band is NaN where n < 2. */
-typedef struct {
-    int64_t n_steps;
-    int64_t *n;
-    double *mean, *low, *high;
-} dtx_report_curve;
+enum { DTX_REPORT_STEPS = 50 }; /* of the figures, as in the study; the tables have all */
 
 /* Tokens, and words merged from sub-words. */
 typedef enum { DTX_REPORT_TOKEN, DTX_REPORT_WORD, DTX_REPORT_UNITS } dtx_report_unit;
-typedef enum { DTX_REPORT_ENTROPY, DTX_REPORT_DEPENDENCE, DTX_REPORT_QUANTITIES } dtx_report_quantity;
-extern const char *const dtx_report_quantity_name[DTX_REPORT_QUANTITIES]; /* "entropy", "prompt_dependence" */
+/* The last is entropy / log2(prompt tokens), between 0 and 1; there is none for words. */
+typedef enum { DTX_REPORT_ENTROPY, DTX_REPORT_DEPENDENCE, DTX_REPORT_NORMALISED, DTX_REPORT_QUANTITIES } dtx_report_quantity;
+extern const char *const dtx_report_quantity_name[DTX_REPORT_QUANTITIES]; /* "entropy", "prompt_dependence", "entropy_normalised" */
 extern const char *const dtx_report_unit_name[DTX_REPORT_UNITS];          /* "step", "word" */
+
+/* Completions by their score: above the report's threshold (toxic), at or below it, or all, unscored ones included. */
+typedef enum { DTX_REPORT_ALL, DTX_REPORT_TOXIC, DTX_REPORT_NOT_TOXIC, DTX_REPORT_CLASSES } dtx_report_class;
+extern const char *const dtx_report_class_name[DTX_REPORT_CLASSES]; /* "all", "toxic", "not_toxic" */
 
 /* Scores of a variant's completions by one scorer. */
 typedef struct {
@@ -34,6 +31,21 @@ typedef struct {
     char **attrs;
     size_t n_attrs;
 } dtx_report_scores;
+
+/* A result below /variants/V/attribution; `there` is false where the file has none. */
+typedef struct {
+    bool there;
+    char group[160];
+    char **settings;
+    size_t n_settings;
+    int64_t n_rows, width;
+    uint8_t *done;                  /* (n_rows) */
+    int32_t *G, *T;                 /* (n_rows) */
+    uint64_t *row_offset;           /* (n_rows + 1) */
+    float *probability;             /* (n_rows, width), NaN for rows that are not done */
+    float *value[DTX_REPORT_UNITS][DTX_REPORT_QUANTITIES]; /* the same, or NULL */
+    int64_t n_done;
+} dtx_report_attribution;
 
 typedef struct {
     char name[64], group[96];       /* "IT", "/variants/IT" */
@@ -51,19 +63,11 @@ typedef struct {
 
     int64_t n_sets;
     dtx_report_scores *set;         /* toxicity, by name */
+    float *score;                   /* (n_rows) of the report's set, borrowed; NULL where the variant has none */
+    uint8_t *in_class[DTX_REPORT_CLASSES]; /* (n_rows) 1 for completions of the class; NULL where n_rows = 0 */
+    int64_t n_class[DTX_REPORT_CLASSES];
 
-    /* attribution by the method of this report; has_attribution is false where there is none */
-    bool has_attribution;
-    char attribution[160];          /* its group */
-    char **attr_settings;
-    size_t n_attr_settings;
-    int64_t a_width;
-    uint8_t *done;                  /* (n_rows) */
-    int32_t *G, *T;                 /* (n_rows) */
-    uint64_t *row_offset;           /* (n_rows + 1) */
-    float *probability;             /* (n_rows, a_width) */
-    float *value[DTX_REPORT_UNITS][DTX_REPORT_QUANTITIES]; /* (n_rows, a_width) or NULL */
-    int64_t n_attributed;
+    dtx_report_attribution a;       /* by the method of this report */
     double mean[DTX_REPORT_QUANTITIES], mean_probability; /* over rows of their mean over steps (tokens) */
     dtx_report_curve curve[DTX_REPORT_UNITS][DTX_REPORT_QUANTITIES];
     char **other_methods;           /* results of other names in the file */
@@ -113,6 +117,7 @@ typedef struct {
     char dir[1024], out[1100];      /* RUN, RUN/report */
     hid_t file;
     char method[64];                /* name of the attribution that is reported */
+    float threshold;                /* of the classes */
     int64_t n_prompts;
     int64_t *prompt_id;             /* (n_prompts) */
     uint64_t *prompt_offset;        /* (n_prompts + 1), NULL where absent */
@@ -128,64 +133,49 @@ typedef struct {
     dtx_report_launch *launch;
     char **missing;                 /* one sentence each */
     size_t n_missing, cap_missing;
+    char (*figure)[64];             /* names of the figures that were drawn, for the page */
+    size_t n_figures, cap_figures;
 } dtx_report;
 
-/* Opens RUN/run.h5 and reads all but the matrices and texts, which are read by the row. `method`: wanted attribution. */
+/* Opens RUN/run.h5 and reads all but scores, matrices and texts. `method`: wanted attribution. */
 dtx_status dtx_report_load(const char *dir, const char *method, dtx_report *r);
+void dtx_report_free(dtx_report *r);
+/* Steps of the above. */
+dtx_status dtx_report_load_variants(dtx_report *r, const char *method);
+void dtx_report_free_variants(dtx_report *r);
+/* Reads the result NAME below the variant's attribution, which is there, of n_rows completions. */
+dtx_status dtx_report_load_attribution(const dtx_report *r, const dtx_report_variant *v, const char *name, int64_t n_rows,
+                                       dtx_report_attribution *a);
+void dtx_report_free_attribution(dtx_report_attribution *a);
+/* Matrix `row`, which is done, G x T, into *value of *cap entries, which grows as needed. */
+dtx_status dtx_report_read_matrix(const dtx_report *r, const dtx_report_attribution *a, int64_t row, float **value, size_t *cap);
+/* Reads the toxicity scores, computes Table 1 and the classes. `wanted`: the set of Table 1; "" = perspective, else service,
+ * else the one that most variants have. */
+dtx_status dtx_report_load_toxicity(dtx_report *r, const char *wanted, float threshold);
+void dtx_report_free_toxicity(dtx_report *r);
+
 /* A whole dataset GROUP/NAME of `rows` rows, allocated; *out stays NULL when there is none. *width < 0 takes the width
  * found, else it must be that (pass a pointer to 1 for vectors). */
 dtx_status dtx_report_take(const dtx_report *r, const char *group, const char *name, hid_t type, int64_t rows, int64_t *width,
                            void **out);
-/* Reads the toxicity scores and computes the tables on them. `wanted`: the set of Table 1; "" = perspective, else the one
- * that most variants have. */
-dtx_status dtx_report_load_toxicity(dtx_report *r, const char *wanted);
-void dtx_report_free_toxicity(dtx_report *r);
-/* report/table1.csv (set score_set), table1_paired.csv, toxicity.csv (all sets). */
-dtx_status dtx_report_write_toxicity(const dtx_report *r);
-/* The same as a member `toxicity` of the page's data. */
-dtx_status dtx_report_put_toxicity(const dtx_report *r, cJSON *parent);
-void dtx_report_free(dtx_report *r);
+/* (rows + 1) offsets into a flat dataset of the same group: ascending, and no further than it is long. Absent or not yet
+ * written ones become NULL. */
+dtx_status dtx_report_take_offsets(const dtx_report *r, const char *group, const char *name, const char *flat, int64_t rows,
+                                   uint64_t **out);
+/* Text `row` of GROUP/text_bytes, allocated, with a NUL after it. */
+dtx_status dtx_report_take_text(const dtx_report *r, const char *group, const uint64_t *offset, int64_t row, char **out, size_t *len);
 /* Adds to the list of what is missing. */
 dtx_status dtx_report_miss(dtx_report *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The value of an attribute in a list of pairs, "" when there is none. */
 const char *dtx_report_attr(char *const *pairs, size_t n, const char *name);
 /* Mean over the finite values of a row's first n steps; NaN when there is none. */
 double dtx_report_row_mean(const float *x, int64_t n);
-
-/* report/entropy_by_step.csv, prompt_dependence_by_step.csv (and _by_word), summary.csv, rows.csv, launches.csv,
- * missing.csv, check.csv, check_rows.csv, training_NAME.csv. */
-dtx_status dtx_report_write_csv(const dtx_report *r);
-/* ",1.25" or "," where x is not finite. */
-void dtx_report_put_number(FILE *f, double x);
-/* Opens a text in memory that dtx_report_publish writes as RUN/report/NAME; `f` is closed in any case. */
-typedef struct {
-    FILE *f;
-    char *text;
-    size_t size;
-} dtx_report_file;
-dtx_status dtx_report_begin(dtx_report_file *out);
-dtx_status dtx_report_publish(const dtx_report *r, dtx_report_file *out, const char *name);
-
-/* Writes NAME.gp and runs gnuplot on it, which makes NAME.svg and NAME.pdf, for figure1, figure1_words and
- * training_NAME. Absent gnuplot is DTX_ERR_MISSING naming the package. */
-dtx_status dtx_report_draw(const dtx_report *r);
+/* The variant of that name, NULL when there is none. */
+const dtx_report_variant *dtx_report_find(const dtx_report *r, const char *name);
+/* A variant's scores of that name, NULL when there are none. */
+const dtx_report_scores *dtx_report_find_scores(const dtx_report_variant *v, const char *set);
+/* Rows of a text; 1 where there are no texts. */
+int64_t dtx_report_samples(const dtx_report *r, const dtx_report_variant *v);
 bool dtx_report_has_curves(const dtx_report *r, dtx_report_unit unit);
-
-/* report/index.html. `model` is a folder with the tokenizer, "" when it is not known; n_sample completions can be looked
- * at. */
-dtx_status dtx_report_write_page(const dtx_report *r, const char *model, int64_t n_sample);
-/* The completions that can be looked at, with their matrices: an object of the page's data. */
-dtx_status dtx_report_sample(const dtx_report *r, const char *model, int64_t n_sample, cJSON **out);
-
-/* Building the page's data. Adds an item (made just before; NULL = no memory) to an object, or to a list when key is
- * NULL; the item is gone on failure. */
-dtx_status dtx_report_put(cJSON *parent, const char *key, cJSON *item);
-/* A number rounded to 5 decimals, null where it is not finite. */
-cJSON *dtx_report_number(double x);
-/* Bytes as a string: ill-formed UTF-8 becomes U+FFFD; a NUL is kept (as the byte 0xFF until the page is printed). */
-cJSON *dtx_report_text(const char *bytes, size_t len);
-
-/* jobs/report/NAME, embedded (cmake/WriteAssets.cmake); NULL when there is none. */
-const char *dtx_report_asset(const char *name);
 
 #endif

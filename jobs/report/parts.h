@@ -1,0 +1,29 @@
+/* parts.h - the report's parts, one file each. A part computes from the loaded run, writes its tables (CSV), draws its
+ * figures and adds a member to the page's data; where its input is not in the file it does nothing, or says in the page how
+ * to get it. Local. */
+#ifndef DTX_REPORT_PARTS_H
+#define DTX_REPORT_PARTS_H
+
+#include "jobs/report/output.h"
+
+/* report/table1.csv (set score_set), table1_paired.csv, toxicity.csv (all sets). */
+dtx_status dtx_report_part_toxicity(dtx_report *r, cJSON *page);
+/* entropy_by_step.csv, prompt_dependence_by_step.csv, entropy_normalised_by_step.csv (and _by_word), figure1.csv, figure1_words.csv;
+ * figures figure1, figure1_words, dependence, dependence_words. */
+dtx_status dtx_report_part_curves(dtx_report *r, cJSON *page);
+/* differences.csv, figure differences: how two variants' curves differ on the same texts. */
+dtx_status dtx_report_part_differences(dtx_report *r, cJSON *page);
+/* transitions.csv (how many completions moved between the classes), transition_curves.csv and figures, kl.csv, figure kl. */
+dtx_status dtx_report_part_transitions(dtx_report *r, cJSON *page);
+/* summary.csv, rows.csv, launches.csv, missing.csv, check.csv, check_rows.csv. */
+dtx_status dtx_report_part_tables(dtx_report *r, cJSON *page);
+/* training_NAME.csv, figures training_NAME. */
+dtx_status dtx_report_part_training(dtx_report *r, cJSON *page);
+
+/* report/index.html from the parts' data. `model` is a folder with the tokenizer, "" when it is not known; n_sample
+ * completions can be looked at. */
+dtx_status dtx_report_write_page(const dtx_report *r, cJSON *page, const char *model, int64_t n_sample);
+/* The completions that can be looked at, with their matrices: an object of the page's data. */
+dtx_status dtx_report_sample(const dtx_report *r, const char *model, int64_t n_sample, cJSON **out);
+
+#endif

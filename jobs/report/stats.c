@@ -1,0 +1,359 @@
+#include "jobs/report/stats.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "src/mem.h"
+#include "src/rng.h"
+
+/* --- means --- */
+
+static dtx_report_mean finish_mean(int64_t n, double mean, double squares)
+{
+    dtx_report_mean m = {.n = n, .mean = n > 0 ? mean : NAN, .low = NAN, .high = NAN, .sd = NAN};
+
+    if (n > 1) {
+        m.sd = sqrt(squares / (double)(n - 1));
+        double half = 1.96 * m.sd / sqrt((double)n);
+        m.low = mean - half;
+        m.high = mean + half;
+    }
+    return m;
+}
+
+dtx_report_mean dtx_report_mean_of(const float *x, int64_t stride, int64_t n, const uint8_t *keep)
+{
+    double sum = 0, squares = 0;
+    int64_t there = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        if ((keep == NULL || keep[i]) && isfinite(x[i * stride])) {
+            sum += x[i * stride];
+            there++;
+        }
+    }
+    double mean = there > 0 ? sum / (double)there : NAN;
+    for (int64_t i = 0; i < n && there > 1; i++) {
+        if ((keep == NULL || keep[i]) && isfinite(x[i * stride])) {
+            double d = x[i * stride] - mean;
+            squares += d * d;
+        }
+    }
+    return finish_mean(there, mean, squares);
+}
+
+dtx_report_mean dtx_report_mean_of_doubles(const double *x, int64_t n)
+{
+    double sum = 0, squares = 0;
+    int64_t there = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        if (isfinite(x[i])) {
+            sum += x[i];
+            there++;
+        }
+    }
+    double mean = there > 0 ? sum / (double)there : NAN;
+    for (int64_t i = 0; i < n; i++) {
+        squares += isfinite(x[i]) ? (x[i] - mean) * (x[i] - mean) : 0;
+    }
+    return finish_mean(there, mean, squares);
+}
+
+/* --- curves --- */
+
+dtx_status dtx_report_curve_new(int64_t steps, dtx_report_curve *c)
+{
+    *c = (dtx_report_curve){0};
+    DTX_TRY(DTX_NEW(c->n, steps));
+    dtx_status st = DTX_NEW(c->mean, 3 * steps); /* one block for the three */
+    if (st != DTX_OK) {
+        dtx_free(c->n);
+        *c = (dtx_report_curve){0};
+        return st;
+    }
+    c->low = c->mean + steps;
+    c->high = c->low + steps;
+    return DTX_OK;
+}
+
+void dtx_report_curve_free(dtx_report_curve *c)
+{
+    dtx_free(c->n);
+    dtx_free(c->mean);
+    *c = (dtx_report_curve){0};
+}
+
+void dtx_report_curve_set(dtx_report_curve *c, int64_t step, dtx_report_mean m)
+{
+    c->n[step] = m.n;
+    c->mean[step] = m.mean;
+    c->low[step] = m.low;
+    c->high[step] = m.high;
+    c->n_steps = m.n > 0 ? step + 1 : c->n_steps;
+}
+
+dtx_status dtx_report_curve_of(const float *x, int64_t n_rows, int64_t width, const uint8_t *keep, dtx_report_curve *c)
+{
+    DTX_TRY(dtx_report_curve_new(width, c));
+    for (int64_t s = 0; s < width; s++) {
+        dtx_report_curve_set(c, s, dtx_report_mean_of(x + s, width, n_rows, keep));
+    }
+    return DTX_OK;
+}
+
+/* Sums of differences and their numbers by text, texts without any left out. */
+static int64_t fold_differences(const float *x, const float *y, int64_t n_rows, int64_t samples, int64_t width, double *d,
+                                double *m)
+{
+    int64_t n_texts = 0;
+
+    for (int64_t i = 0; i < n_rows; i += samples) {
+        double *dt = d + n_texts * width, *mt = m + n_texts * width;
+        bool any = false;
+        for (int64_t s = 0; s < width; s++) {
+            dt[s] = mt[s] = 0;
+        }
+        for (int64_t k = i * width; k < (i + samples) * width; k++) {
+            if (isfinite(x[k]) && isfinite(y[k])) {
+                dt[k % width] += (double)x[k] - (double)y[k];
+                mt[k % width]++;
+                any = true;
+            }
+        }
+        n_texts += any;
+    }
+    return n_texts;
+}
+
+dtx_status dtx_report_curve_difference(const float *x, const float *y, int64_t n_rows, int64_t samples, int64_t width,
+                                       dtx_report_curve *c)
+{
+    double *d = NULL, *m = NULL, *drawn = NULL, *sum = NULL;
+    int32_t *count = NULL;
+    dtx_status st;
+
+    *c = (dtx_report_curve){0};
+    DTX_GO(dtx_report_curve_new(width, c));
+    DTX_GO(DTX_NEW(d, (n_rows / samples + 1) * width));
+    DTX_GO(DTX_NEW(m, (n_rows / samples + 1) * width));
+    DTX_GO(DTX_NEW(drawn, DTX_REPORT_RESAMPLES * width));
+    DTX_GO(DTX_NEW(sum, 2 * width));
+    DTX_GO(DTX_NEW(count, n_rows / samples + 1));
+    int64_t n_texts = fold_differences(x, y, n_rows, samples, width, d, m);
+    for (uint32_t k = 0; k < DTX_REPORT_RESAMPLES; k++) {
+        double *ds = sum, *ms = sum + width;
+        for (int64_t s = 0; s < 2 * width; s++) {
+            sum[s] = 0;
+        }
+        dtx_report_resample(k, n_texts, count);
+        for (int64_t i = 0; i < n_texts; i++) {
+            for (int64_t s = 0; s < width && count[i] > 0; s++) {
+                ds[s] += count[i] * d[i * width + s];
+                ms[s] += count[i] * m[i * width + s];
+            }
+        }
+        for (int64_t s = 0; s < width; s++) { /* a draw without any value at a step comes last and is not counted */
+            drawn[s * DTX_REPORT_RESAMPLES + k] = ms[s] > 0 ? ds[s] / ms[s] : HUGE_VAL;
+        }
+    }
+    for (int64_t s = 0; s < width; s++) {
+        double *at = drawn + s * DTX_REPORT_RESAMPLES, total = 0, n = 0;
+        int64_t usable = 0, texts = 0;
+        for (int64_t i = 0; i < n_texts; i++) {
+            total += d[i * width + s];
+            n += m[i * width + s];
+            texts += m[i * width + s] > 0;
+        }
+        qsort(at, DTX_REPORT_RESAMPLES, sizeof *at, dtx_report_compare_doubles);
+        while (usable < DTX_REPORT_RESAMPLES && at[usable] < HUGE_VAL) {
+            usable++;
+        }
+        dtx_report_curve_set(c, s, (dtx_report_mean){.n = (int64_t)n, .mean = n > 0 ? total / n : NAN,
+                                                     .low = texts > 1 ? dtx_report_quantile(at, usable, 0.025) : NAN,
+                                                     .high = texts > 1 ? dtx_report_quantile(at, usable, 0.975) : NAN});
+    }
+done:
+    if (st != DTX_OK) {
+        dtx_report_curve_free(c);
+    }
+    dtx_free(count);
+    dtx_free(sum);
+    dtx_free(drawn);
+    dtx_free(m);
+    dtx_free(d);
+    return st;
+}
+
+/* --- bootstrap --- */
+
+void dtx_report_resample(uint32_t k, int64_t n, int32_t *count)
+{
+    uint32_t word[4];
+
+    for (int64_t i = 0; i < n; i++) {
+        count[i] = 0;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (i % 4 == 0) {
+            dtx_rng_words(DTX_REPORT_SEED, DTX_RNG_BOOTSTRAP, k, 0, (uint32_t)(i / 4), word);
+        }
+        count[((uint64_t)word[i % 4] * (uint64_t)n) >> 32]++;
+    }
+}
+
+dtx_status dtx_report_bootstrap(int64_t n_texts, const int32_t *d, const int32_t *n, double *low, double *high)
+{
+    double *x = NULL;
+    int32_t *count = NULL;
+    int64_t n_x = 0;
+    dtx_status st;
+
+    DTX_GO(DTX_NEW(x, DTX_REPORT_RESAMPLES));
+    DTX_GO(DTX_NEW(count, n_texts));
+    for (uint32_t k = 0; k < DTX_REPORT_RESAMPLES && n_texts > 0; k++) {
+        int64_t sum = 0, rows = 0;
+        dtx_report_resample(k, n_texts, count);
+        for (int64_t i = 0; i < n_texts; i++) {
+            sum += (int64_t)count[i] * d[i];
+            rows += (int64_t)count[i] * n[i];
+        }
+        if (rows > 0) {
+            x[n_x++] = (double)sum / (double)rows;
+        }
+    }
+    qsort(x, (size_t)n_x, sizeof *x, dtx_report_compare_doubles);
+    *low = dtx_report_quantile(x, n_x, 0.025);
+    *high = dtx_report_quantile(x, n_x, 0.975);
+done:
+    dtx_free(count);
+    dtx_free(x);
+    return st;
+}
+
+/* --- shares --- */
+
+void dtx_report_wilson(int64_t k, int64_t n, double *low, double *high)
+{
+    double z2 = 1.96 * 1.96, m = (double)n, p = (double)k / m;
+    double half = 1.96 * sqrt(p * (1 - p) / m + z2 / (4 * m * m));
+
+    *low = n > 0 ? fmax(0, (p + z2 / (2 * m) - half) / (1 + z2 / m)) : NAN;
+    *high = n > 0 ? fmin(1, (p + z2 / (2 * m) + half) / (1 + z2 / m)) : NAN;
+}
+
+double dtx_report_mcnemar(int64_t b, int64_t c)
+{
+    double n = (double)(b + c), sum = 0;
+
+    for (int64_t k = 0; k <= (b < c ? b : c); k++) {
+        sum += exp(lgamma(n + 1) - lgamma((double)k + 1) - lgamma(n - (double)k + 1) - n * log(2));
+    }
+    return fmin(1, 2 * sum);
+}
+
+/* --- correlation --- */
+
+typedef struct {
+    double x;
+    int64_t i;
+} ranked;
+
+static int compare_ranked(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+
+    return x->x < y->x ? -1 : x->x > y->x ? 1 : (x->i > y->i) - (x->i < y->i);
+}
+
+/* Ranks from 1; equal values share their mean rank. */
+static void rank_values(const double *x, int64_t n, ranked *work, double *rank)
+{
+    for (int64_t i = 0; i < n; i++) {
+        work[i] = (ranked){.x = x[i], .i = i};
+    }
+    qsort(work, (size_t)n, sizeof *work, compare_ranked);
+    for (int64_t i = 0, j; i < n; i = j) {
+        for (j = i; j < n && work[j].x == work[i].x; j++) {
+        }
+        for (int64_t k = i; k < j; k++) {
+            rank[work[k].i] = (double)(i + j + 1) / 2;
+        }
+    }
+}
+
+static double pearson(const double *x, const double *y, int64_t n)
+{
+    double mx = 0, my = 0, xx = 0, yy = 0, xy = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        mx += x[i] / (double)n;
+        my += y[i] / (double)n;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        xx += (x[i] - mx) * (x[i] - mx);
+        yy += (y[i] - my) * (y[i] - my);
+        xy += (x[i] - mx) * (y[i] - my);
+    }
+    return xx > 0 && yy > 0 ? fmax(-1, fmin(1, xy / sqrt(xx * yy))) : NAN;
+}
+
+dtx_status dtx_report_correlate(const double *x, const double *y, int64_t n, dtx_report_correlation *out)
+{
+    dtx_report_correlation c = {.pearson = NAN, .spearman = NAN, .low = NAN, .high = NAN};
+    double *a = NULL, *b = NULL, *rank = NULL;
+    ranked *work = NULL;
+    dtx_status st;
+
+    DTX_GO(DTX_NEW(a, n));
+    DTX_GO(DTX_NEW(b, n));
+    DTX_GO(DTX_NEW(rank, 2 * n));
+    DTX_GO(DTX_NEW(work, n));
+    for (int64_t i = 0; i < n; i++) {
+        if (isfinite(x[i]) && isfinite(y[i])) {
+            a[c.n] = x[i];
+            b[c.n++] = y[i];
+        }
+    }
+    if (c.n > 1) {
+        rank_values(a, c.n, work, rank);
+        rank_values(b, c.n, work, rank + n);
+        c.pearson = pearson(a, b, c.n);
+        c.spearman = pearson(rank, rank + n, c.n);
+    }
+    if (c.n > 3 && fabs(c.spearman) < 1) {
+        double half = 1.96 * sqrt((1 + c.spearman * c.spearman / 2) / (double)(c.n - 3));
+        c.low = tanh(atanh(c.spearman) - half);
+        c.high = tanh(atanh(c.spearman) + half);
+    }
+    *out = c;
+done:
+    dtx_free(work);
+    dtx_free(rank);
+    dtx_free(b);
+    dtx_free(a);
+    return st;
+}
+
+/* --- small ones --- */
+
+double dtx_report_quantile(const double *sorted, int64_t n, double q)
+{
+    return n > 0 ? sorted[(int64_t)(q * (double)(n - 1) + 0.5)] : NAN;
+}
+
+int dtx_report_compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+double dtx_report_student(int64_t n)
+{
+    static const double t[] = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+                               2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042};
+    int64_t df = n - 1;
+
+    return df <= 30 ? t[df - 1] : 1.96 + 2.47 / (double)df; /* within 0.002 beyond the table */
+}
