@@ -4,6 +4,7 @@
 #define DTX_BENCH_H
 
 #include "jobs/job.h"
+#include "src/arch.h"
 
 enum { DTX_BENCH_MAX_REPEAT = 99 };
 
@@ -15,16 +16,25 @@ typedef struct {
 
 /* Sorts x. */
 double dtx_bench_median(double *x, int n);
-/* One repetition: `run` between two measurements of the machine's f32 FMA peak. Returns seconds; *peak is flop/s. */
-double dtx_bench_timed(int threads, void (*run)(void *user), void *user, double *peak);
+/* What a rate is compared with: dtx_peak_fma, dtx_peak_read ... (src/peak.h). */
+typedef double (*dtx_bench_limit)(int threads, double seconds);
+/* The peak of multiply-adds in compute.precision. */
+dtx_bench_limit dtx_bench_peak(void);
+/* One repetition: `run` between two measurements of the limit. Returns seconds; *peak is the limit's mean. */
+double dtx_bench_timed(int threads, dtx_bench_limit limit, void (*run)(void *user), void *user, double *peak);
+/* RedPajama-INCITE 3B with another number of layers. */
+dtx_arch dtx_bench_redpajama_3b(int64_t n_layers);
 
 /* Collective, on 2 ranks or more; *out is the same on all. */
 dtx_status dtx_bench_allreduce(const dtx_job *job, int repeat, dtx_bench_result *out);
 dtx_status dtx_bench_hdf5(const dtx_job *job, int repeat, dtx_bench_result *out);
 /* Local. */
-dtx_status dtx_bench_gemm(const dtx_job *job, int repeat, dtx_bench_result *out);
+dtx_status dtx_bench_linear(const dtx_job *job, int repeat, dtx_bench_result *out);
 dtx_status dtx_bench_attribute(const dtx_job *job, int repeat, dtx_bench_result *out);
 dtx_status dtx_bench_train(const dtx_job *job, int repeat, dtx_bench_result *out);
+dtx_status dtx_bench_generate(const dtx_job *job, int repeat, dtx_bench_result *out);
+dtx_status dtx_bench_prefill(const dtx_job *job, int repeat, dtx_bench_result *out);
+dtx_status dtx_bench_score(const dtx_job *job, int repeat, dtx_bench_result *out);
 dtx_status dtx_bench_tokenize(const dtx_job *job, int repeat, dtx_bench_result *out);
 /* --make-model NAME DIR. */
 dtx_status dtx_bench_make_model(const dtx_job *job, const char *name);

@@ -11,8 +11,7 @@
 #include "src/mem.h"
 #include "src/model.h"
 
-/* RedPajama-INCITE 3B with another number of layers. */
-static dtx_arch redpajama_3b(int64_t n_layers)
+dtx_arch dtx_bench_redpajama_3b(int64_t n_layers)
 {
     return (dtx_arch){.family = DTX_NEOX, .model_type = "gpt_neox", .n_layers = n_layers, .hidden = 2560, .n_heads = 32,
                       .head_dim = 80, .ffn = 10240, .vocab = 50432, .n_kv = 32, .max_positions = 2048, .causal = true,
@@ -21,7 +20,7 @@ static dtx_arch redpajama_3b(int64_t n_layers)
                       .pad_id = -1};
 }
 
-/* --- gemm --- */
+/* --- linear --- */
 
 enum { COPIES = 4 }; /* of each matrix, used in turn, so that weights come from memory as they do in a model */
 
@@ -32,11 +31,11 @@ typedef struct {
     const float *x;
     float *y;
     int calls, next;
-} gemm_case;
+} linear_case;
 
-static void run_gemm(void *user)
+static void run_linear(void *user)
 {
-    gemm_case *c = user;
+    linear_case *c = user;
 
     for (int i = 0; i < c->calls; i++) {
         dtx_matrix w = c->w;
@@ -49,7 +48,7 @@ static void run_gemm(void *user)
     }
 }
 
-dtx_status dtx_bench_gemm(const dtx_job *job, int repeat, dtx_bench_result *out)
+dtx_status dtx_bench_linear(const dtx_job *job, int repeat, dtx_bench_result *out)
 {
     static const int64_t shape[][2] = {{7680, 2560}, {2560, 2560}, {10240, 2560}, {2560, 10240}};
     static const int64_t rows[] = {1, 4, 16, 64, 128, 512};
@@ -80,10 +79,10 @@ dtx_status dtx_bench_gemm(const dtx_job *job, int repeat, dtx_bench_result *out)
             }
             for (int turned = 0; turned < 2; turned++) {
                 double work = 2.0 * (double)shape[s][0] * (double)shape[s][1] * (double)rows[r];
-                gemm_case c = {{w, DTX_BF16, shape[s][0], shape[s][1]}, rows[r], turned, x, y, 1, 0};
+                linear_case c = {{w, DTX_BF16, shape[s][0], shape[s][1]}, rows[r], turned, x, y, 1, 0};
                 c.calls = work < 4e9 ? (int)(4e9 / work / (rows[r] < 16 ? 8 : 1)) + 1 : 1;
                 for (int i = 0; i < repeat; i++) {
-                    double t = dtx_bench_timed(job->par.threads, run_gemm, &c, &limit[i]);
+                    double t = dtx_bench_timed(job->par.threads, dtx_bench_peak(), run_linear, &c, &limit[i]);
                     rate[i] = work * c.calls / t;
                     share[i] = rate[i] / limit[i];
                 }
@@ -137,14 +136,14 @@ dtx_status dtx_bench_attribute(const dtx_job *job, int repeat, dtx_bench_result 
     double share[DTX_BENCH_MAX_REPEAT], rate[DTX_BENCH_MAX_REPEAT], limit[DTX_BENCH_MAX_REPEAT];
     double part[2][DTX_BENCH_MAX_REPEAT];
     attribute_case c[2] = {{0}};
-    const dtx_arch full = redpajama_3b(32);
+    const dtx_arch full = dtx_bench_redpajama_3b(32);
     /* no more is counted than the algorithm needs, whatever the program computes */
     const dtx_flops needed = dtx_cost_attribution(&full, NULL, PROMPT, STEPS, 1);
     double work = dtx_flops_total(needed) - needed.spare;
     dtx_status st;
 
     for (int k = 0; k < 2; k++) {
-        const dtx_arch a = redpajama_3b(k + 2);
+        const dtx_arch a = dtx_bench_redpajama_3b(k + 2);
         DTX_GO(dtx_model_random(&a, DTX_BF16, 1, &c[k].m));
         for (int t = 0; t < PROMPT + STEPS; t++) {
             c[k].ids[t] = (t * 7919 + 13) % (int32_t)a.vocab;
@@ -153,7 +152,7 @@ dtx_status dtx_bench_attribute(const dtx_job *job, int repeat, dtx_bench_result 
     for (int i = 0; i < repeat; i++) {
         double peak[2], t[2];
         for (int k = 0; k < 2; k++) {
-            t[k] = dtx_bench_timed(job->par.threads, run_attribute, &c[k], &peak[k]);
+            t[k] = dtx_bench_timed(job->par.threads, dtx_bench_peak(), run_attribute, &c[k], &peak[k]);
             DTX_GO(c[k].st);
             part[k][i] = t[k];
         }
@@ -196,7 +195,7 @@ typedef struct {
 
 static dtx_status train_case_new(int64_t n_layers, train_case *c)
 {
-    const dtx_arch a = redpajama_3b(n_layers);
+    const dtx_arch a = dtx_bench_redpajama_3b(n_layers);
     const char *const target = "query_key_value";
 
     DTX_TRY(dtx_model_random(&a, DTX_BF16, 1, &c->m));
@@ -234,7 +233,7 @@ static void run_train(void *user)
 /* Work of a step with all 32 layers. */
 static dtx_status train_work(double *out)
 {
-    const dtx_arch full = redpajama_3b(32);
+    const dtx_arch full = dtx_bench_redpajama_3b(32);
     const char *const target = "query_key_value";
     dtx_cost_work w = {0};
     dtx_adapter *shape;
@@ -264,7 +263,7 @@ dtx_status dtx_bench_train(const dtx_job *job, int repeat, dtx_bench_result *out
     for (int i = 0; i < repeat; i++) {
         double peak[2], t[2];
         for (int k = 0; k < 2; k++) {
-            t[k] = dtx_bench_timed(job->par.threads, run_train, &c[k], &peak[k]);
+            t[k] = dtx_bench_timed(job->par.threads, dtx_bench_peak(), run_train, &c[k], &peak[k]);
             DTX_GO(c[k].st);
         }
         double all = t[0] + 31 * (t[1] - t[0]); /* a layer above the lowest costs the difference */

@@ -21,13 +21,18 @@ double dtx_bench_median(double *x, int n)
     return n % 2 == 1 ? x[n / 2] : 0.5 * (x[n / 2 - 1] + x[n / 2]);
 }
 
-double dtx_bench_timed(int threads, void (*run)(void *user), void *user, double *peak)
+dtx_bench_limit dtx_bench_peak(void)
 {
-    double before = dtx_peak_fma(threads, 0.1), begun = dtx_now(), seconds;
+    return dtx_peak_fma;
+}
+
+double dtx_bench_timed(int threads, dtx_bench_limit limit, void (*run)(void *user), void *user, double *peak)
+{
+    double before = limit(threads, 0.1), begun = dtx_now(), seconds;
 
     run(user);
     seconds = dtx_now() - begun;
-    *peak = 0.5 * (before + dtx_peak_fma(threads, 0.1));
+    *peak = 0.5 * (before + limit(threads, 0.1));
     return seconds;
 }
 
@@ -77,9 +82,12 @@ static const struct {
     {"read", bench_read},
     {"allreduce", dtx_bench_allreduce},
     {"hdf5", dtx_bench_hdf5},
-    {"gemm", dtx_bench_gemm},
+    {"linear", dtx_bench_linear},
+    {"generate", dtx_bench_generate},
+    {"prefill", dtx_bench_prefill},
     {"attribute", dtx_bench_attribute},
     {"train", dtx_bench_train},
+    {"score", dtx_bench_score},
     {"tokenize", dtx_bench_tokenize},
 };
 
@@ -89,7 +97,7 @@ static bool of_ranks(const char *name)
     return strcmp(name, "allreduce") == 0 || strcmp(name, "hdf5") == 0;
 }
 
-/* "peak, gemm, ... or tokenize" */
+/* "peak, linear, ... or tokenize" */
 static const char *names(void)
 {
     enum { N = sizeof benches / sizeof *benches };
@@ -149,6 +157,8 @@ static const dtx_job_option own_options[] = {
     {"make-model", "NAME", NULL, "write random weights: redpajama-3b, falcon-7b, pythia-160m or roberta-base"},
     {"dir", "DIR", NULL, "hdf5: folder that is written to (default: the current one)"},
     {"tokenizer", "DIR", NULL, "with --make-model: folder whose tokenizer is copied (default: one of the 256 bytes)"},
+    {"batch", "B", NULL, "streams of `generate` (default 1)"},
+    {"layers", "L", NULL, "layers of `generate` and `prefill` (default 8; 32 is the whole model, 5.3 GB)"},
     {0},
 };
 
@@ -176,10 +186,14 @@ const dtx_job_def dtx_job_bench = {
             "  allreduce  the sum of a gradient of 42 MB over 2 ranks of a node (reduce = fast), against copying 42 MB each way on\n"
             "             both at once; the sum in strict order is printed beside it\n"
             "  hdf5       collective rounds of 64 attributed rows for each rank, against the same bytes through plain MPI-IO\n"
-            "  gemm       the dense products of RedPajama 3B's layers, bf16 weights, 1 to 512 rows, against the FMA peak\n"
+            "  linear     the dense products of RedPajama 3B's layers, bf16 weights, 1 to 512 rows, against the FMA peak\n"
+            "  generate   decoding steps after a prompt of 45 tokens, --batch streams, --layers of RedPajama 3B's layers and its\n"
+            "             head; limit: reading the weights with few streams, else the FMA peak\n"
+            "  prefill    processing a prompt of 128 tokens, the same layers\n"
             "  attribute  attribution of 70 tokens after 45 at RedPajama 3B's shape, random weights; two and three layers\n"
             "             are run, and the time of 32 follows; the work is what the algorithm needs, against the FMA peak\n"
             "  train      one step of LoRA training (r 64 on query_key_value, 4 x 128 tokens) at that shape, from one and two layers\n"
+            "  score      RoBERTa base over texts of the study's lengths, against the FMA peak\n"
             "  tokenize   ids per second on one core over data.prompts with the tokenizer of model.path; limit: 1,000,000\n"
             "With --json one object with share, achieved, limit and unit is printed.\n"
             "\n"
@@ -188,6 +202,7 @@ const dtx_job_def dtx_job_bench = {
             "\n"
             "  detoxlens bench attribute --json\n"
             "  detoxlens bench --make-model redpajama-3b /scratch/random-3b\n"
+            "  detoxlens bench generate --batch 64\n"
             "  detoxlens bench tokenize --set model.path=DIR --set data.prompts=FILE\n",
     .bit = DTX_JOB_BENCH,
     .options = own_options,

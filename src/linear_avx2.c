@@ -9,6 +9,8 @@
 
 #define VW 8
 #define MR 6
+#define FMA(acc, x, y) __asm__("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(x), "x"(y))
+#define SPREAD(x) _mm256_set1_ps(x)
 #include "src/linear_micro.h"
 
 /* 8 x 8 floats (or pairs of halves) in registers: rows become columns. */

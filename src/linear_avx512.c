@@ -9,6 +9,8 @@
 
 #define VW 16
 #define MR 14
+#define FMA(acc, x, y) __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(x), "v"(y))
+#define SPREAD(x) _mm512_set1_ps(x)
 #include "src/linear_micro.h"
 
 /* 16 x 16 floats (or pairs of halves) in registers: rows become columns. */

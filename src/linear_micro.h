@@ -15,8 +15,9 @@ enum { NR = 2 * VW, LDA = DTX_NATIVE_LDA };
         vec b0 = *(const vec *)(b + (at) * NR), b1 = *(const vec *)(b + (at) * NR + VW);      \
         _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)                               \
         {                                                                                     \
-            acc[i][0] += a[i * LDA + (at)] * b0;                                              \
-            acc[i][1] += a[i * LDA + (at)] * b1;                                              \
+            vec ai = SPREAD(a[i * LDA + (at)]);                                               \
+            FMA(acc[i][0], ai, b0);                                                           \
+            FMA(acc[i][1], ai, b1);                                                           \
         }                                                                                     \
     } while (0)
 

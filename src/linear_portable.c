@@ -1,6 +1,8 @@
 /* linear_portable.c - register tile for any processor: 16-byte vectors. */
 #define VW 4
 #define MR 4
+#define FMA(acc, x, y) ((acc) += (x) * (y))
+#define SPREAD(x) ((vec){x, x, x, x})
 #include "src/linear_micro.h"
 
 static void transpose(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out,

@@ -17,6 +17,8 @@ expect() {
 expect 2 "needs one name"
 expect 2 "not known" nothing
 expect 2 "--repeat" peak --repeat 0
+expect 2 "--batch" generate --batch 0
+expect 2 "--layers" prefill --layers 33
 expect 2 "model.path" tokenize --repeat 1
 mkdir v
 echo '{"a": 0, "b": 1, "ab": 2, "Ġ": 3, "<s>": 4, "</s>": 5}' >v/vocab.json
@@ -26,13 +28,18 @@ expect 0 "" peak --json --repeat 1 --set threads=1
 cat out >objects
 expect 0 "" tokenize --json --repeat 1 --set model.path=v --set data.prompts=texts.txt
 cat out >>objects
+for name in "generate --layers 1" "generate --layers 1 --batch 3" "prefill --layers 1" score; do
+    # shellcheck disable=SC2086 # a name and its options
+    expect 0 "" $name --json --repeat 1
+    cat out >>objects
+done
 /usr/bin/python3 - <<'END' || bad=1
 import json
 for line in open("objects"):
     o = json.loads(line)
-    assert o["achieved"] > 0 and o["limit"] > 0 and o["unit"] in ("flop/s", "ids/s"), o
+    assert o["achieved"] > 0 and o["limit"] > 0 and o["unit"] in ("flop/s", "byte/s", "ids/s"), o
     assert abs(o["achieved"] / o["limit"] - o["share"]) < 0.01 * o["share"] + 1e-3, o
-assert len(open("objects").readlines()) == 2
+assert len(open("objects").readlines()) == 6
 END
 
 # on two ranks: started alone they start themselves again
