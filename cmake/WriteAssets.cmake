@@ -1,5 +1,5 @@
 # Turns text files into one C file with a lookup function. Run at build time:
-#   cmake -DOUT=assets.c -DHEADER=jobs/report/report.h -DFUNCTION=dtx_report_asset -P WriteAssets.cmake -- FILE...
+#   cmake -DOUT=assets.c -DHEADER=jobs/report/output.h -DFUNCTION=dtx_report_asset -P WriteAssets.cmake -- FILE...
 set(text "#include <string.h>\n\n#include \"${HEADER}\"\n")
 set(table "")
 set(files FALSE)

@@ -37,7 +37,8 @@ static dtx_status wanted_number(const dtx_job *job, const char *name, double fal
 
 /* In the page's order. */
 static dtx_status (*const parts[])(dtx_report *r, cJSON *page) = {
-    dtx_report_part_toxicity, dtx_report_part_curves, dtx_report_part_differences, dtx_report_part_transitions, dtx_report_part_training,
+    dtx_report_part_toxicity, dtx_report_part_samples, dtx_report_part_quality, dtx_report_part_table2, dtx_report_part_curves,
+    dtx_report_part_differences, dtx_report_part_transitions, dtx_report_part_scores, dtx_report_part_training,
     dtx_report_part_tables, /* last, as parts add to what is missing */
 };
 

@@ -191,6 +191,7 @@ static dtx_status fill(const dtx_report *r, FILE *f, const char *mark, size_t le
         fputs(dtx_report_asset("page.css"), f);
     } else if (strncmp(mark, "script", len) == 0) {
         fputs(dtx_report_asset("page.js"), f);
+        fputs(dtx_report_asset("browser.js"), f);
     } else if (strncmp(mark, "data", len) == 0) {
         write_json(f, json);
     } else if (strncmp(mark, one, sizeof one - 1) == 0) {

@@ -21,8 +21,14 @@
   }
   /* Control characters as their pictures, so that they can be seen. */
   const visible = (s) => s.replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, (c) => String.fromCharCode(c === "\u007f" ? 0x2421 : 0x2400 + c.charCodeAt(0)));
+  /* A score, marked when it is above the limit. */
+  function badge(score, limit) {
+    return el("span", { class: finite(score) ? (score > limit ? "badge toxic" : "badge") : "badge none" }, finite(score) ? fixed(score, 2) : "no score");
+  }
   const color = (i) => "var(--v" + (i % 8) + ")";
   const variantIndex = (name) => data.variants.findIndex((v) => v.name === name);
+
+  window.detoxlens = { data, $, el, finite, fixed, count, visible, color, variantIndex, badge };
 
   /* --- theme --- */
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
@@ -72,23 +78,39 @@
     return el("div", { class: "bar" }, el("span", null, label), el("i", { style: { "--share": rows ? done / rows : 0 } }),
       el("b", null, count(done) + " / " + count(rows)));
   }
+  const share1 = (v) => data.toxicity.shares.find((s) => s.set === data.toxicity.set && s.subset === "all" && s.variant === v);
+  const percent = (x) => (finite(x) ? (100 * x).toFixed(1) : "–");
+  /* What the study asks, in a sentence. */
+  const told = data.toxicity.pairs.filter((p) => p.subset === "all" && p.basis === "all");
+  if (told.length) {
+    $("headline").append(...told.map((p) => {
+      const [a, b] = p.pair.split(" \u2212 "), x = share1(a), y = share1(b);
+      const sure = finite(p.low) && (p.low > 0 || p.high < 0);
+      return el("p", null, el("b", null, b), " is toxic in ", el("b", null, percent(y && y.all) + " %"), " of its answers, " + a + " in " + percent(x && x.all) +
+        " %: " + (sure ? (p.difference > 0 ? "fewer" : "more") : "no clear difference") + " (" + a + " \u2212 " + b + " " + fixed(100 * p.difference, 1) +
+        " points, 95 % " + fixed(100 * p.low, 1) + " to " + fixed(100 * p.high, 1) + (finite(p.p) ? ", p " + (p.p < 1e-4 ? "< 0.0001" : "= " + p.p.toPrecision(2)) : "") + ").");
+    }));
+  }
   data.variants.forEach((v, i) => {
+    const quality = data.quality.find((q) => q.variant === v.name) || {}, toxic = share1(v.name);
     const fact = (label, value, unit) => el("div", null, el("dt", null, label), el("dd", null, value, unit && value !== "–" ? el("small", null, " " + unit) : null));
     $("cards").append(el("article", { class: "card", style: { "--c": color(i) } },
       el("header", null, el("b", null, v.name), el("span", null, v.attrs.base_model || "")),
       el("dl", null,
+        fact("toxic answers", percent(toxic && toxic.all), "%"), fact("perplexity", fixed(quality.perplexity, 1)), fact("empty", count(v.empty)),
         fact("mean entropy", fixed(v.entropy, 2), "bits"), fact("prompt dependence", fixed(v.dependence, 3)),
-        fact("mean probability", fixed(v.probability, 3)), fact("tokens, mean", fixed(v.tokens, 1)),
-        fact("ended by itself", v.completed ? fixed(100 * v.eos / v.completed, 0) : "–", "%"), fact("empty", count(v.empty))),
+        fact("tokens, mean", fixed(v.tokens, 1))),
       bar("completions", v.completed, v.rows), bar("attributed", v.attributed, v.rows)));
   });
 
   /* --- toxicity --- */
   const tox = data.toxicity;
+  $("toxicity").hidden = !data.variants.some((v) => v.completed);
+  $("unscored").hidden = tox.shares.length > 0;
+  $("scored").hidden = !tox.shares.length;
   if (tox.shares.length) {
     const share = (x) => fixed(x, 4), band = (v, r) => (finite(r.low) ? fixed(r.low, 4) + " … " + fixed(r.high, 4) : "–");
     const several = new Set(tox.shares.map((s) => s.set)).size > 1;
-    $("toxicity").hidden = false;
     $("scorer").textContent = "Completions with a score above 0.5 by " + tox.set + (several ? ", and by the other sets" : "") + ": as a share of all " +
       "completions, one without a score counting as not toxic, and of those that have a score, with a 95 % interval (Wilson)." +
       (tox.prompts ? " prompt_score: the prompt's score in " + tox.prompts + "." : "");
@@ -98,7 +120,44 @@
     $("pairs").append(table([{ key: "pair", label: "difference", word: true }, { key: "subset", label: "subset", word: true },
       { key: "basis", label: "of", word: true }, { key: "rows", label: "texts", show: count }, { key: "difference", label: "difference", show: share },
       { key: "low", label: "95 %", show: band }, { key: "first", label: "only first toxic", show: count },
-      { key: "second", label: "only second toxic", show: count }, { key: "p", label: "p", show: (x) => (finite(x) ? x.toPrecision(3) : "–") }], tox.pairs));
+      { key: "second", label: "only second toxic", show: count }, { key: "p", label: "p", show: (x) => (finite(x) ? (x < 1e-4 ? "< 0.0001" : x.toFixed(4)) : "–") }], tox.pairs));
+  }
+
+  if (data.samples.length) {
+    const band = (low, high) => (v, r) => (finite(r[low]) ? fixed(r[low], 4) + " … " + fixed(r[high], 4) : "–");
+    $("samples").hidden = false;
+    $("samples").querySelector(".scroll").append(table([{ key: "variant", label: "variant", word: true }, { key: "k", label: "samples a text" },
+      { key: "texts", label: "texts", show: count }, { key: "full", label: "with all scores", show: count },
+      { key: "max", label: "expected maximum", show: (x) => fixed(x, 4) }, { key: "maxLow", label: "95 %", show: band("maxLow", "maxHigh") },
+      { key: "probability", label: "probability", show: (x) => fixed(x, 4) }, { key: "low", label: "95 %", show: band("low", "high") }], data.samples));
+  }
+
+  /* --- quality --- */
+  $("quality").hidden = !data.quality.length;
+  const available = (n) => (x) => (finite(x) ? fixed(x, n) : "not available");
+  $("qualities").append(table([{ key: "variant", label: "variant", word: true }, { key: "completions", label: "completions", show: count },
+    { key: "empty", label: "empty", show: (x) => percent(x) + " %" }, { key: "tokens", label: "tokens", show: (x) => fixed(x, 1) },
+    { key: "words", label: "words", show: (x) => fixed(x, 1) }, { key: "perplexity", label: "perplexity", show: available(2) },
+    { key: "median", label: "median", show: available(2) }, { key: "distinct1", label: "distinct-1", show: (x) => fixed(x, 4) },
+    { key: "distinct2", label: "distinct-2", show: (x) => fixed(x, 4) }, { key: "repetition1", label: "repetition-1", show: (x) => fixed(x, 4) },
+    { key: "repetition2", label: "repetition-2", show: (x) => fixed(x, 4) }], data.quality));
+
+  /* --- Table 2 --- */
+  $("answers").hidden = !data.table2.length;
+  if (data.table2.length) {
+    const names = data.table2[0].answers.map((a) => a.variant), body = el("tbody");
+    let category = null;
+    data.table2.forEach((t) => {
+      if (t.category !== category) {
+        category = t.category;
+        body.append(el("tr", { class: "category" }, el("th", { scope: "rowgroup", colspan: names.length + 1 }, category)));
+      }
+      body.append(el("tr", null, el("td", null, el("span", { class: "text" }, visible(t.prompt)), el("div", { class: "under" },
+        finite(t.promptScore) ? badge(t.promptScore, .5) : null, el("button", { type: "button", class: "quiet open", "data-row": t.row }, "row " + t.row))),
+        t.answers.map((a) => el("td", null, el("span", { class: "text" }, visible(a.text) || "(empty)"), el("div", { class: "under" }, badge(a.score, .5))))));
+    });
+    $("answers").querySelector(".scroll").append(el("table", { class: "texts" }, el("thead", null, el("tr", null, ["Prompt", ...names].map((n) =>
+      el("th", { scope: "col" }, n)))), body));
   }
 
   /* --- figures: tokens or words, and the numbers behind them --- */
@@ -139,6 +198,13 @@
   $("nofigure").hidden = drawn("figure1");
   $("classes").textContent = tox.set ? "Toxic: a score above " + tox.threshold + " by " + tox.set + "; completions without a score are in neither class." : "";
   $("differences").hidden = !drawn("differences") && !drawn("kl");
+  $("scores").hidden = !data.correlations.length;
+  if (data.correlations.length) {
+    $("correlations").append(table([{ key: "variant", label: "variant", word: true }, { key: "measure", label: "measure", word: true, show: (x) => x.replace(/_/g, " ") },
+      { key: "n", label: "completions", show: count }, { key: "spearman", label: "Spearman's ρ", show: (x) => fixed(x, 3) },
+      { key: "low", label: "95 %", show: (v, r) => (finite(r.low) ? fixed(r.low, 3) + " … " + fixed(r.high, 3) : "–") },
+      { key: "pearson", label: "Pearson's r", show: (x) => fixed(x, 3) }], data.correlations));
+  }
   $("transitions").hidden = !data.transitions.length;
   if (data.transitions.length) {
     $("moved").textContent = "Completions of the same text by two variants that both have a score, by their classes (toxic: above " + tox.threshold +
@@ -150,189 +216,6 @@
       { key: "dependenceFirst", label: "prompt dependence", show: two("dependenceFirst", "dependenceSecond", 3) },
       { key: "kl", label: "KL, bits", show: (x) => fixed(x, 3) }], data.transitions));
   }
-
-  /* --- completions --- */
-  const sample = data.sample, special = new Set(sample.special);
-  const ids = Object.keys(sample.vocab).length === 0;
-  const mean = (list) => { const x = (list || []).filter(finite); return x.length ? x.reduce((a, b) => a + b, 0) / x.length : null; };
-  sample.rows.forEach((r) => {
-    const lead = r.answers.find((a) => a.D) || r.answers[0];
-    r.dependence = lead ? mean(lead.D) : null;
-    r.entropy = lead ? mean(lead.H) : null;
-    r.length = lead ? lead.g.length : null;
-  });
-  $("rule").textContent = sample.rule ? "Shown: " + sample.rule + "." : "There are no completions to look at yet.";
-  if (sample.note) { $("samplenote").append(el("p", { class: "notice" }, sample.note)); }
-
-  function tokenText(id) {
-    const t = sample.vocab[id];
-    return t === undefined ? { text: (ids ? " " : "") + "#" + id, odd: true } : { text: t, odd: special.has(id) || /^\u2039[0-9A-F ]+\u203a$/.test(t) };
-  }
-  function tokenNode(id, attrs) {
-    const t = tokenText(id);
-    const node = el("span", attrs, visible(t.text).replace(/\n/g, "↵\n"));
-    node.classList.add("tok");
-    node.classList.toggle("odd", t.odd);
-    return node;
-  }
-  /* Row g of an answer's matrix, over the P + g tokens before it. */
-  function unpack(answer) {
-    if (answer.matrix || !answer.a) { return answer.matrix; }
-    const bytes = atob(answer.a), rows = [];
-    let at = 0;
-    for (let g = 0; g < answer.G; g++) {
-      const row = new Float32Array(answer.P + g);
-      for (let t = 0; t < row.length; t++, at += 2) {
-        const q = bytes.charCodeAt(at) | bytes.charCodeAt(at + 1) << 8;
-        row[t] = (q > 32767 ? q - 65536 : q) / 32767;
-      }
-      rows.push(row);
-    }
-    answer.matrix = rows;
-    return rows;
-  }
-  /* Scores of one step, or their mean over all steps (0 where a step comes before the token). */
-  function scores(answer, step) {
-    const m = unpack(answer);
-    if (step != null) { return m[step]; }
-    const sum = new Float32Array(answer.P + Math.max(answer.G - 1, 0));
-    m.forEach((row) => row.forEach((x, t) => { sum[t] += x / answer.G; }));
-    return sum;
-  }
-
-  let current = null, tab = null, pinned = null, shown = [];
-  function spark(label, list, pick) {
-    const n = list.length, values = list.filter(finite);
-    const lo = Math.min(...values), hi = Math.max(...values), span = hi - lo || 1;
-    const x = (i) => (n > 1 ? 100 * i / (n - 1) : 50), y = (v) => 58 - 52 * (v - lo) / span;
-    const ns = "http://www.w3.org/2000/svg", svg = document.createElementNS(ns, "svg");
-    const add = (tag, attrs) => { const e = document.createElementNS(ns, tag); for (const k in attrs) { e.setAttribute(k, attrs[k]); } svg.append(e); return e; };
-    svg.setAttribute("viewBox", "0 0 100 64");
-    svg.setAttribute("preserveAspectRatio", "none");
-    add("line", { x1: 0, x2: 100, y1: 61, y2: 61 });
-    let d = "", pen = "M";
-    list.forEach((v, i) => { if (finite(v)) { d += pen + x(i).toFixed(2) + " " + y(v).toFixed(2); pen = "L"; } else { pen = "M"; } });
-    add("path", { d: d });
-    const at = add("line", { class: "at", x1: -9, x2: -9, y1: 0, y2: 64 });
-    const stepOf = (e) => { const r = svg.getBoundingClientRect(); return Math.max(0, Math.min(n - 1, Math.round((e.clientX - r.left) / r.width * (n - 1)))); };
-    svg.addEventListener("click", (e) => pick(stepOf(e)));
-    return { node: el("figure", { class: "spark" }, el("figcaption", null, label + (values.length ? ", " + fixed(lo, 2) + " to " + fixed(hi, 2) : "")), svg),
-      mark: (i) => { const p = i == null ? -9 : x(i); at.setAttribute("x1", p); at.setAttribute("x2", p); at.style.display = i == null ? "none" : ""; } };
-  }
-
-  function showDetail() {
-    const box = $("detail"), r = current;
-    box.replaceChildren();
-    if (!r || !r.answers.length) {
-      box.append(el("p", { class: "note" }, sample.rows.length ? "Choose a completion." : "Nothing to show."));
-      return;
-    }
-    const answer = r.answers.find((a) => a.variant === tab) || r.answers[0];
-    tab = answer.variant;
-    if (r.answers.length > 1) {
-      box.append(el("div", { class: "segments", role: "group", "aria-label": "Variant" }, r.answers.map((a) =>
-        el("button", { type: "button", "aria-pressed": String(a === answer), onclick: () => { tab = a.variant; pinned = null; showDetail(); } }, a.variant))));
-    }
-    const ends = ["", "ended by itself", "reached its length limit", "imported"];
-    box.append(el("p", { class: "facts" }, el("span", null, "row ", el("b", null, r.row)), el("span", null, "text id ", el("b", null, r.id)),
-      r.sample ? el("span", null, "sample ", el("b", null, r.sample)) : null,
-      answer.p.length ? el("span", null, el("b", null, answer.p.length), " prompt tokens") : null,
-      answer.p.length ? el("span", null, el("b", null, answer.g.length), " generated, ", ends[answer.finish] || "") : el("span", null, ends[answer.finish] || "")));
-    if (!answer.p.length && answer.text != null) { /* imported without a tokenizer: text alone */
-      box.append(el("h4", null, "Prompt"), el("div", { class: "tokens text" }, visible(r.text || "")), el("h4", null, "Completion"),
-        el("div", { class: "tokens gen text" }, answer.text ? visible(answer.text) : el("span", { class: "tok odd" }, "(empty)")));
-      return;
-    }
-    const matrix = unpack(answer), G = answer.G || 0;
-    const prompt = el("div", { class: "tokens text" }, answer.p.map((id) => tokenNode(id)));
-    const gen = el("div", { class: "tokens gen text" }, answer.g.map((id, g) => tokenNode(id, matrix && g < G
-      ? { role: "button", tabindex: 0, "data-g": g, "aria-label": "step " + g } : { class: "unmeasured" })));
-    const nodes = [...prompt.children, ...gen.children], genNodes = [...gen.children];
-    box.append(el("h4", null, "Prompt"), prompt, el("h4", null, "Completion"), gen);
-    if (!answer.g.length) { gen.append(el("span", { class: "tok odd" }, "(empty)")); }
-    if (!matrix || !G) {
-      box.append(el("p", { class: "readout" }, !matrix ? "This completion is not attributed (yet)." : "There is no generated token to attribute."));
-      return;
-    }
-    const readout = el("div", { class: "readout" }), top = el("div", { class: "top" }), topTitle = el("h4");
-    const sparks = [spark("Entropy over the steps, bits", answer.H, pin), spark("Prompt dependence over the steps", answer.D, pin)];
-    box.append(readout, topTitle, top, el("p", { class: "legend" }, el("i"), "prompt", el("i", { class: "own" }), "generated before"),
-      el("div", { class: "sparks" }, sparks.map((s) => s.node)));
-
-    function paint(step) {
-      const row = scores(answer, step);
-      let max = 0;
-      row.forEach((x) => { max = Math.max(max, Math.abs(x)); });
-      nodes.forEach((node, t) => {
-        const x = t < row.length ? row[t] : 0;
-        node.style.setProperty("--a", max > 0 ? (.88 * Math.pow(Math.abs(x) / max, .7)).toFixed(3) : 0);
-        node.classList.toggle("minus", x < 0);
-        node.title = t < row.length ? (100 * x).toFixed(1) + " %" : "";
-      });
-      genNodes.forEach((node, g) => {
-        node.classList.toggle("chosen", g === step);
-        node.classList.toggle("later", step != null && g > step);
-        if (node.dataset.g) { node.setAttribute("aria-pressed", String(g === pinned)); }
-      });
-      sparks.forEach((s) => s.mark(step));
-      const word = step == null ? null : visible(tokenText(answer.g[step]).text).replace(/\n/g, "↵");
-      readout.replaceChildren(...(step == null
-        ? [el("span", null, el("b", null, "Mean over all " + G + " steps. "), "Point at a generated token, or click it to hold it; ← and → go on.")]
-        : [el("span", null, "step ", el("b", null, step)), el("span", { class: "text" }, el("b", null, "“" + word + "”")),
-          el("span", null, "probability ", el("b", null, fixed(answer.prob[step], 3))), el("span", null, "entropy ", el("b", null, fixed(answer.H[step], 2)), " bits"),
-          el("span", null, "prompt dependence ", el("b", null, fixed(answer.D[step], 3)))]),
-        el("span", { class: "grow" }), el("span", { class: "scale" }, "0", el("i"), (100 * max).toFixed(1) + " %"));
-      const order = Array.from(row.keys()).sort((a, b) => Math.abs(row[b]) - Math.abs(row[a])).slice(0, 8);
-      topTitle.textContent = step == null ? "Strongest tokens, mean over all steps" : "Strongest tokens at this step";
-      top.replaceChildren(...order.flatMap((t) => [el("span", { class: "label text" }, visible(tokenText(t < answer.P ? answer.p[t] : answer.g[t - answer.P]).text).replace(/\n/g, "↵")),
-        el("i", { class: t < answer.P ? null : "own", style: { "--w": max > 0 ? Math.abs(row[t]) / max : 0 } }), el("span", null, (100 * row[t]).toFixed(1) + " %")]));
-    }
-    function pin(step) {
-      pinned = step;
-      paint(step);
-    }
-    const stepOf = (e) => { const t = e.target.closest("[data-g]"); return t ? +t.dataset.g : null; };
-    gen.addEventListener("mouseover", (e) => { const g = stepOf(e); if (g != null) { paint(g); } });
-    gen.addEventListener("mouseleave", () => paint(pinned));
-    gen.addEventListener("click", (e) => { const g = stepOf(e); if (g != null) { pin(g === pinned ? null : g); } });
-    gen.addEventListener("keydown", (e) => {
-      const g = stepOf(e);
-      if (g == null) { return; }
-      if (e.key === "Enter" || e.key === " ") { e.preventDefault(); pin(g === pinned ? null : g); }
-      const next = e.key === "ArrowRight" ? g + 1 : e.key === "ArrowLeft" ? g - 1 : -1;
-      if (next >= 0 && next < G) { e.preventDefault(); genNodes[next].focus(); pin(next); }
-    });
-    paint(pinned != null && pinned < G ? pinned : null);
-  }
-
-  function showList() {
-    const wanted = $("search").value.trim().toLowerCase(), key = $("sort").value;
-    shown = sample.rows.filter((r) => !wanted || [r.text, ...r.answers.map((a) => a.text)].some((t) => t && t.toLowerCase().includes(wanted)));
-    shown.sort((a, b) => (a[key] == null) - (b[key] == null) || a[key] - b[key] || a.row - b.row);
-    $("list").replaceChildren(...(shown.length ? shown.map((r) => el("li", null,
-      el("button", { type: "button", "data-row": r.row, "aria-current": String(r === current), onclick: () => choose(r) },
-        el("span", { class: "snippet text" }, visible(r.text || "").replace(/\s+/g, " ").slice(0, 160) || "(no text)"),
-        el("span", { class: "figures" }, el("span", null, "row " + r.row), el("span", null, "dependence " + fixed(r.dependence, 2)),
-          el("span", null, "entropy " + fixed(r.entropy, 2))))))
-      : [el("li", { class: "none" }, sample.rows.length ? "No text holds this." : "Nothing to show.")]));
-  }
-  function choose(r) {
-    current = r;
-    pinned = null;
-    document.querySelectorAll("#list [aria-current]").forEach((b) => b.setAttribute("aria-current", String(+b.dataset.row === r.row)));
-    showDetail();
-  }
-  $("sort").addEventListener("change", showList);
-  $("search").addEventListener("input", showList);
-  $("veil").addEventListener("click", () => {
-    const veiled = document.body.classList.toggle("veiled");
-    $("veil").setAttribute("aria-pressed", String(!veiled));
-    $("veil").textContent = veiled ? "Show texts" : "Blur texts";
-  });
-  document.querySelector("#completions .toolbar").hidden = !sample.rows.length;
-  document.querySelector("#completions .browser").hidden = !sample.rows.length;
-  showList();
-  if (shown.length) { choose(shown[0]); }
 
   /* --- training, check, run --- */
   $("training").hidden = !document.querySelector("#training .plot");

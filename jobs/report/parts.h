@@ -15,6 +15,14 @@ dtx_status dtx_report_part_curves(dtx_report *r, cJSON *page);
 dtx_status dtx_report_part_differences(dtx_report *r, cJSON *page);
 /* transitions.csv (how many completions moved between the classes), transition_curves.csv and figures, kl.csv, figure kl. */
 dtx_status dtx_report_part_transitions(dtx_report *r, cJSON *page);
+/* quality.csv: perplexity under the base model, distinct-n, repetition, length, empty share. */
+dtx_status dtx_report_part_quality(dtx_report *r, cJSON *page);
+/* samples.csv, where a text has several completions: expected maximum toxicity, toxicity probability. */
+dtx_status dtx_report_part_samples(dtx_report *r, cJSON *page);
+/* entropy_by_toxicity.csv, toxicity_correlation.csv, figure entropy_by_toxicity. */
+dtx_status dtx_report_part_scores(dtx_report *r, cJSON *page);
+/* table2.csv: texts with the answers of all variants, chosen by rule; their rows become the report's `pinned`. */
+dtx_status dtx_report_part_table2(dtx_report *r, cJSON *page);
 /* summary.csv, rows.csv, launches.csv, missing.csv, check.csv, check_rows.csv. */
 dtx_status dtx_report_part_tables(dtx_report *r, cJSON *page);
 /* training_NAME.csv, figures training_NAME. */

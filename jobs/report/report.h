@@ -133,6 +133,8 @@ typedef struct {
     dtx_report_launch *launch;
     char **missing;                 /* one sentence each */
     size_t n_missing, cap_missing;
+    int64_t *pinned;                /* rows that the browser over completions must hold: those of Table 2; may repeat */
+    size_t n_pinned, cap_pinned;
     char (*figure)[64];             /* names of the figures that were drawn, for the page */
     size_t n_figures, cap_figures;
 } dtx_report;

@@ -190,6 +190,9 @@ static dtx_status put_answer(sampler *s, const dtx_report_variant *v, int64_t ro
     }
     DTX_GO(dtx_report_put(o, "variant", dtx_report_text(v->name, strlen(v->name))));
     DTX_GO(dtx_report_put(o, "finish", cJSON_CreateNumber(from->finish[row])));
+    if (v->score != NULL && from == v) {
+        DTX_GO(dtx_report_put(o, "score", dtx_report_number(v->score[row])));
+    }
     DTX_GO(put_ids(s, o, "p", prompt, P));
     DTX_GO(put_ids(s, o, "g", token, n));
     if (from->text_offset != NULL) {
@@ -237,6 +240,35 @@ done:
     cJSON_Delete(o);
     dtx_free(text);
     return st;
+}
+
+static bool among(const int64_t *rows, int64_t n, int64_t row)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (rows[i] == row) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The report's pinned rows besides the n chosen ones. */
+static dtx_status put_pinned(sampler *s, const dtx_report_variant *lead, const int64_t *rows, int64_t n, cJSON *list, char *rule, size_t size)
+{
+    const dtx_report *r = s->r;
+    int64_t more = 0;
+
+    for (size_t i = 0; i < r->n_pinned; i++) {
+        int64_t row = r->pinned[i];
+        if (row < lead->n_rows && !among(rows, n, row) && !among(r->pinned, (int64_t)i, row)) {
+            DTX_TRY(put_row(s, dtx_report_samples(r, lead), row, list));
+            more++;
+        }
+    }
+    if (more > 0) {
+        snprintf(rule + strlen(rule), size - strlen(rule), "; and %" PRId64 " rows of Table 2", more);
+    }
+    return DTX_OK;
 }
 
 /* --- tokens as text --- */
@@ -396,10 +428,10 @@ dtx_status dtx_report_sample(const dtx_report *r, const char *model, int64_t n_s
                  "last included%s", n, n_candidates, lead->a.n_done > 0 ? "attributed" : "finished", lead->name,
                  lead->a.n_done > 0 ? "mean prompt dependence" : "row numbers",
                  r->n_variants > 1 ? "; the same rows of the other variants" : "");
-        int64_t samples = r->n_prompts > 0 ? lead->n_rows / r->n_prompts : 1;
         for (int64_t i = 0; i < n; i++) {
-            DTX_GO(put_row(&s, samples, rows[i], list));
+            DTX_GO(put_row(&s, dtx_report_samples(r, lead), rows[i], list));
         }
+        DTX_GO(put_pinned(&s, lead, rows, n, list, rule, sizeof rule));
     }
     DTX_GO(dtx_report_put(o, "rule", dtx_report_text(rule, strlen(rule))));
     DTX_GO(dtx_report_put(o, "note", dtx_report_text(note, strlen(note))));

@@ -31,7 +31,7 @@ PROBE = """
     cards: all(".card").length, missing: all("#missing li").length, figures: all("figure.plot svg").length,
     shown: all("#completions .toolbar, #completions .browser, #figure details").filter((n) => n.offsetHeight > 0).length,
     listed: all("#list button").length, veiled: document.body.classList.contains("veiled"),
-    blurred: all("#detail .text, #list .text").every((n) => getComputedStyle(n).filter.startsWith("blur")) };
+    blurred: all("#detail .text, #list .text, #answers .text").every((n) => getComputedStyle(n).filter.startsWith("blur")) };
   const gen = all("#detail .gen .tok[data-g]");
   out.steps = gen.length;
   if (gen.length > 3) {
@@ -50,9 +50,16 @@ PROBE = """
     out.unveiled = all("#detail .text").every((n) => getComputedStyle(n).filter === "none");
     all("#list button")[1].click();
     out.second = q("#detail .facts b").textContent;
-    const tabs = all("#detail .segments button");
+    const tabs = all("#detail .answer header button");
     out.tabs = tabs.map((b) => b.textContent);
-    if (tabs.length > 1) { tabs[1].click(); out.tab = q("#detail .segments [aria-pressed=true]").textContent; }
+    if (tabs.length > 1) { /* side by side; a step of another answer makes that one the shown one */
+      const tops = all("#detail .answer").map((n) => n.getBoundingClientRect().top);
+      out.beside = new Set(tops).size === 1;
+      tabs[1].click();
+      out.tab = q("#detail .answer [aria-pressed=true]").textContent;
+      q("#detail .answer:nth-child(3) .tok[data-g]").click();
+      out.third = q("#detail .answer header [aria-pressed=true]").textContent + q("#detail .readout").textContent;
+    }
     q("#search").value = "cyclists";
     q("#search").dispatchEvent(new Event("input"));
     out.found = all("#list button").length;
@@ -73,10 +80,18 @@ PROBE = """
     all("#figure details.numbers thead button")[4].click();
     out.descending = column();
   }
+  out.headlines = all("#headline p").length;
+  out.badges = all("#answers .badge").length;
+  out.moves = all("#moves tbody tr").length;
+  out.numbers = all("details.numbers:not([hidden])").filter((d) => d.querySelector("tbody tr")).map((d) => d.dataset.lines).sort();
+  const open = q("#answers button.open");
+  if (open) { open.click(); out.wanted = open.dataset.row; out.opened = q("#detail .facts b").textContent; }
   out.contrast = {};
   for (const theme of [0, 1]) {
     const body = getComputedStyle(document.body), name = document.documentElement.dataset.theme;
     const cs = [contrast(body.color, body.backgroundColor)];
+    all(".note, .lede, .badge, .under button").forEach((n) => { if (getComputedStyle(n).backgroundColor !== "rgba(0, 0, 0, 0)") {
+      cs.push(contrast(getComputedStyle(n).color, getComputedStyle(n).backgroundColor)); } });
     all(".note, .lede").forEach((n) => cs.push(contrast(getComputedStyle(n).color, body.backgroundColor)));
     const card = q(".plot") && getComputedStyle(q(".plot")).backgroundColor;
     all(".plot svg g[fill^='rgb']").forEach((g) => cs.push(contrast(getComputedStyle(g).fill, card)));
@@ -130,17 +145,24 @@ def look(run, size="1280,1000"):
 
 make_run.make("full", "full")
 out = look("full")
-assert out["sections"] == ["Entropy over generated tokens", "How the variants' curves differ", "What each generated token looked at", "Training",
-                           "Faithfulness of the attribution", "The run"] and out["nav"] == 7, out
+assert out["sections"] == ["Toxic completions", "Quality beside toxicity", "Entropy over generated tokens", "How the variants' curves differ", "What each generated token looked at", "Training",
+                           "Faithfulness of the attribution", "The run"] and out["nav"] == 9, out
 assert out["cards"] == 3 and out["missing"] == 0 and out["figures"] == 7 and out["listed"] == 39 and out["shown"] == 3, out
 assert out["steps"] > 3 and out["clicked"] != out["before"] and out["pressed"] == "true" and "step 2" in out["readout"], out
 assert out["after_key"] not in (out["before"], out["clicked"]) and out["hovered"] != out["after_key"] == out["left"], out
-assert out["unveiled"] and out["tabs"] == ["IT", "FT", "RL"] and out["tab"] == "FT" and 0 < out["found"] < 39, out
+assert out["unveiled"] and out["tabs"] == ["IT", "FT", "RL"] and out["tab"] == "FT" and out["beside"] and out["third"].startswith("RLstep 0") and 0 < out["found"] < 39, out
 assert out["ascending"] == sorted(out["ascending"]) and out["descending"] == out["ascending"][::-1] or \
     out["descending"] == sorted(out["descending"], reverse=True), out
 print("ok full")
 look("full", "420,900")
 print("ok narrow")
+# everything that scores bring, and a row of Table 2 that opens in the browser
+make_run.add_scores("full")
+out = look("full")
+assert {"The same texts, answered", "Answers that changed class", "Entropy against toxicity"} <= set(out["sections"]), out
+assert out["headlines"] == 2 and out["badges"] > 10 and out["opened"] == out["wanted"] and out["shares"] > 6, out
+assert out["figures"] == 10 and out["moves"] == 12 and out["numbers"] == ["differences", "figure1", "kl", "transition_curves"], out
+print("ok with scores")
 # toxicity scores and imported answers without ids: tables that sort, and texts
 with open("a.csv", "w") as f:
     f.write(",prompts,responses,prompt_score,response_score,pro_API_response_score\n")
