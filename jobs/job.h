@@ -90,7 +90,7 @@ void dtx_progress_end(dtx_progress *p);
  * peak memory. */
 dtx_status dtx_job_summary(const dtx_job *job, double compute_s, double wait_s, double io_s);
 
-extern const dtx_job_def dtx_job_pretrain, dtx_job_finetune, dtx_job_ppo, dtx_job_generate, dtx_job_import,
+extern const dtx_job_def dtx_job_pretrain, dtx_job_finetune, dtx_job_dpo, dtx_job_ppo, dtx_job_generate, dtx_job_import,
     dtx_job_score, dtx_job_attribute, dtx_job_report, dtx_job_inspect, dtx_job_tokenize, dtx_job_verify, dtx_job_bench, dtx_job_export,
     dtx_job_plan, dtx_job_merge;
 

@@ -6,8 +6,7 @@
 #include <string.h>
 
 #include "jobs/job.h"
-#include "jobs/stage.h"
-#include "jobs/training.h"
+#include "jobs/lora.h"
 #include "src/cost.h"
 #include "src/file.h"
 #include "src/finetune.h"
@@ -164,7 +163,7 @@ static dtx_status shard(void *user, int64_t step, int64_t leaf, float *grads, do
         }
         DTX_GO(dtx_samples_loss(t->base.model, t->adapter, t->tape, &t->samples, sample + first, count, (float)weight,
                                 c->lora.dropout, (uint64_t)c->seed, step, &sum, &want));
-        t->training.extra_part[leaf] += dtx_tape_entropy(t->tape) * entropy_weight; /* 0 without EAR */
+        t->training.extra_part[0][leaf] += dtx_tape_entropy(t->tape) * entropy_weight; /* 0 without EAR */
         *loss += sum * weight; /* comparable with the held-out loss: the entropy is a curve of its own */
         for (int64_t i = first; i < first + count; i++) {
             *tokens += (double)(t->samples.offset[sample[i] + 1] - t->samples.offset[sample[i]]);
@@ -203,25 +202,8 @@ static dtx_status evaluate(void *user, double *mean)
 
 /* --- the adapter and its training --- */
 
-static dtx_status new_adapter(trainer *t)
-{
-    const dtx_config *c = t->c;
-    const char *targets[DTX_LIST_MAX];
-
-    if (t->base.adapter != NULL) { /* training goes on from another variant's adapter */
-        t->adapter = t->base.adapter;
-        t->base.adapter = NULL;
-        return DTX_OK;
-    }
-    for (int64_t i = 0; i < c->lora.target_modules.n; i++) {
-        targets[i] = c->lora.target_modules.entry[i];
-    }
-    return dtx_adapter_new(&t->base.arch, c->lora.r, c->lora.alpha, c->lora.dropout, targets, (int)c->lora.target_modules.n,
-                           (uint64_t)c->seed, &t->adapter);
-}
-
 static const dtx_training_curve attention_entropy = {
-    "attention_entropy", "attention's entropy, mean over layers, heads and positions", "nat", true};
+    "attention_entropy", "attention's entropy, mean over layers, heads and positions", "nat", true, true};
 
 static dtx_status layer_ranges(trainer *t)
 {
@@ -246,7 +228,7 @@ static dtx_status set_up(trainer *t, const sample_facts *facts)
     const dtx_config *c = t->c;
     dtx_training *tr = &t->training;
 
-    DTX_TRY(new_adapter(t));
+    DTX_TRY(dtx_lora_begin(c, &t->base, &t->adapter));
     DTX_TRY(layer_ranges(t));
     DTX_TRY(dtx_tape_new(t->base.model, c->finetune.checkpoint_layers, &t->tape));
     t->parts = DTX_TRAINING_LEAVES / c->finetune.accumulate;
@@ -259,7 +241,7 @@ static dtx_status set_up(trainer *t, const sample_facts *facts)
                          .eval_every = c->finetune.eval_every, .save_every = c->finetune.save_every,
                          .adamw = {0.9, 0.999, 1e-8, 0}, .ranges = t->ranges, .n_ranges = (int)t->base.arch.n_layers,
                          .shard = shard, .evaluate = evaluate, .user = t,
-                         .extra = c->finetune.ear_weight > 0 ? &attention_entropy : NULL};
+                         .extra = &attention_entropy, .n_extra = c->finetune.ear_weight > 0};
     DTX_TRY(dtx_schedule_parse(c->finetune.schedule, &tr->schedule));
     int n = snprintf(tr->state.identity, sizeof tr->state.identity,
                      "init=%s r=%" PRId64 " alpha=%.9g dropout=%.9g epochs=%" PRId64 " batch=%" PRId64 " accumulate=%" PRId64
@@ -295,25 +277,6 @@ static dtx_status expect_memory(trainer *t)
                                                                 c->finetune.checkpoint_layers);
     dtx_free(len);
     return st;
-}
-
-static dtx_status check_found(const trainer *t, const dtx_training_found *found)
-{
-    const char *mine = t->training.state.identity;
-
-    if (t->job->redo || !found->complete) {
-        return DTX_OK;
-    }
-    if (found->settings != NULL && strcmp(found->settings, mine) != 0) {
-        return DTX_FAIL(DTX_ERR_USAGE, "%s holds a training of %s with other settings or data.\n  there: %s\n  here:  %s\n"
-                        "choose another --variant or --run, or say --redo to replace it", t->run->path, t->job->variant,
-                        found->settings, mine);
-    }
-    if (!dtx_file_is_dir(t->out_dir)) {
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: the training of %s is complete, but its adapter is gone; say --redo to train it again",
-                        t->out_dir, t->job->variant);
-    }
-    return DTX_OK;
 }
 
 static dtx_status train(trainer *t)
@@ -368,7 +331,7 @@ static dtx_status run_finetune(dtx_job *job)
     DTX_GO(load(t, &facts));
     DTX_GO(dtx_par_agree(&job->par, set_up(t, &facts)));
     DTX_GO(dtx_training_find(t->run, t->name, &found));
-    DTX_GO(dtx_par_agree(&job->par, check_found(t, &found)));
+    DTX_GO(dtx_par_agree(&job->par, dtx_lora_check_found(job, t->run, &found, t->training.state.identity, t->out_dir)));
     if (job->dry_run) {
         dtx_log(DTX_LOG_INFO, "finetune", "plan: %" PRId64 " steps of %" PRId64 " x %" PRId64 " samples, %" PRId64
                 " trainable parameters, checkpoint %.1f MB", t->order.n_steps, t->c->finetune.accumulate, t->c->finetune.batch,

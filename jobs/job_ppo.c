@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "jobs/lora.h"
 #include "jobs/ppo.h"
 #include "jobs/training.h"
 #include "src/dialogue.h"
@@ -145,23 +146,6 @@ static dtx_status open_reward(dtx_ppo *p)
     return dtx_reward_open(spec, n, kind, &p->reward);
 }
 
-static dtx_status make_adapter(dtx_ppo *p)
-{
-    const dtx_config *c = p->c;
-    const char *targets[DTX_LIST_MAX];
-
-    if (p->base.adapter != NULL) { /* training goes on from another variant's adapter; the reference stays the base */
-        p->adapter = p->base.adapter;
-        p->base.adapter = NULL;
-        return DTX_OK;
-    }
-    for (int64_t i = 0; i < c->lora.target_modules.n; i++) {
-        targets[i] = c->lora.target_modules.entry[i];
-    }
-    return dtx_adapter_new(&p->base.arch, c->lora.r, c->lora.alpha, c->lora.dropout, targets, (int)c->lora.target_modules.n,
-                           (uint64_t)c->seed, &p->adapter);
-}
-
 /* Adapter and value head in one vector; the head begins as torch's Linear(d, 1): U(-1/sqrt(d), 1/sqrt(d)). */
 static dtx_status make_params(dtx_ppo *p)
 {
@@ -221,7 +205,7 @@ static dtx_status set_up(dtx_ppo *p)
     p->sampling = (dtx_sampling){c->generate.max_new_tokens, c->generate.min_new_tokens, c->generate.do_sample,
                                  c->generate.temperature, c->generate.top_k, c->generate.top_p, c->generate.no_repeat_ngram_size,
                                  (int32_t)p->base.arch.eos_id};
-    DTX_TRY(make_adapter(p));
+    DTX_TRY(dtx_lora_begin(c, &p->base, &p->adapter)); /* the reference is the base in any case */
     DTX_TRY(dtx_adapter_like(p->adapter, &p->grads));
     DTX_TRY(dtx_tape_new(p->base.model, false, &p->tape));
     DTX_TRY(make_params(p));
@@ -529,26 +513,6 @@ static dtx_status train(dtx_ppo *p)
 
 /* --- the job --- */
 
-static dtx_status check_found(const dtx_ppo *p, const dtx_training_found *found)
-{
-    if (strcmp(p->job->variant, "IT") == 0) {
-        return DTX_FAIL(DTX_ERR_USAGE, "ppo makes a new variant: give it a name, --variant RL");
-    }
-    if (p->job->redo || !found->complete) {
-        return DTX_OK;
-    }
-    if (found->settings != NULL && strcmp(found->settings, p->state.identity) != 0) {
-        return DTX_FAIL(DTX_ERR_USAGE, "%s holds a training of %s with other settings or data.\n  there: %s\n  here:  %s\n"
-                        "choose another --variant or --run, or say --redo to replace it", p->run->path, p->job->variant,
-                        found->settings, p->state.identity);
-    }
-    if (!dtx_file_is_dir(p->out_dir)) {
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: the training of %s is complete, but its adapter is gone; say --redo to train it again",
-                        p->out_dir, p->job->variant);
-    }
-    return DTX_OK;
-}
-
 static void tear_down(dtx_ppo *p)
 {
     dtx_reduce_del(p->reduce);
@@ -606,7 +570,7 @@ static dtx_status run_ppo(dtx_job *job)
     DTX_GO(dtx_run_open(&job->par, p->c->run, &p->run));
     DTX_GO(open_all(p));
     DTX_GO(dtx_training_find(p->run, p->name, &found));
-    DTX_GO(dtx_par_agree(&job->par, job->par.rank == 0 ? check_found(p, &found) : DTX_OK));
+    DTX_GO(dtx_par_agree(&job->par, job->par.rank == 0 ? dtx_lora_check_found(job, p->run, &found, p->state.identity, p->out_dir) : DTX_OK));
     if (job->dry_run) {
         dtx_log(DTX_LOG_INFO, "ppo", "plan: %" PRId64 " steps of %" PRId64 " rollouts of at most %" PRId64 " tokens, %" PRId64
                 " updates each; %" PRId64 " trainable parameters, two checkpoints of %.1f MB", p->n_steps, p->c->ppo.batch,

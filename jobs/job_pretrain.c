@@ -33,7 +33,7 @@ static dtx_status set_up(dtx_pretrainer *t)
                          .lr = c->pretrain.lr, .clip = c->pretrain.clip, .warmup_steps = c->pretrain.warmup_steps,
                          .eval_every = c->pretrain.eval_every, .save_every = c->pretrain.save_every,
                          .adamw = {0.9, 0.95, 1e-8, c->pretrain.weight_decay}, .decay = t->decay,
-                         .shard = t->task->shard, .evaluate = t->task->evaluate, .extra = t->task->extra, .user = t};
+                         .shard = t->task->shard, .evaluate = t->task->evaluate, .extra = t->task->extra, .n_extra = t->task->extra != NULL, .user = t};
     DTX_TRY(dtx_schedule_parse(c->pretrain.schedule, &tr->schedule));
     for (int64_t i = 0; i < dtx_model_n_params(t->model); i++) {
         const dtx_param *p = dtx_model_param(t->model, i);

@@ -4,6 +4,7 @@
 static const dtx_job_def *const jobs[] = {
     &dtx_job_pretrain,
     &dtx_job_finetune,
+    &dtx_job_dpo,
     &dtx_job_ppo,
     &dtx_job_generate,
     &dtx_job_import,

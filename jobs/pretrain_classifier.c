@@ -208,12 +208,12 @@ static dtx_status evaluate(void *user, double *mean)
         right[0] += right[p];
     }
     *mean = n > 0 ? loss[0] / (double)n : NAN;
-    t->training.extra_value = n > 0 ? right[0] / (double)n : NAN;
+    t->training.extra_value[0] = n > 0 ? right[0] / (double)n : NAN;
     dtx_log(DTX_LOG_INFO, "pretrain", "step %" PRId64 ": held-out accuracy %.4f (%.0f of %" PRId64 " texts)", t->training.state.step,
-            t->training.extra_value, right[0], n);
+            t->training.extra_value[0], right[0], n);
     return DTX_OK;
 }
 
-static const dtx_training_curve accuracy = {"eval_accuracy", "share of the held-out texts with the right label", "1", false};
+static const dtx_training_curve accuracy = {"eval_accuracy", "share of the held-out texts with the right label", "1", false, false};
 
 const dtx_pretrain_task dtx_pretrain_classifier = {load, tokens_of_sequence, shard, evaluate, &accuracy};

@@ -78,18 +78,18 @@ dtx_status dtx_training_discard(dtx_run *run, const char *name)
 
 static int n_curves(const dtx_training *t)
 {
-    return DTX_CURVES + (t->extra != NULL);
+    return DTX_CURVES + t->n_extra;
 }
 
 static const dtx_training_curve *curve_at(const dtx_training *t, int i)
 {
     static const dtx_training_curve common[DTX_CURVES] = {
-        {"loss", "training loss of the step, mean over its tokens", "nat", true},
-        {"eval_loss", "held-out loss, mean over its tokens; NaN between evaluations", "nat", false},
-        {"grad_norm", "gradient norm before clipping", "1", true},
-        {"lr", "learning rate", "1", true}};
+        {"loss", "training loss of the step, mean over its tokens", "nat", true, true},
+        {"eval_loss", "held-out loss, mean over its tokens; NaN between evaluations", "nat", false, true},
+        {"grad_norm", "gradient norm before clipping", "1", true, true},
+        {"lr", "learning rate", "1", true, true}};
 
-    return i < DTX_CURVES ? &common[i] : t->extra;
+    return i < DTX_CURVES ? &common[i] : &t->extra[i - DTX_CURVES];
 }
 
 static dtx_status allocate(dtx_training *t)
@@ -175,9 +175,9 @@ static dtx_status shards(dtx_training *t, double *loss, double *tokens, double *
 static dtx_status step(dtx_training *t)
 {
     const int64_t k = t->state.step;
-    double sums[4 * DTX_TRAINING_LEAVES] = {0}, *leaf_loss = sums, *leaf_tokens = sums + DTX_TRAINING_LEAVES;
+    double sums[(3 + DTX_TRAINING_EXTRAS) * DTX_TRAINING_LEAVES] = {0}, *leaf_loss = sums, *leaf_tokens = sums + DTX_TRAINING_LEAVES;
     double *leaf_flops = sums + 2 * DTX_TRAINING_LEAVES, *leaf_extra = sums + 3 * DTX_TRAINING_LEAVES;
-    double loss = 0, eval = NAN, tokens = 0, flops = 0, extra = 0, begun = dtx_now();
+    double extra[DTX_TRAINING_EXTRAS] = {0}, loss = 0, eval = NAN, tokens = 0, flops = 0, begun = dtx_now();
 
     memset(t->extra_part, 0, sizeof t->extra_part);
     dtx_status st = dtx_par_agree(&t->job->par, shards(t, leaf_loss, leaf_tokens, leaf_flops));
@@ -187,12 +187,14 @@ static dtx_status step(dtx_training *t)
     }
     DTX_TRY(dtx_reduce_finish(t->reduce, t->grads));
     memcpy(leaf_extra, t->extra_part, sizeof t->extra_part);
-    DTX_TRY(dtx_sum_disjoint(&t->job->par, sums, 4 * DTX_TRAINING_LEAVES));
+    DTX_TRY(dtx_sum_disjoint(&t->job->par, sums, (3 + t->n_extra) * DTX_TRAINING_LEAVES));
     for (int64_t i = 0; i < t->n_leaves; i++) {
         loss += leaf_loss[i];
         tokens += leaf_tokens[i];
         flops += leaf_flops[i];
-        extra += leaf_extra[i];
+        for (int x = 0; x < t->n_extra; x++) {
+            extra[x] += leaf_extra[x * DTX_TRAINING_LEAVES + i];
+        }
     }
     double norm = dtx_global_norm(t->grads, t->n_params);
     if (!isfinite(loss) || !isfinite(norm)) {
@@ -213,8 +215,8 @@ static dtx_status step(dtx_training *t)
     if (t->state.step % t->eval_every == 0 || t->state.step == t->n_steps) {
         DTX_TRY(t->evaluate(t->user, &eval));
     }
-    if (t->extra != NULL) {
-        t->curves[DTX_CURVES].value[k] = t->extra->each_step ? extra : isnan(eval) ? NAN : t->extra_value;
+    for (int x = 0; x < t->n_extra; x++) {
+        t->curves[DTX_CURVES + x].value[k] = t->extra[x].each_step ? extra[x] : isnan(eval) ? NAN : t->extra_value[x];
     }
     t->curves[DTX_CURVE_LOSS].value[k] = loss;
     t->curves[DTX_CURVE_EVAL].value[k] = eval;
@@ -227,7 +229,7 @@ static void report_step(dtx_training *t, dtx_progress *progress, double *last_ev
 {
     int64_t k = t->state.step - 1;
     double eval = t->curves[DTX_CURVE_EVAL].value[k];
-    char text[240], json[280], eval_json[48] = "";
+    char text[250], json[400], eval_json[48] = "";
 
     if (!isnan(eval)) {
         *last_eval = eval;
@@ -243,10 +245,13 @@ static void report_step(dtx_training *t, dtx_progress *progress, double *last_ev
     int m = snprintf(json, sizeof json, "\"step\":%" PRId64 ",\"loss\":%.6g,\"grad_norm\":%.6g,\"lr\":%.6g,\"gflops\":%.6g%s",
                      t->state.step, t->curves[DTX_CURVE_LOSS].value[k], t->curves[DTX_CURVE_NORM].value[k],
                      t->curves[DTX_CURVE_LR].value[k], gflops, eval_json);
-    if (t->extra != NULL && t->extra->each_step) {
-        double extra = t->curves[DTX_CURVES].value[k];
-        snprintf(text + n, sizeof text - (size_t)n, " %s=%.4f", t->extra->name, extra);
-        snprintf(json + m, sizeof json - (size_t)m, ",\"%s\":%.6g", t->extra->name, extra);
+    for (int x = 0; x < t->n_extra; x++) {
+        const dtx_training_curve *c = &t->extra[x];
+        const double value = t->curves[DTX_CURVES + x].value[k];
+        if (c->each_step && c->shown && (size_t)n < sizeof text && (size_t)m < sizeof json) {
+            n += snprintf(text + n, sizeof text - (size_t)n, " %s=%.4f", c->name, value);
+            m += snprintf(json + m, sizeof json - (size_t)m, ",\"%s\":%.6g", c->name, value);
+        }
     }
     dtx_progress_tick(progress, (double)t->state.step, t->tokens, text, json, !isnan(eval));
 }

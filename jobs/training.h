@@ -10,11 +10,12 @@
 #include "src/optim.h"
 #include "src/train_state.h"
 
-enum { DTX_TRAINING_LEAVES = 16 }; /* logical shards of a batch, at most */
+enum { DTX_TRAINING_LEAVES = 16, DTX_TRAINING_EXTRAS = 8 }; /* at most: logical shards of a batch, a job's own curves */
 
 typedef struct {
     const char *name, *long_name, *units;
     bool each_step;                 /* a value in each step (for `extra` the sum of extra_part); else in each evaluation */
+    bool shown;                     /* each_step: in the progress line too */
 } dtx_training_curve;
 
 typedef struct {
@@ -43,13 +44,14 @@ typedef struct {
     const dtx_reduce_range *ranges;
     int n_ranges;
     bool last_leaf;
-    const dtx_training_curve *extra; /* one more curve; NULL = none */
-    double extra_value;             /* of an evaluation: set by evaluate */
-    double extra_part[DTX_TRAINING_LEAVES]; /* of each step: `shard` adds its leaf's part */
+    const dtx_training_curve *extra; /* (n_extra) curves of the job's own */
+    int n_extra;
+    double extra_value[DTX_TRAINING_EXTRAS]; /* of an evaluation: set by evaluate */
+    double extra_part[DTX_TRAINING_EXTRAS][DTX_TRAINING_LEAVES]; /* of each step: `shard` adds its leaf's part */
 
     /* kept here */
     dtx_train_state state;          /* identity: set by the caller before dtx_training_open */
-    dtx_curve curves[5];            /* loss, eval_loss, grad_norm, lr, extra */
+    dtx_curve curves[4 + DTX_TRAINING_EXTRAS]; /* loss, eval_loss, grad_norm, lr, extra */
     char group[160], path[1300];
     dtx_reduce *reduce;
     float *grads;

@@ -21,7 +21,7 @@ enum { MAX_KEY = 160 };
 
 static const char env_prefix[] = "DETOXLENS_";
 /* Groups that configuration files of complete studies hold and this version does not know yet. */
-static const char *const later_groups[] = {"dpo.", "score."};
+static const char *const later_groups[] = {"score."};
 
 /* ---- messages ---- */
 

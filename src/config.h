@@ -22,6 +22,7 @@ enum {
     DTX_JOB_BENCH = 1 << 7,
     DTX_JOB_FINETUNE = 1 << 8,
     DTX_JOB_PPO = 1 << 9,
+    DTX_JOB_DPO = 1 << 10,
     DTX_JOB_EXPORT = 1 << 11,
     DTX_JOB_IMPORT = 1 << 12,
     DTX_JOB_SCORE = 1 << 13,
@@ -99,6 +100,13 @@ typedef struct {
         double guard_kl_min, guard_kl_max, guard_entropy, guard_value_error, guard_repeat, guard_empty;
         char kl_estimator[16], compat[16];
     } ppo;
+    struct {
+        char init[64];                      /* a variant's name */
+        int64_t epochs, batch, warmup_steps, context, eval_every, save_every;
+        double beta, lr, clip, holdout;
+        char schedule[16], rejected[16];
+        bool checkpoint_layers;
+    } dpo;
     struct {
         char path[DTX_PATH_MAX], kind[16];
         dtx_config_list models;

@@ -136,7 +136,7 @@ static void unknown_keys_are_named_with_the_nearest(void **state)
     refused(dtx_config_apply_set(&c, "temperature=1"), "command line~temperature~generate.temperature");
     refused(dtx_config_apply_env(&c, env), "environment DETOXLENS_SEDE~sede~did you mean seed");
     refused(dtx_config_apply_set(&c, "qqqqqqqqqqqqqqqq.zzzzzzzzz=1"), "unknown key~--help");
-    refused(dtx_config_apply_set(&c, "dpo.beta=1"), "dpo.beta~not part of this version");
+    refused(dtx_config_apply_set(&c, "dpo.beta=0"), "dpo.beta~1e-06");
     refused(apply_json("{\"score\": {\"qps\": 1}}"), "score.qps~not part of this version");
     refused(dtx_config_apply_set(&c, "seed"), "key.path=value");
     refused(dtx_config_apply_set(&c, "=1"), "key.path=value");
