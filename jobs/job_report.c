@@ -38,7 +38,8 @@ static dtx_status wanted_number(const dtx_job *job, const char *name, double fal
 /* In the page's order. */
 static dtx_status (*const parts[])(dtx_report *r, cJSON *page) = {
     dtx_report_part_toxicity, dtx_report_part_samples, dtx_report_part_quality, dtx_report_part_table2, dtx_report_part_curves,
-    dtx_report_part_differences, dtx_report_part_transitions, dtx_report_part_scores, dtx_report_part_training,
+    dtx_report_part_differences, dtx_report_part_transitions, dtx_report_part_scores, dtx_report_part_keywords, dtx_report_part_same_text,
+    dtx_report_part_training,
     dtx_report_part_tables, /* last, as parts add to what is missing */
 };
 
@@ -55,11 +56,12 @@ static dtx_status run(dtx_job *job)
     DTX_GO(wanted_number(job, "threshold", 0.66, 1, false, &threshold));
     DTX_GO(dtx_report_load(job->config.run, method, &r));
     DTX_GO(dtx_report_load_toxicity(&r, job->config.score.name, (float)threshold));
+    DTX_GO(dtx_report_open_tokenizer(&r, job->config.model.path));
     DTX_GO(dtx_file_mkdirs(r.out));
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         DTX_GO(parts[i](&r, page));
     }
-    DTX_GO(dtx_report_write_page(&r, page, job->config.model.path, (int64_t)n_sample));
+    DTX_GO(dtx_report_write_page(&r, page, (int64_t)n_sample));
     for (int64_t i = 0; i < r.n_variants; i++) {
         const dtx_report_variant *v = &r.variant[i];
         if (v->a.n_done > 0) {

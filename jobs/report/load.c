@@ -295,6 +295,7 @@ void dtx_report_free(dtx_report *r)
         dtx_free(r->missing[i]);
     }
     dtx_free(r->missing);
+    dtx_tokenizer_close(r->tokenizer);
     dtx_free(r->pinned);
     dtx_free(r->figure);
     dtx_free(r->launch);

@@ -80,7 +80,7 @@ static const char *run_name(const dtx_report *r, char out[256])
 }
 
 /* What the page tells besides the parts' data. */
-static dtx_status put_run(const dtx_report *r, cJSON *root, const char *model, int64_t n_sample)
+static dtx_status put_run(const dtx_report *r, cJSON *root, int64_t n_sample)
 {
     cJSON *list, *sample = NULL;
     char name[256];
@@ -102,7 +102,7 @@ static dtx_status put_run(const dtx_report *r, cJSON *root, const char *model, i
     for (int64_t i = 0; i < r->n_launches; i++) {
         DTX_TRY(put_launch(list, &r->launch[i]));
     }
-    DTX_TRY(dtx_report_sample(r, model, n_sample, &sample));
+    DTX_TRY(dtx_report_sample(r, n_sample, &sample));
     return dtx_report_put(root, "sample", sample);
 }
 
@@ -202,13 +202,13 @@ static dtx_status fill(const dtx_report *r, FILE *f, const char *mark, size_t le
     return DTX_OK;
 }
 
-dtx_status dtx_report_write_page(const dtx_report *r, cJSON *page, const char *model, int64_t n_sample)
+dtx_status dtx_report_write_page(const dtx_report *r, cJSON *page, int64_t n_sample)
 {
     dtx_report_file out = {0};
     char *json = NULL;
     dtx_status st;
 
-    DTX_GO(put_run(r, page, model, n_sample));
+    DTX_GO(put_run(r, page, n_sample));
     json = cJSON_PrintUnformatted(page);
     DTX_GO(dtx_mem_check(json, 1, 1, "the page's data"));
     DTX_GO(dtx_report_begin(&out));

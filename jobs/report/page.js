@@ -44,7 +44,7 @@
   function table(columns, rows) {
     const body = el("tbody");
     const fill = () => body.replaceChildren(...rows.map((r) => el("tr", null, columns.map((c) =>
-      el("td", { class: c.word ? "word" : null }, c.show ? c.show(r[c.key], r) : r[c.key] == null ? "–" : String(r[c.key]))))));
+      el("td", { class: c.word ? "word" : null }, c.node ? c.node(r) : c.show ? c.show(r[c.key], r) : r[c.key] == null ? "–" : String(r[c.key]))))));
     const heads = columns.map((c) => el("th", { scope: "col", class: c.word ? "word" : null },
       el("button", { type: "button", onclick: () => sort(c) }, c.label)));
     function sort(c) {
@@ -204,6 +204,27 @@
       { key: "n", label: "completions", show: count }, { key: "spearman", label: "Spearman's ρ", show: (x) => fixed(x, 3) },
       { key: "low", label: "95 %", show: (v, r) => (finite(r.low) ? fixed(r.low, 3) + " … " + fixed(r.high, 3) : "–") },
       { key: "pearson", label: "Pearson's r", show: (x) => fixed(x, 3) }], data.correlations));
+  }
+  /* --- key words, same text --- */
+  $("keywords").hidden = !tox.shares.length || !data.variants.some((v) => v.attributed);
+  $("nokeywords").hidden = data.dips.length > 0;
+  $("withkeywords").hidden = !data.dips.length;
+  if (data.dips.length) {
+    const place = (x) => x.replace(/_/g, " ");
+    $("dips").append(table([{ key: "variant", label: "variant", word: true }, { key: "measure", label: "measure", word: true, show: place }, { key: "n", label: "toxic completions", show: count },
+      { key: "key", label: "at the key word", show: (x) => fixed(x, 4) }, { key: "random", label: "at a random step", show: (x) => fixed(x, 4) },
+      { key: "difference", label: "difference", show: (x) => fixed(x, 4) },
+      { key: "low", label: "95 %", show: (v, r) => (finite(r.low) ? fixed(r.low, 4) + " … " + fixed(r.high, 4) : "–") }], data.dips));
+    $("words").append(table([{ key: "word", label: "word", word: true, node: (r) => el("span", { class: "text" }, visible(r.word)) }, { key: "variant", label: "variant", word: true },
+      { key: "n", label: "completions", show: count }, { key: "share", label: "share of the score", show: (x) => fixed(x, 3) },
+      { key: "entropy", label: "entropy, deviation", show: (x) => fixed(x, 3) }, { key: "dependence", label: "prompt dependence, deviation", show: (x) => fixed(x, 3) },
+      { key: "score", label: "score", show: (x) => fixed(x, 2) }], data.keywords));
+  }
+  $("sametext").hidden = !data.sameText.length;
+  if (data.sameText.length) {
+    $("same").append(table([{ key: "pair", label: "model@writer", word: true }, { key: "measure", label: "measure", word: true, show: (x) => x.replace(/_/g, " ") },
+      { key: "n", label: "completions", show: count }, { key: "mean", label: "mean", show: (x) => fixed(x, 4) },
+      { key: "low", label: "95 %", show: (v, r) => (finite(r.low) ? fixed(r.low, 4) + " … " + fixed(r.high, 4) : "–") }], data.sameText));
   }
   $("transitions").hidden = !data.transitions.length;
   if (data.transitions.length) {

@@ -23,15 +23,19 @@ dtx_status dtx_report_part_samples(dtx_report *r, cJSON *page);
 dtx_status dtx_report_part_scores(dtx_report *r, cJSON *page);
 /* table2.csv: texts with the answers of all variants, chosen by rule; their rows become the report's `pinned`. */
 dtx_status dtx_report_part_table2(dtx_report *r, cJSON *page);
+/* keywords.csv, keyword_dips.csv, keyword_curves.csv, figure keywords: the words that the toxicity classifier looked at, and
+ * entropy at their step. */
+dtx_status dtx_report_part_keywords(dtx_report *r, cJSON *page);
+/* same_text_V@W.csv, same_text.csv, same_text_curves.csv, figure same_text: completions of one variant under another. */
+dtx_status dtx_report_part_same_text(dtx_report *r, cJSON *page);
 /* summary.csv, rows.csv, launches.csv, missing.csv, check.csv, check_rows.csv. */
 dtx_status dtx_report_part_tables(dtx_report *r, cJSON *page);
 /* training_NAME.csv, figures training_NAME. */
 dtx_status dtx_report_part_training(dtx_report *r, cJSON *page);
 
-/* report/index.html from the parts' data. `model` is a folder with the tokenizer, "" when it is not known; n_sample
- * completions can be looked at. */
-dtx_status dtx_report_write_page(const dtx_report *r, cJSON *page, const char *model, int64_t n_sample);
+/* report/index.html from the parts' data; n_sample completions and the pinned ones can be looked at. */
+dtx_status dtx_report_write_page(const dtx_report *r, cJSON *page, int64_t n_sample);
 /* The completions that can be looked at, with their matrices: an object of the page's data. */
-dtx_status dtx_report_sample(const dtx_report *r, const char *model, int64_t n_sample, cJSON **out);
+dtx_status dtx_report_sample(const dtx_report *r, int64_t n_sample, cJSON **out);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "jobs/report/stats.h"
 #include "mpi/run.h"
+#include "src/tokenizer.h"
 
 enum { DTX_REPORT_STEPS = 50 }; /* of the figures, as in the study; the tables have all */
 
@@ -131,6 +132,8 @@ typedef struct {
     dtx_report_training *training;
     int64_t n_launches;
     dtx_report_launch *launch;
+    dtx_tokenizer *tokenizer;       /* the run's; NULL where it was not found: ids are shown */
+    char tokenizer_note[600];       /* why; "" where it was found or is not needed */
     char **missing;                 /* one sentence each */
     size_t n_missing, cap_missing;
     int64_t *pinned;                /* rows that the browser over completions must hold: those of Table 2; may repeat */
@@ -155,6 +158,12 @@ dtx_status dtx_report_read_matrix(const dtx_report *r, const dtx_report_attribut
  * else the one that most variants have. */
 dtx_status dtx_report_load_toxicity(dtx_report *r, const char *wanted, float threshold);
 void dtx_report_free_toxicity(dtx_report *r);
+
+/* The first variant with attributed rows, else the first with completions; NULL where there is none. */
+const dtx_report_variant *dtx_report_leader(const dtx_report *r);
+/* Opens the run's tokenizer: in the folder `model`, else in the one that the run was made with. Where neither gives the texts
+ * that the run holds, `tokenizer` stays NULL and tokenizer_note says why. */
+dtx_status dtx_report_open_tokenizer(dtx_report *r, const char *model);
 
 /* A whole dataset GROUP/NAME of `rows` rows, allocated; *out stays NULL when there is none. *width < 0 takes the width
  * found, else it must be that (pass a pointer to 1 for vectors). */

@@ -5,17 +5,13 @@
 #include <string.h>
 
 #include "jobs/report/parts.h"
-#include "src/file.h"
-#include "src/json.h"
-#include "src/log.h"
 #include "src/mem.h"
 #include "src/tokenizer.h"
 #include "src/utf8.h"
 
 typedef struct {
     const dtx_report *r;
-    dtx_tokenizer *tokenizer;   /* NULL: ids are shown */
-    bool *used;                 /* (tokenizer size) ids that occur */
+    bool *used;                 /* (tokenizer size) ids that occur; NULL without a tokenizer: ids are shown */
 } sampler;
 
 /* --- which rows --- */
@@ -30,22 +26,6 @@ static int compare_ranked(const void *a, const void *b)
     const ranked *x = a, *y = b;
 
     return x->key < y->key ? -1 : x->key > y->key ? 1 : (x->row > y->row) - (x->row < y->row);
-}
-
-/* The first variant with attributed rows leads, else the first with completions. */
-static const dtx_report_variant *leader(const dtx_report *r)
-{
-    for (int64_t i = 0; i < r->n_variants; i++) {
-        if (r->variant[i].a.n_done > 0) {
-            return &r->variant[i];
-        }
-    }
-    for (int64_t i = 0; i < r->n_variants; i++) {
-        if (r->variant[i].n_done > 0) {
-            return &r->variant[i];
-        }
-    }
-    return NULL;
 }
 
 /* Rows at equal distances in the order of mean prompt dependence (of row numbers where nothing is attributed). */
@@ -85,7 +65,7 @@ static dtx_status put_ids(sampler *s, cJSON *o, const char *key, const int32_t *
 
     for (int64_t i = 0; i < n; i++) {
         DTX_TRY(dtx_report_put(list, NULL, cJSON_CreateNumber(id[i])));
-        if (s->tokenizer != NULL && id[i] >= 0 && id[i] < dtx_tokenizer_size(s->tokenizer)) {
+        if (s->used != NULL && id[i] >= 0 && id[i] < dtx_tokenizer_size(s->r->tokenizer)) {
             s->used[id[i]] = true;
         }
     }
@@ -278,14 +258,14 @@ static dtx_status put_vocabulary(const sampler *s, cJSON *o)
 {
     cJSON *vocab = cJSON_AddObjectToObject(o, "vocab"), *special = cJSON_AddArrayToObject(o, "special");
 
-    for (int64_t id = 0; s->tokenizer != NULL && id < dtx_tokenizer_size(s->tokenizer); id++) {
+    for (int64_t id = 0; s->used != NULL && id < dtx_tokenizer_size(s->r->tokenizer); id++) {
         char key[24], hex[256];
         const char *bytes = NULL;
         if (!s->used[id]) {
             continue;
         }
-        size_t n = dtx_tokenizer_bytes(s->tokenizer, (int32_t)id, &bytes);
-        if (dtx_tokenizer_is_special(s->tokenizer, (int32_t)id)) {
+        size_t n = dtx_tokenizer_bytes(s->r->tokenizer, (int32_t)id, &bytes);
+        if (dtx_tokenizer_is_special(s->r->tokenizer, (int32_t)id)) {
             DTX_TRY(dtx_report_put(special, NULL, cJSON_CreateNumber((double)id)));
         }
         if (dtx_utf8_valid(bytes, n) < n) {
@@ -303,125 +283,19 @@ static dtx_status put_vocabulary(const sampler *s, cJSON *o)
     return DTX_OK;
 }
 
-/* The model folder that the latest launch with one used, from its stored configuration. */
-static void recorded_model(const dtx_report *r, char out[1024])
-{
-    out[0] = '\0';
-    for (int64_t i = r->n_launches; i-- > 0 && out[0] == '\0';) {
-        const char *config = dtx_report_attr(r->launch[i].attrs, r->launch[i].n_attrs, "config");
-        cJSON *o = NULL;
-        if (config[0] != '\0' && dtx_json_parse(config, strlen(config), "config", 0, &o) == DTX_OK
-            && dtx_json_str(o, "config", "model.path", 1024, out) != DTX_OK) {
-            out[0] = '\0';
-        }
-        cJSON_Delete(o);
-    }
-}
-
-static bool same_but_blanks(const char *a, size_t n, const char *b, size_t m)
-{
-    size_t i = 0, j = 0;
-
-    for (;;) {
-        while (i < n && (a[i] == ' ' || a[i] == '\n')) {
-            i++;
-        }
-        while (j < m && (b[j] == ' ' || b[j] == '\n')) {
-            j++;
-        }
-        if (i == n || j == m) {
-            return i == n && j == m;
-        }
-        if (a[i++] != b[j++]) {
-            return false;
-        }
-    }
-}
-
-/* Does a tokenizer give the texts that the run holds? Looked at on some completions of the leader; most must agree
- * (a text may differ in parts of characters). True where there is no text yet. */
-static dtx_status fits(const dtx_report *r, const dtx_report_variant *v, const dtx_tokenizer *tokenizer, bool *yes)
-{
-    enum { TRIED = 16 };
-    int64_t n_tried = 0, n_equal = 0;
-    char group[128], path[160];
-    int32_t *token = NULL;
-    dtx_status st;
-
-    snprintf(group, sizeof group, "%s/completions", v->group);
-    snprintf(path, sizeof path, "%s/tokens", group);
-    DTX_GO(DTX_NEW(token, v->width));
-    for (int64_t i = 0; i < v->n_rows && n_tried < TRIED && v->text_offset != NULL; i++) {
-        char *text = NULL, *decoded = NULL;
-        size_t len = 0, m = 0;
-        if (v->finish[i] == 0 || v->length[i] == 0) {
-            continue;
-        }
-        DTX_GO(dtx_h5_read_rows(r->file, path, H5T_NATIVE_INT32, (hsize_t)i, 1, token));
-        DTX_GO(dtx_report_take_text(r, group, v->text_offset, i, &text, &len));
-        st = dtx_tokenizer_decode(tokenizer, token, (size_t)v->length[i], true, false, &decoded, &m);
-        n_tried++;
-        n_equal += st == DTX_OK && same_but_blanks(decoded, m, text, len);
-        dtx_free(decoded);
-        dtx_free(text);
-    }
-    st = DTX_OK;
-    *yes = 2 * n_equal >= n_tried;
-done:
-    dtx_free(token);
-    return st;
-}
-
-/* Opens the run's tokenizer: in the folder of the configuration, else in the one the run was made with. Where there is
- * none the page says so and shows ids. */
-static dtx_status open_tokenizer(sampler *s, const dtx_report_variant *lead, const char *model, char note[600])
-{
-    char recorded[1024];
-    const char *const folders[] = {model, recorded};
-
-    snprintf(note, 600, "The run does not say where its model is");
-    recorded_model(s->r, recorded);
-    for (size_t i = 0; i < 2 && s->tokenizer == NULL; i++) {
-        bool ok = false;
-        if (folders[i][0] == '\0') {
-            continue;
-        }
-        if (dtx_tokenizer_open(folders[i], &s->tokenizer) != DTX_OK) {
-            s->tokenizer = NULL;
-            snprintf(note, 600, "No tokenizer could be read (%.300s)", dtx_error_text());
-            dtx_error_clear();
-            continue;
-        }
-        DTX_TRY(fits(s->r, lead, s->tokenizer, &ok));
-        if (!ok) {
-            snprintf(note, 600, "The tokenizer in %.300s is not the run's own: it gives other texts than the run holds", folders[i]);
-            dtx_tokenizer_close(s->tokenizer);
-            s->tokenizer = NULL;
-        }
-    }
-    if (s->tokenizer != NULL) {
-        note[0] = '\0';
-        return DTX_NEW(s->used, dtx_tokenizer_size(s->tokenizer) + 1);
-    }
-    size_t n = strlen(note);
-    snprintf(note + n, 600 - n, "; ids are shown. detoxlens report --set model.path=FOLDER gives the tokens' text.");
-    dtx_log(DTX_LOG_WARN, "report", "%s", note);
-    return DTX_OK;
-}
-
-dtx_status dtx_report_sample(const dtx_report *r, const char *model, int64_t n_sample, cJSON **out)
+dtx_status dtx_report_sample(const dtx_report *r, int64_t n_sample, cJSON **out)
 {
     sampler s = {.r = r};
-    const dtx_report_variant *lead = leader(r);
+    const dtx_report_variant *lead = dtx_report_leader(r);
     cJSON *o = cJSON_CreateObject(), *list;
     int64_t *rows = NULL, n = 0, n_candidates = 0;
-    char note[600] = "", rule[400] = "";
+    char rule[400] = "";
     dtx_status st = DTX_OK;
 
     list = cJSON_AddArrayToObject(o, "rows");
     if (lead != NULL && n_sample > 0) {
-        if (lead->width > 0) { /* else there is text alone */
-            DTX_GO(open_tokenizer(&s, lead, model, note));
+        if (r->tokenizer != NULL) {
+            DTX_GO(DTX_NEW(s.used, dtx_tokenizer_size(r->tokenizer) + 1));
         }
         DTX_GO(choose_rows(lead, n_sample, &rows, &n, &n_candidates));
         snprintf(rule, sizeof rule, "%" PRId64 " of %" PRId64 " %s completions of %s, at equal distances in the order of %s, first and "
@@ -434,7 +308,7 @@ dtx_status dtx_report_sample(const dtx_report *r, const char *model, int64_t n_s
         DTX_GO(put_pinned(&s, lead, rows, n, list, rule, sizeof rule));
     }
     DTX_GO(dtx_report_put(o, "rule", dtx_report_text(rule, strlen(rule))));
-    DTX_GO(dtx_report_put(o, "note", dtx_report_text(note, strlen(note))));
+    DTX_GO(dtx_report_put(o, "note", dtx_report_string(r->tokenizer_note)));
     DTX_GO(put_vocabulary(&s, o));
     *out = o;
     o = NULL;
@@ -442,6 +316,5 @@ done:
     cJSON_Delete(o);
     dtx_free(rows);
     dtx_free(s.used);
-    dtx_tokenizer_close(s.tokenizer);
     return st;
 }

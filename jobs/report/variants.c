@@ -142,10 +142,10 @@ static dtx_status load_attribution(dtx_report *r, dtx_report_variant *v)
 {
     const char *method;
 
+    DTX_TRY(choose_method(r, v, &method));
     if (v->n_rows == 0) {
         return DTX_OK;
     }
-    DTX_TRY(choose_method(r, v, &method));
     if (method == NULL) {
         return dtx_report_miss(r, "%s: no attribution %s%s%s%s", v->name, r->method,
                                v->n_other_methods > 0 ? " (there is " : "; run detoxlens attribute --variant ",

@@ -213,6 +213,36 @@ def add_scores(run, seed=7):
                 group.attrs["scorer"] = np.bytes_(b"imported")
 
 
+def add_keywords(run, score_set="perspective", seed=11):
+    """Each generated token's share of its completion's toxicity, as score.keywords stores it."""
+    rng = np.random.default_rng(seed)
+    with h5py.File(os.path.join(run, "run.h5"), "a") as f:
+        for name in f["variants"]:
+            c, group = f[f"variants/{name}/completions"], f[f"variants/{name}/toxicity/{score_set}"]
+            share = np.full(c["tokens"].shape, np.nan, "f4")
+            for i, (length, finish, status) in enumerate(zip(c["length"][:], c["finish"][:], group["status"][:])):
+                n = length - (finish == 1)
+                if n > 0 and status == 1:
+                    share[i, :n] = rng.dirichlet(np.full(n, .3))
+            group["token_share"] = share
+
+
+def cross(run, variant, of, method="input_x_gradient", seed=13):
+    """OF's attribution, changed a little, as VARIANT's attribution of the same completions: METHOD@OF."""
+    rng = np.random.default_rng(seed)
+    with h5py.File(os.path.join(run, "run.h5"), "a") as f:
+        f.copy(f"variants/{of}/attribution/{method}", f[f"variants/{variant}/attribution"], f"{method}@{of}")
+        a = f[f"variants/{variant}/attribution/{method}@{of}"]
+        value = a["value"][:] * rng.uniform(.5, 1.5, len(a["value"])).astype("f4")
+        at = a["row_offset"][:].astype("i8")
+        for i, (G, T) in enumerate(zip(a["G"][:], a["T"][:])):
+            m = value[at[i]:at[i + 1]].reshape(G, T)
+            m /= np.nansum(m, 1, keepdims=True) if G else 1
+        a["value"][...] = value
+        for q in ("entropy", "prompt_dependence", "step_probability"):
+            a[q][...] = a[q][:] * rng.uniform(.8, 1, a[q].shape).astype("f4")
+
+
 if __name__ == "__main__":
     import sys
     make(sys.argv[1], *sys.argv[2:3])
