@@ -122,48 +122,25 @@ static dtx_status look(hid_t file, void *user)
 
 /* --- the file's structure and values (rank 0, inside an edit) --- */
 
-/* Ids of all answers, as `tokens` and `length`, and the prompts' ids. */
+/* Ids of all answers and prompts. */
 static dtx_status write_tokens(hid_t file, const import *m)
 {
-    int64_t n = m->texts.n, width = 1;
-    int32_t *length = NULL, *tokens = NULL;
-    dtx_ids ids = {0};
-    void *block = NULL;
-    size_t size, at = 0;
-    char path[160];
-    dtx_status st;
-
-    DTX_GO(DTX_NEW(length, n));
-    for (int64_t i = 0; i < n; i++) {
-        size_t len, before = ids.n;
-        const char *answer = dtx_published_answer(&m->p, i, &len);
-        DTX_GO(dtx_tokenizer_encode(m->tokenizer, answer, len, false, &ids));
-        length[i] = (int32_t)(ids.n - before);
-        width = length[i] > width ? length[i] : width;
-    }
-    DTX_GO(DTX_NEW_RAW(tokens, n * width));
-    for (int64_t i = 0; i < n; i++) {
-        for (int64_t k = 0; k < width; k++) {
-            tokens[i * width + k] = k < length[i] ? ids.id[at++] : -1;
-        }
-    }
-    snprintf(path, sizeof path, "%s/tokens", m->group);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_INT32, 2, {(hsize_t)n, (hsize_t)width}, {"/row", "/step"}, -1,
-                                            "ids of the imported completions", "1"}));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_INT32, tokens));
-    snprintf(path, sizeof path, "%s/length", m->group);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_INT32, 1, {(hsize_t)n}, {"/row"}, 0, "number of ids", "1"}));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_INT32, length));
+    const int64_t n = m->texts.n;
     const dtx_prompt_rule rule = {.tokenizer = m->tokenizer, .tmpl = m->p.tmpl, .source = m->path,
                                   .vocab = dtx_tokenizer_size(m->tokenizer)};
-    DTX_GO(dtx_prompts_tokenize(&rule, &m->texts, &block, &size));
-    const dtx_prompts prompts = dtx_prompts_of(block);
-    st = dtx_prompts_write_ids(file, m->group, &prompts, 1);
+    const char **answer = NULL;
+    size_t *len = NULL;
+    dtx_status st;
+
+    DTX_GO(DTX_NEW(answer, n));
+    DTX_GO(DTX_NEW(len, n));
+    for (int64_t i = 0; i < n; i++) {
+        answer[i] = dtx_published_answer(&m->p, i, &len[i]);
+    }
+    st = dtx_prompts_write_imported(file, m->group, &rule, &m->texts, answer, len);
 done:
-    dtx_free(block);
-    dtx_free(length);
-    dtx_free(tokens);
-    dtx_ids_free(&ids);
+    dtx_free(answer);
+    dtx_free(len);
     return st;
 }
 

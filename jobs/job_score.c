@@ -436,6 +436,9 @@ static dtx_status run_stage(dtx_scoring *g)
     if (st == DTX_OK && !g->job->dry_run) {
         st = work(g);
     }
+    if (st == DTX_OK && !g->job->dry_run && g->job->config.score.keywords) {
+        st = dtx_score_keywords(g);
+    }
     return dtx_stage_end(g->run, st);
 }
 
@@ -444,6 +447,9 @@ static dtx_status open_scorer(dtx_scoring *g)
     const dtx_config *c = &g->job->config;
 
     DTX_TRY(dtx_job_need(g->job, "score.path", c->score.path));
+    if (c->score.keywords) { /* ids and bytes of the completions' tokens */
+        DTX_TRY(dtx_job_need(g->job, "model.path", c->model.path));
+    }
     DTX_TRY(dtx_classifier_open(c->score.path, c->score.attributes.n > 0 ? c->score.attributes.entry[0] : "", &g->classifier));
     return g->job->par.rank == 0 ? list_settings(g) : DTX_OK;
 }
@@ -483,7 +489,11 @@ const dtx_job_def dtx_job_score = {
             "      --set score.path=models/roberta-hate-speech-dynabench-r4-target --set score.name=hate\n\n"
             "score.attributes names the classifier's label that is scored; without it the label called toxicity, toxic, hate, "
             "hateful or HS is. Empty completions get no score. --rows A:B scores the texts A..B-1 only, --redo discards the "
-            "set and begins anew, --dry-run prints what would be done.\n",
+            "set and begins anew, --dry-run prints what would be done.\n\n"
+            "With score.keywords each generated token gets its share in its completion's toxicity (token_share): the\n"
+            "classifier's log-odds attributed to the words by input x gradient. It may be asked for later, too; the scores stay:\n\n"
+            "  mpirun -n 4 detoxlens score --run runs/redpajama --variant FT --set score.name=hate --keywords true \\\n"
+            "      --set score.path=models/roberta-hate-speech-dynabench-r4-target --set model.path=models/RedPajama-INCITE-Chat-3B-v1\n",
     .bit = DTX_JOB_SCORE,
     .parallel = true,
     .own_dry_run = true,

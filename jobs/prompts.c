@@ -279,3 +279,116 @@ done:
     dtx_free(bytes);
     return st;
 }
+
+dtx_status dtx_prompts_write_imported(hid_t file, const char *group, const dtx_prompt_rule *rule, const dtx_texts *texts,
+                                      const char *const *answer, const size_t *len)
+{
+    const int64_t n = texts->n;
+    int64_t width = 1;
+    int32_t *length = NULL, *tokens = NULL;
+    dtx_ids ids = {0};
+    void *block = NULL;
+    size_t size, at = 0;
+    char path[160];
+    dtx_status st;
+
+    DTX_GO(DTX_NEW(length, n));
+    for (int64_t i = 0; i < n; i++) {
+        size_t before = ids.n;
+        DTX_GO(dtx_tokenizer_encode(rule->tokenizer, answer[i], len[i], false, &ids));
+        length[i] = (int32_t)(ids.n - before);
+        width = length[i] > width ? length[i] : width;
+    }
+    DTX_GO(DTX_NEW_RAW(tokens, n * width));
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t k = 0; k < width; k++) {
+            tokens[i * width + k] = k < length[i] ? ids.id[at++] : -1;
+        }
+    }
+    snprintf(path, sizeof path, "%s/tokens", group);
+    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_INT32, 2, {(hsize_t)n, (hsize_t)width}, {"/row", "/step"}, -1,
+                                            "ids of the imported completions", "1"}));
+    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_INT32, tokens));
+    snprintf(path, sizeof path, "%s/length", group);
+    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_INT32, 1, {(hsize_t)n}, {"/row"}, 0, "number of ids", "1"}));
+    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_INT32, length));
+    DTX_GO(dtx_prompts_tokenize(rule, texts, &block, &size));
+    const dtx_prompts prompts = dtx_prompts_of(block);
+    st = dtx_prompts_write_ids(file, group, &prompts, 1);
+done:
+    dtx_free(block);
+    dtx_free(length);
+    dtx_free(tokens);
+    dtx_ids_free(&ids);
+    return st;
+}
+
+dtx_status dtx_prompts_read_template(hid_t file, const char *path, const char *variant_group, dtx_template *out)
+{
+    char *json = NULL;
+    cJSON *o = NULL;
+    dtx_status st;
+
+    DTX_GO(dtx_h5_attr_get_str(file, variant_group, "template", &json));
+    if (json == NULL) {
+        st = DTX_FAIL(DTX_ERR_MISSING, "%s: %s has no template recorded", path, variant_group);
+        goto done;
+    }
+    DTX_GO(dtx_json_parse(json, strlen(json), variant_group, 0, &o));
+    DTX_GO(dtx_json_str(o, variant_group, "user", sizeof out->user, out->user));
+    DTX_GO(dtx_json_str(o, variant_group, "bot", sizeof out->bot, out->bot));
+    st = dtx_json_str(o, variant_group, "text", sizeof out->text, out->text);
+done:
+    cJSON_Delete(o);
+    dtx_free(json);
+    return st;
+}
+
+dtx_status dtx_prompts_add_ids(hid_t file, const char *path, const char *variant_group, const dtx_tokenizer *tokenizer,
+                               int64_t vocab)
+{
+    char group[128], at[160];
+    dtx_prompt_rule rule = {.tokenizer = tokenizer, .source = path, .vocab = vocab};
+    dtx_texts texts = {.n = 0};
+    uint64_t *offset = NULL;
+    char *bytes = NULL;
+    const char **answer = NULL;
+    size_t *len = NULL;
+    hsize_t edges[2], n_bytes[2];
+    dtx_status st;
+
+    snprintf(group, sizeof group, "%s/completions", variant_group);
+    DTX_GO(dtx_prompts_read_template(file, path, variant_group, &rule.tmpl));
+    DTX_GO(dtx_prompts_read(file, &texts));
+    snprintf(at, sizeof at, "%s/text_bytes", group);
+    DTX_GO(dtx_h5_shape(file, at, n_bytes));
+    DTX_GO(DTX_NEW_RAW(bytes, n_bytes[0] + 1));
+    DTX_GO(dtx_h5_read(file, at, H5T_NATIVE_UINT8, bytes));
+    snprintf(at, sizeof at, "%s/text_offset", group);
+    DTX_GO(dtx_h5_shape(file, at, edges));
+    if ((int64_t)edges[0] != texts.n + 1) {
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %" PRIu64 " entries, expected %" PRId64 ": one answer to each text", path, at,
+                      (uint64_t)edges[0], texts.n + 1);
+        goto done;
+    }
+    DTX_GO(DTX_NEW_RAW(offset, texts.n + 1));
+    DTX_GO(dtx_h5_read(file, at, H5T_NATIVE_UINT64, offset));
+    DTX_GO(DTX_NEW(answer, texts.n));
+    DTX_GO(DTX_NEW(len, texts.n));
+    for (int64_t i = 0; i < texts.n; i++) {
+        if (offset[i] > offset[i + 1] || offset[i + 1] > n_bytes[0]) {
+            st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s: entry %" PRId64 " does not fit text_bytes", path, at, i);
+            goto done;
+        }
+        answer[i] = bytes + offset[i];
+        len[i] = offset[i + 1] - offset[i];
+    }
+    st = dtx_prompts_write_imported(file, group, &rule, &texts, answer, len);
+done:
+    dtx_free(len);
+    dtx_free(answer);
+    dtx_free(offset);
+    dtx_free(bytes);
+    dtx_texts_free(&texts);
+    return st;
+}

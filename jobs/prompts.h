@@ -43,6 +43,16 @@ dtx_status dtx_prompts_write_ids(hid_t file, const char *group, const dtx_prompt
 dtx_status dtx_prompts_write_answers(hid_t file, const char *group, int64_t rows, const uint64_t *offset, const char *bytes);
 /* The same from tokens and length of all rows, which are done. `path` is the file's name, for messages. */
 dtx_status dtx_prompts_decode(hid_t file, const char *path, const char *group, const dtx_tokenizer *tokenizer, int32_t eos);
+/* Makes tokens, length, prompt_offset and prompt_tokens of an imported variant, one answer to each text, from the answers'
+ * texts by the rule's tokenizer and template. */
+dtx_status dtx_prompts_write_imported(hid_t file, const char *group, const dtx_prompt_rule *rule, const dtx_texts *texts,
+                                      const char *const *answer, const size_t *len);
+/* The same for `variant_group` ("/variants/V") in a file where they are absent, from the texts and the template that it
+ * holds. `path` is the file's name, for messages. */
+dtx_status dtx_prompts_add_ids(hid_t file, const char *path, const char *variant_group, const dtx_tokenizer *tokenizer,
+                               int64_t vocab);
+/* A variant's recorded template; DTX_ERR_MISSING when there is none. */
+dtx_status dtx_prompts_read_template(hid_t file, const char *path, const char *variant_group, dtx_template *out);
 /* Whether /prompts holds these texts. */
 dtx_status dtx_prompts_compare(hid_t file, const dtx_texts *t, const char *source, dtx_stage_diff *diff);
 /* The texts of /prompts; *out is empty where there are none. */

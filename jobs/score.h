@@ -33,4 +33,7 @@ typedef struct {
     double done, tokens;                       /* rows of this launch and rank; tokens is 0 */
 } dtx_scoring;
 
+/* Collective, after the scores of a local classifier: score.keywords, the tokens' shares in the rows' toxicity. */
+dtx_status dtx_score_keywords(dtx_scoring *g);
+
 #endif

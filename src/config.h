@@ -92,6 +92,7 @@ typedef struct {
     struct {
         char name[64], scorer[16], path[DTX_PATH_MAX], prompts[16];
         dtx_config_list attributes;
+        bool keywords;
     } score;
     struct {
         char init[64];                      /* a variant's name */

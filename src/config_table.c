@@ -79,7 +79,7 @@ const dtx_config_row dtx_config_table[] = {
     CHOICE("compute.gemm", compute.gemm, "auto", "auto|native|openblas|reference", COMPUTE, "back end of dense algebra"),
     CHOICE("compute.precision", compute.precision, "f32", "f32", COMPUTE, "precision of activations and products"),
 
-    TEXT("model.path", model.path, "", "a folder", NULL, TRAIN | ROWS | REPORT | IMPORT | EXPORT | MERGE | DTX_JOB_BENCH,
+    TEXT("model.path", model.path, "", "a folder", NULL, TRAIN | ROWS | REPORT | IMPORT | SCORE | EXPORT | MERGE | DTX_JOB_BENCH,
          "model folder in Hugging Face layout; pretrain writes it, the others read it"),
     CHOICE("model.dtype", model.dtype, "auto", "auto|f32", LORA | ROWS,
            "weights in memory: auto = as stored (16-bit stays 16-bit), f32 = widened"),
@@ -227,6 +227,8 @@ const dtx_config_row dtx_config_table[] = {
      "what is scored: the classifier's label; empty = toxicity, toxic, hate, hateful or HS"},
     CHOICE("score.prompts", score.prompts, "templated", "templated|text|none", SCORE,
            "prompts are scored in their chat template (the study's way), without it, or not at all"),
+    BOOL("score.keywords", score.keywords, "false", SCORE,
+         "also each generated token's share in the toxicity (local classifier; model.path gives the tokenizer)"),
 
     CHOICE("pretrain.task", pretrain.task, "lm", "lm|classifier", PRETRAIN, "causal language model, or classifier of labelled text"),
     CHOICE("pretrain.arch", pretrain.arch, "auto", "auto|gpt_neox|falcon|roberta", PRETRAIN,

@@ -65,6 +65,9 @@ dtx_status dtx_tokenizer_encode_pair(const dtx_tokenizer *t, const char *a, size
  * *len. clean_up applies transformers' clean_up_tokenization_spaces. */
 dtx_status dtx_tokenizer_decode(const dtx_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, bool clean_up,
                                 char **out, size_t *len);
+/* The same, and for each byte of the text the index of the id that it comes from: *owner (*len), freed with dtx_free. */
+dtx_status dtx_tokenizer_decode_owned(const dtx_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, bool clean_up,
+                                      char **out, size_t *len, int32_t **owner);
 
 /* Number of ids (largest id + 1). */
 int64_t dtx_tokenizer_size(const dtx_tokenizer *t);

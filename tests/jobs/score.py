@@ -15,6 +15,9 @@ except ImportError as e:
     print("skipped:", e)
     sys.exit(77)
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from roberta import classify, tensors
+
 DETOXLENS, SOURCE, MAKE_MODEL = os.environ["DETOXLENS"], os.environ["DTX_SOURCE"], sys.argv[1]
 WORDS = "tea bread river cyclists jugglers never stop silly kind hopeless people good friends of the market".split()
 N = 60
@@ -42,37 +45,6 @@ def make(run_dir, prompts, answers):
         w.writerow(["", "prompts", "responses"])
         w.writerows([i, f'<human>: "{p}".\n<bot>: ', a] for i, (p, a) in enumerate(zip(prompts, answers)))
     run(0, "import", "answers.csv", "--run", run_dir)
-
-
-def tensors(path):
-    raw = open(path, "rb").read()
-    n = int.from_bytes(raw[:8], "little")
-    head = json.loads(raw[8:8 + n])
-    return {k: np.frombuffer(raw[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]], "<f4").reshape(v["shape"]).astype("f8")
-            for k, v in head.items() if k != "__metadata__"}
-
-
-def classify(w, config, ids):
-    """RoBERTa: P(label 1) in double precision, written down from the paper."""
-    from math import erf
-    heads, d = config["num_attention_heads"], config["hidden_size"]
-    norm = lambda x, p: (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + config["layer_norm_eps"]) * w[p + ".weight"] + w[p + ".bias"]
-    linear = lambda x, p: x @ w[p + ".weight"].T + w[p + ".bias"]
-    e = "roberta.embeddings."
-    x = w[e + "word_embeddings.weight"][ids] + w[e + "position_embeddings.weight"][np.arange(len(ids)) + 2] + w[e + "token_type_embeddings.weight"][0]
-    x = norm(x, e + "LayerNorm")
-    for i in range(config["num_hidden_layers"]):
-        p = f"roberta.encoder.layer.{i}."
-        q, k, v = (linear(x, p + "attention.self." + n).reshape(len(ids), heads, d // heads).transpose(1, 0, 2) for n in ("query", "key", "value"))
-        a = q @ k.transpose(0, 2, 1) / np.sqrt(d // heads)
-        a = np.exp(a - a.max(-1, keepdims=True))
-        y = (a / a.sum(-1, keepdims=True) @ v).transpose(1, 0, 2).reshape(len(ids), d)
-        x = norm(x + linear(y, p + "attention.output.dense"), p + "attention.output.LayerNorm")
-        h = linear(x, p + "intermediate.dense")
-        h = h * .5 * (1 + np.vectorize(erf)(h / np.sqrt(2)))
-        x = norm(x + linear(h, p + "output.dense"), p + "output.LayerNorm")
-    z = linear(np.tanh(linear(x[0], "classifier.dense")), "classifier.out_proj")
-    return 1 / (1 + np.exp(z[0] - z[1]))
 
 
 def oracle(all_texts):

@@ -351,6 +351,7 @@ static void decoding_repairs_and_cleans_up(void **state)
     const int32_t cut[] = {0xE2, 0x82, 97, 0xF0, 0x9F, 0x98, 0xFF, 0x00, 98};
     static const char messy[] = "a , b ? it 's they 're don n't x ' y . .";
     dtx_ids ids = {0};
+    int32_t *owner;
     char *text;
     size_t n;
 
@@ -369,6 +370,19 @@ static void decoding_repairs_and_cleans_up(void **state)
     must(dtx_tokenizer_decode(t, ids.id, ids.n, false, true, &text, &n));
     assert_string_equal(text, "a, b? it's they're donn't x'y..");
     dtx_free(text);
+    /* whose bytes they are: here an id is a byte, and what clean-up takes away are blanks */
+    must(dtx_tokenizer_decode_owned(t, ids.id, ids.n, false, true, &text, &n, &owner));
+    assert_int_equal(n, strlen("a, b? it's they're donn't x'y.."));
+    for (size_t i = 0; i < n; i++) {
+        assert_true(owner[i] >= (i > 0 ? owner[i - 1] + 1 : 0));
+        assert_int_equal(ids.id[owner[i]], (unsigned char)text[i]);
+    }
+    dtx_free(text);
+    dtx_free(owner);
+    must(dtx_tokenizer_decode_owned(t, cut, 9, false, false, &text, &n, &owner));
+    assert_memory_equal(owner, ((const int32_t[]){0, 0, 0, 2, 3, 3, 3, 6, 6, 6, 7, 8}), 12 * sizeof *owner);
+    dtx_free(text);
+    dtx_free(owner);
     dtx_ids_free(&ids);
     dtx_tokenizer_close(t);
 }
