@@ -1,4 +1,4 @@
-/* attribute.h - the state of one attribution stage, shared by job_attribute.c and attribute_check.c. */
+/* attribute.h - the state of one attribution stage, shared by job_attribute.c, attribute_input.c and attribute_check.c. */
 #ifndef DTX_ATTRIBUTE_H
 #define DTX_ATTRIBUTE_H
 
@@ -15,7 +15,7 @@ typedef struct {
     char of[64], source[128];   /* variant whose completions are attributed; "/variants/W/completions" */
     char group[256];            /* "/variants/V/attribution/M" */
     char log_dir[1040];
-    bool made;                  /* rank 0: the stage is in the file */
+    bool made, has_ids;         /* rank 0: the stage, the completions' ids are in the file */
     /* completions */
     int64_t rows, width;        /* width: max_new_tokens */
     int64_t samples;            /* rows of a text */
@@ -34,6 +34,11 @@ typedef struct {
     double done, done_tokens;   /* of this rank in this launch */
 } attribution;
 
+/* Rank 0, while it looks into the file: refuses completions that another model or tokenizer made. */
+dtx_status dtx_attribute_look(hid_t file, attribution *g);
+/* Collective, after that. Everybody has the completions, the steps and offsets of all rows, and the flags of prompt tokens;
+ * ids that an import did not make are put into the file first. */
+dtx_status dtx_attribute_read(attribution *g);
 /* Local. Ids of a row: its prompt and the G generated tokens that are attributed; freed with dtx_free. */
 dtx_status dtx_attribute_ids(const attribution *g, int64_t row, int32_t **ids, int64_t *P, int64_t *G);
 /* Collective. The faithfulness check on attribute.check rows, into GROUP/check. */

@@ -111,8 +111,8 @@ static int64_t count_files(const dtx_weights *w)
     return n;
 }
 
-/* Facts of any set of tensors. */
-static dtx_status add_weights(const dtx_weights *w, bool sha256, dtx_facts *f)
+/* Facts of any set of tensors; m: the model that they make, or NULL. */
+static dtx_status add_weights(const dtx_weights *w, const dtx_model *m, bool sha256, dtx_facts *f)
 {
     char text[128];
     int64_t n = 0, bytes = tensor_bytes(w, &n);
@@ -123,7 +123,7 @@ static dtx_status add_weights(const dtx_weights *w, bool sha256, dtx_facts *f)
     dtx_facts_int(f, "tensors", "tensors", dtx_weights_count(w), "");
     dtx_facts_int(f, "elements", "elements", n, "");
     dtx_facts_bytes(f, "bytes", "size", bytes);
-    DTX_TRY(dtx_weights_fingerprint(w, 0, text));
+    DTX_TRY(m != NULL ? dtx_model_fingerprint(m, text) : dtx_weights_fingerprint(w, 0, text));
     dtx_facts_text(f, "fingerprint", "fingerprint", "%s", text);
     if (sha256) {
         DTX_TRY(dtx_weights_fingerprint(w, 1, text));
@@ -229,7 +229,7 @@ dtx_status dtx_inspect_model(const char *dir, bool sha256, dtx_facts *f)
         DTX_GO(dtx_model_open(dir, false, &m)); /* every tensor there once, of the right shape */
         dtx_facts_bool(f, "present", "present", true);
         dtx_facts_bool(f, "fits", "fit config.json", true);
-        DTX_GO(add_weights(w, sha256, f));
+        DTX_GO(add_weights(w, m, sha256, f));
         stored = tensor_bytes(w, &elements);
     }
     add_memory(&a, count, stored, f);
@@ -282,7 +282,7 @@ dtx_status dtx_inspect_adapter(const char *dir, bool sha256, dtx_facts *f)
     dtx_facts_int(f, "modules", "modules adapted", dtx_weights_count(w) / 2, "");
     dtx_facts_int(f, "parameters", "parameters", n, "");
     dtx_facts_section(f, "weights", "Weights");
-    DTX_GO(add_weights(w, sha256, f));
+    DTX_GO(add_weights(w, NULL, sha256, f));
 done:
     dtx_weights_close(w);
     cJSON_Delete(root);
@@ -297,7 +297,7 @@ dtx_status dtx_inspect_weights(const char *file, bool sha256, dtx_facts *f)
     DTX_TRY(dtx_weights_open(file, NULL, &w));
     dtx_facts_section(f, "weights", "Weights");
     dtx_facts_text(f, "path", "path", "%s", file);
-    DTX_GO(add_weights(w, sha256, f));
+    DTX_GO(add_weights(w, NULL, sha256, f));
     dtx_facts_section(f, "tensors", "Tensors");
     for (int64_t i = 0; i < dtx_weights_count(w); i++) {
         const dtx_tensor *t = dtx_weights_at(w, i);

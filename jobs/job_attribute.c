@@ -4,17 +4,14 @@
  * row, the costliest first; finished rows are written in collective rounds. */
 #include <inttypes.h>
 #include <math.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "jobs/attribute.h"
 #include "src/file.h"
-#include "src/json.h"
 #include "src/log.h"
 #include "src/mem.h"
-#include "src/template.h"
 
 /* --- settings --- */
 
@@ -126,11 +123,7 @@ static dtx_status look(hid_t file, void *user)
                         "the same detoxlens generate continues it",
                         g->run->path, g->source);
     }
-    if (strcmp(g->of, g->m.variant) == 0) {
-        DTX_TRY(dtx_stage_compare(file, g->m.group, "weights_fingerprint", g->m.fingerprint, &diff));
-        DTX_TRY(dtx_stage_compare(file, g->m.group, "adapter_sha256", g->m.adapter_sha256, &diff));
-        DTX_TRY(dtx_stage_refuse(g->run, g->source, &diff));
-    }
+    DTX_TRY(dtx_attribute_look(file, g));
     g->made = dtx_h5_exists(file, g->group);
     if (g->made && g->job->redo) {
         dtx_log(DTX_LOG_WARN, "redo", "discarding %s", g->group);
@@ -147,141 +140,6 @@ static dtx_status discard(hid_t file, void *user)
     const attribution *g = user;
 
     return dtx_h5_delete(file, g->group);
-}
-
-/* --- completions on every rank --- */
-
-static dtx_status read_completions(attribution *g)
-{
-    static const struct {
-        const char *name;
-        size_t at;
-    } parts[] = {{"prompt_offset", offsetof(attribution, prompt_offset)}, {"prompt_tokens", offsetof(attribution, prompt_ids)},
-                 {"tokens", offsetof(attribution, tokens)}, {"length", offsetof(attribution, length)}};
-    const hid_t types[] = {H5T_NATIVE_INT64, H5T_NATIVE_INT32, H5T_NATIVE_INT32, H5T_NATIVE_INT32};
-    hsize_t shape[4][2], texts[2];
-    void *ids = NULL;
-    char path[192];
-
-    for (int i = 0; i < 4; i++) {
-        void *data = NULL;
-        snprintf(path, sizeof path, "%s/%s", g->source, parts[i].name);
-        DTX_TRY(dtx_run_read(g->run, path, types[i], &data, shape[i]));
-        memcpy((char *)g + parts[i].at, &data, sizeof data);
-    }
-    DTX_TRY(dtx_run_read(g->run, "/prompts/id", H5T_NATIVE_INT64, &ids, texts));
-    dtx_free(ids);
-    g->rows = (int64_t)shape[3][0];
-    g->samples = texts[0] > 0 ? g->rows / (int64_t)texts[0] : 1;
-    g->width = (int64_t)shape[2][1];
-    if (shape[0][0] != shape[3][0] + 1 || shape[2][0] != shape[3][0] || g->prompt_offset[0] != 0
-        || g->prompt_offset[g->rows] != (int64_t)shape[1][0]) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: the datasets of %s do not fit together", g->run->path, g->source);
-    }
-    return DTX_OK;
-}
-
-/* Steps of each row: its length without the final end-of-text unless that is kept; and where its matrix lies. */
-static dtx_status lay_out(attribution *g)
-{
-    bool drop = strcmp(g->job->config.attribute.eos, "drop") == 0;
-
-    DTX_TRY(DTX_NEW(g->steps, g->rows));
-    DTX_TRY(DTX_NEW(g->row_offset, g->rows + 1));
-    for (int64_t r = 0; r < g->rows; r++) {
-        int64_t P = g->prompt_offset[r + 1] - g->prompt_offset[r], G = g->length[r];
-        if (P < 1 || G < 0 || G > g->width) {
-            return DTX_FAIL(DTX_ERR_INPUT, "%s: %s, row %" PRId64 ": %" PRId64 " prompt and %" PRId64 " generated tokens are not possible",
-                            g->run->path, g->source, r, P, G);
-        }
-        while (drop && G > 0 && g->tokens[r * g->width + G - 1] == (int32_t)g->m.arch.eos_id) {
-            G--;
-        }
-        g->steps[r] = (int32_t)G;
-        g->row_offset[r + 1] = g->row_offset[r] + G * (P + G);
-    }
-    return DTX_OK;
-}
-
-
-/* A flag for each prompt token: 1 where it holds a byte of the evaluation text, 0 where it is the template's alone. The
- * tokens' own bytes are walked, as a normaliser may have changed the text; a prompt that was cut has no suffix. */
-static dtx_status flag_prompt(const attribution *g, int64_t row, const char *before, size_t n_before, const char *after,
-                              size_t n_after, uint8_t *use)
-{
-    const int32_t *ids = g->prompt_ids + g->prompt_offset[row];
-    int64_t P = g->prompt_offset[row + 1] - g->prompt_offset[row];
-    size_t total = 0, at = 0, cap = 0;
-    char *text = NULL;
-
-    for (int64_t t = 0; t < P; t++) {
-        const char *bytes;
-        size_t n = dtx_tokenizer_bytes(g->tokenizer, ids[t], &bytes);
-        DTX_TRY(DTX_GROW(text, cap, total + n + 1));
-        memcpy(text + total, bytes, n);
-        total += n;
-    }
-    size_t begin = total >= n_before && memcmp(text, before, n_before) == 0 ? n_before : 0, end = total;
-    if (total >= begin + n_after && memcmp(text + total - n_after, after, n_after) == 0) {
-        end = total - n_after;
-    }
-    for (int64_t t = 0; t < P; t++) {
-        const char *bytes;
-        size_t n = dtx_tokenizer_bytes(g->tokenizer, ids[t], &bytes);
-        use[t] = at < end && at + n > begin;
-        at += n;
-    }
-    dtx_free(text);
-    return DTX_OK;
-}
-
-/* Rank 0: flags of all prompts, by the template that the completions were made with. */
-static dtx_status flag_prompts(hid_t file, void *user)
-{
-    attribution *g = user;
-    char group[96], *json = NULL, *frame = NULL;
-    cJSON *root = NULL;
-    dtx_template t = {0};
-    size_t len, n_before, n_after;
-    dtx_status st;
-
-    snprintf(group, sizeof group, "/variants/%s", g->of);
-    DTX_GO(dtx_h5_attr_get_str(file, group, "template", &json));
-    if (json == NULL) {
-        st = DTX_FAIL(DTX_ERR_MISSING, "%s: %s has no template recorded, so attribute.template_tokens = false is not possible", g->run->path,
-                      group);
-        goto done;
-    }
-    DTX_GO(dtx_json_parse(json, strlen(json), group, 0, &root));
-    DTX_GO(dtx_json_str(root, group, "user", sizeof t.user, t.user));
-    DTX_GO(dtx_json_str(root, group, "bot", sizeof t.bot, t.bot));
-    DTX_GO(dtx_json_str(root, group, "text", sizeof t.text, t.text));
-    DTX_GO(dtx_template_apply(&t, "", 0, &frame, &len, &n_before, &n_after));
-    DTX_GO(DTX_NEW(g->use, g->prompt_offset[g->rows] + 1));
-    for (int64_t r = 0; r < g->rows; r++) {
-        DTX_GO(flag_prompt(g, r, frame, n_before, frame + n_before, n_after, g->use + g->prompt_offset[r]));
-    }
-done:
-    dtx_free(json);
-    dtx_free(frame);
-    cJSON_Delete(root);
-    return st;
-}
-
-/* Collective. */
-static dtx_status share_flags(attribution *g)
-{
-    void *data = NULL;
-    size_t size = (size_t)g->prompt_offset[g->rows] + 1;
-
-    if (g->job->config.attribute.template_tokens) {
-        return DTX_OK; /* all tokens count */
-    }
-    DTX_TRY(dtx_run_inspect(g->run, flag_prompts, g));
-    data = g->use;
-    DTX_TRY(dtx_par_bcast(&g->job->par, DTX_OK, &data, &size));
-    g->use = data;
-    return DTX_OK;
 }
 
 /* --- the file's structure (rank 0, inside an edit) --- */
@@ -348,9 +206,7 @@ static dtx_status open_stage(attribution *g)
     char path[320];
 
     DTX_TRY(dtx_run_inspect(g->run, look, g));
-    DTX_TRY(read_completions(g));
-    DTX_TRY(dtx_par_agree(par, lay_out(g)));
-    DTX_TRY(share_flags(g));
+    DTX_TRY(dtx_attribute_read(g));
     if (g->job->dry_run) {
         return DTX_OK;
     }
@@ -414,16 +270,6 @@ static dtx_status order_rows(attribution *g)
 static bool asked_to_stop(void *user)
 {
     return dtx_job_should_stop(user);
-}
-
-dtx_status dtx_attribute_ids(const attribution *g, int64_t row, int32_t **ids, int64_t *P, int64_t *G)
-{
-    *P = g->prompt_offset[row + 1] - g->prompt_offset[row];
-    *G = g->steps[row];
-    DTX_TRY(DTX_NEW(*ids, *P + *G));
-    memcpy(*ids, g->prompt_ids + g->prompt_offset[row], (size_t)*P * sizeof **ids);
-    memcpy(*ids + *P, g->tokens + row * g->width, (size_t)*G * sizeof **ids);
-    return DTX_OK;
 }
 
 static dtx_status attribute_row(const attribution *g, int64_t row, dtx_attribution *out)
@@ -667,6 +513,13 @@ const dtx_job_def dtx_job_attribute = {
             "\n"
             "--rows A:B attributes the answers to texts A..B-1 only. --redo discards the result M and begins anew. --check N\n"
             "measures faithfulness on N rows. --completions-of W attributes the completions of another variant (result METHOD@W).\n"
+            "Imported completions are attributed under model.path and the variant's adapter, which must be those that wrote them;\n"
+            "where the import made no ids the model's tokenizer makes them:\n"
+            "\n"
+            "  detoxlens import completions.FT.csv --variant FT --run runs/published\n"
+            "  mpirun -n 4 detoxlens attribute --variant FT --set variants.FT.adapter=adapters/FT --set model.path=MODEL \\\n"
+            "      --run runs/published\n"
+            "\n"
             "--dry-run prints rows, work, memory and file size and writes nothing.\n",
     .bit = DTX_JOB_ATTRIBUTE,
     .parallel = true,

@@ -490,10 +490,11 @@ const dtx_job_def dtx_job_score = {
             "score.attributes names the classifier's label that is scored; without it the label called toxicity, toxic, hate, "
             "hateful or HS is. Empty completions get no score. --rows A:B scores the texts A..B-1 only, --redo discards the "
             "set and begins anew, --dry-run prints what would be done.\n\n"
-            "With score.keywords each generated token gets its share in its completion's toxicity (token_share): the\n"
+            "With score.keywords each generated token gets its share in its completion's toxicity (token_share): the "
             "classifier's log-odds attributed to the words by input x gradient. It may be asked for later, too; the scores stay:\n\n"
             "  mpirun -n 4 detoxlens score --run runs/redpajama --variant FT --set score.name=hate --keywords true \\\n"
-            "      --set score.path=models/roberta-hate-speech-dynabench-r4-target --set model.path=models/RedPajama-INCITE-Chat-3B-v1\n",
+            "      --set score.path=models/roberta-hate-speech-dynabench-r4-target \\\n"
+            "      --set model.path=models/RedPajama-INCITE-Chat-3B-v1\n",
     .bit = DTX_JOB_SCORE,
     .parallel = true,
     .own_dry_run = true,

@@ -289,7 +289,7 @@ dtx_status dtx_prompts_write_imported(hid_t file, const char *group, const dtx_p
     dtx_ids ids = {0};
     void *block = NULL;
     size_t size, at = 0;
-    char path[160];
+    char path[160], fingerprint[65];
     dtx_status st;
 
     DTX_GO(DTX_NEW(length, n));
@@ -314,7 +314,9 @@ dtx_status dtx_prompts_write_imported(hid_t file, const char *group, const dtx_p
     DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_INT32, length));
     DTX_GO(dtx_prompts_tokenize(rule, texts, &block, &size));
     const dtx_prompts prompts = dtx_prompts_of(block);
-    st = dtx_prompts_write_ids(file, group, &prompts, 1);
+    DTX_GO(dtx_prompts_write_ids(file, group, &prompts, 1));
+    DTX_GO(dtx_tokenizer_fingerprint(rule->tokenizer, fingerprint));
+    st = dtx_h5_attr_str(file, group, "tokenizer_sha256", fingerprint);
 done:
     dtx_free(block);
     dtx_free(length);

@@ -51,6 +51,10 @@ dtx_status dtx_arch_write(const char *dir, const dtx_arch *a, const char *torch_
 /* eos / pad from DIR/generation_config.json where present override config.json's. Missing file is fine. */
 dtx_status dtx_arch_read_generation(const char *dir, dtx_arch *a);
 
+/* SHA-256 of the weights' fingerprint and of all of the description that a pass depends on: equal tensors under another
+ * residual order, activation, rotary part ... are another model. Names, labels and bounds do not count. */
+dtx_status dtx_arch_fingerprint(const dtx_arch *a, const char *weights, char out[65]);
+
 /* One parameter that a model of this description must have. */
 typedef struct {
     char name[128];       /* name in the folder, e.g. "gpt_neox.layers.0.attention.query_key_value.weight" */

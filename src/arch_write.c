@@ -1,9 +1,11 @@
 #include "src/arch.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "src/file.h"
+#include "src/hash.h"
 #include "src/json.h"
 #include "src/mem.h"
 
@@ -164,4 +166,21 @@ done:
     cJSON_free(text);
     cJSON_Delete(o);
     return st;
+}
+
+dtx_status dtx_arch_fingerprint(const dtx_arch *a, const char *weights, char out[65])
+{
+    char text[768];
+    /* the pad token starts RoBERTa's positions; elsewhere it has no part in a pass */
+    const int64_t first = a->position == DTX_POS_LEARNED ? a->pad_id : -1;
+
+    snprintf(text, sizeof text,
+             "%s family %d layers %" PRId64 " hidden %" PRId64 " heads %" PRId64 " of %" PRId64 " kv %" PRId64 " ffn %" PRId64
+             " vocab %" PRId64 " causal %d parallel %d shared_norm %d post_norm %d fused %d bias %d head_bias %d tied %d position %d"
+             " from %" PRId64 " rotary %" PRId64 " base %.17g act %d eps %.9g types %" PRId64 " labels %" PRId64 " multi %d",
+             weights, (int)a->family, a->n_layers, a->hidden, a->n_heads, a->head_dim, a->n_kv, a->ffn, a->vocab, a->causal,
+             a->parallel, a->shared_norm, a->post_norm, a->fused_qkv, a->linear_bias, a->head_bias, a->tied_head, (int)a->position,
+             first, a->rotary_dims, a->rotary_base, (int)a->activation, (double)a->norm_eps, a->type_vocab, a->n_labels,
+             a->multi_label);
+    return dtx_sha256_bytes(text, strlen(text), out);
 }

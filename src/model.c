@@ -4,11 +4,11 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "src/file.h"
+#include "src/hash.h"
 #include "src/mem.h"
 #include "src/model_impl.h"
 #include "src/rng.h"
@@ -395,29 +395,24 @@ const dtx_matrix *dtx_model_module(const dtx_model *m, int64_t layer, dtx_module
 
 dtx_status dtx_model_fingerprint(const dtx_model *m, char out[65])
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int n = 0;
-    EVP_MD_CTX *ctx;
-    int ok;
+    char weights[65];
+    dtx_sha256 *h = NULL;
+    dtx_status st;
 
     if (m->weights != NULL) {
-        return dtx_weights_fingerprint(m->weights, 0, out);
+        DTX_TRY(dtx_weights_fingerprint(m->weights, 0, weights));
+        return dtx_arch_fingerprint(&m->arch, weights, out);
     }
-    ctx = EVP_MD_CTX_new();
-    ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1;
-    for (int64_t i = 0; ok && i < m->n_params; i++) {
+    DTX_GO(dtx_sha256_new(&h));
+    for (int64_t i = 0; i < m->n_params; i++) {
         const dtx_param *p = &m->params[i];
-        ok = EVP_DigestUpdate(ctx, p->name, strlen(p->name) + 1) == 1 &&
-             EVP_DigestUpdate(ctx, m->specs[i].shape, sizeof m->specs[i].shape) == 1 &&
-             EVP_DigestUpdate(ctx, p->data, (size_t)p->n_elements * dtx_dtype_size(p->dtype)) == 1;
+        DTX_GO(dtx_sha256_add(h, p->name, strlen(p->name) + 1));
+        DTX_GO(dtx_sha256_add(h, m->specs[i].shape, sizeof m->specs[i].shape));
+        DTX_GO(dtx_sha256_add(h, p->data, (size_t)p->n_elements * dtx_dtype_size(p->dtype)));
     }
-    ok = ok && EVP_DigestFinal_ex(ctx, digest, &n) == 1 && n == 32;
-    EVP_MD_CTX_free(ctx);
-    if (!ok) {
-        return DTX_FAIL(DTX_ERR_CHECK, "SHA-256 of the weights failed");
-    }
-    for (int i = 0; i < 32; i++) {
-        snprintf(out + 2 * i, 3, "%02x", digest[i]);
-    }
-    return DTX_OK;
+    DTX_GO(dtx_sha256_end(h, weights));
+    st = dtx_arch_fingerprint(&m->arch, weights, out);
+done:
+    dtx_sha256_del(h);
+    return st;
 }

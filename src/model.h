@@ -60,7 +60,8 @@ int64_t dtx_model_n_params(const dtx_model *m);      /* entries */
 const dtx_param *dtx_model_param(const dtx_model *m, int64_t i);
 float *dtx_model_arena(dtx_model *m);                /* NULL unless trainable */
 int64_t dtx_model_arena_size(const dtx_model *m);    /* elements */
-/* Fingerprint of the weights (dtx_weights_fingerprint), or of the arena for a model in memory. */
+/* Fingerprint of the model: of its weights (dtx_weights_fingerprint, or the arena of a model in memory) under its
+ * description (dtx_arch_fingerprint). */
 dtx_status dtx_model_fingerprint(const dtx_model *m, char out[65]);
 /* Base matrix of a module, for merging and benchmarks. */
 const dtx_matrix *dtx_model_module(const dtx_model *m, int64_t layer, dtx_module_kind kind);

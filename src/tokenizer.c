@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "src/file.h"
+#include "src/hash.h"
 #include "src/mem.h"
 #include "src/tokenizer_impl.h"
 #include "src/utf8.h"
@@ -330,4 +331,20 @@ bool dtx_tokenizer_is_special(const dtx_tokenizer *t, int32_t id)
 int32_t dtx_tokenizer_id(const dtx_tokenizer *t, const char *piece)
 {
     return dtx_map_find(&t->ids, piece, strlen(piece));
+}
+
+dtx_status dtx_tokenizer_fingerprint(const dtx_tokenizer *t, char out[65])
+{
+    dtx_sha256 *h = NULL;
+    dtx_status st;
+
+    DTX_GO(dtx_sha256_new(&h));
+    for (int64_t i = 0; i < dtx_tokenizer_size(t); i++) {
+        const char *piece = dtx_tokenizer_piece(t, (int32_t)i);
+        DTX_GO(dtx_sha256_add(h, piece != NULL ? piece : "", piece != NULL ? strlen(piece) + 1 : 1));
+    }
+    st = dtx_sha256_end(h, out);
+done:
+    dtx_sha256_del(h);
+    return st;
 }

@@ -79,6 +79,9 @@ bool dtx_tokenizer_is_special(const dtx_tokenizer *t, int32_t id);
 /* Id of a token by its content ("<|endoftext|>"), -1 when there is none. */
 int32_t dtx_tokenizer_id(const dtx_tokenizer *t, const char *token);
 
+/* SHA-256 of the vocabulary: equal ids are equal tokens. */
+dtx_status dtx_tokenizer_fingerprint(const dtx_tokenizer *t, char out[65]);
+
 /* Trains a byte-level BPE of `vocab` ids (special tokens first: "<|endoftext|>", "<|padding|>"; then the 256 bytes; then
  * merges by descending count, ties by the pair's bytes) on n texts with the GPT-2 splitting regex, and writes
  * DIR/tokenizer.json that Hugging Face's library loads, and tokenizer_config.json. RoBERTa style when `roberta`:

@@ -68,6 +68,11 @@ code 2 "another seed" stage 2 one generate --set "data.prompts=$texts" --set dat
 grep -q 'generation.seed is 42 there and 1 now' err.txt
 code 2 "other texts" stage 1 one generate --set "data.prompts=$texts" --set data.limit=20
 code 2 "another model" stage 3 one generate --set "data.prompts=$texts" --set data.limit=21 --set model.path=falcon
+cp -r model flipped # equal tensors in another residual order
+sed -i 's/"use_parallel_residual":[[:space:]]*true/"use_parallel_residual": false/' flipped/config.json
+if cmp -s model/config.json flipped/config.json; then echo "config.json was not changed"; exit 1; fi
+code 2 "another residual order" stage 1 one generate --set "data.prompts=$texts" --set data.limit=21 --set model.path=flipped
+grep -q 'weights_fingerprint is' err.txt
 code 2 "another model's attribution" stage 2 one attribute --set model.path=falcon
 code 2 "another setting" stage 2 one attribute --set attribute.norm=l1
 grep -q 'norm is l2 there and l1 now' err.txt
