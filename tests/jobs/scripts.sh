@@ -4,12 +4,12 @@
 set -u
 cd "$DTX_SOURCE" || exit 1
 bad=0
-mapfile -t scripts < <(find .ci jobs slurm tests data -type f \( -name '*.sh' -o -name '*.sbatch' -o -path '.ci/*' \))
+mapfile -t scripts < <(find .ci jobs slurm tests data -type f \( -name '*.sh' -o -name '*.sbatch' -o -name '*.conf' -o -path '.ci/*' \))
 [ "${#scripts[@]}" -gt 5 ] || { echo "FAILED: only ${#scripts[@]} scripts found"; bad=1; }
 for script in "${scripts[@]}"; do
     bash -n "$script" || bad=1
 done
-for script in .ci/run jobs/quickstart.sh tests/run.sh tests/mpirun.sh tests/script.sh slurm/*.sbatch; do
+for script in .ci/run jobs/quickstart.sh tests/run.sh tests/mpirun.sh tests/script.sh slurm/submit.sh slurm/*.sbatch tests/slurm/cluster.sh; do
     [ -x "$script" ] || { echo "FAILED: $script is not executable"; bad=1; }
 done
 if command -v shellcheck >/dev/null; then
