@@ -15,7 +15,7 @@ typedef struct {
     char of[64], source[128];   /* variant whose completions are attributed; "/variants/W/completions" */
     char group[256];            /* "/variants/V/attribution/M" */
     char log_dir[1040];
-    bool made, has_ids;         /* rank 0: the stage, the completions' ids are in the file */
+    bool made, has_ids, checked; /* rank 0: the stage, the completions' ids, its faithfulness check are in the file */
     /* completions */
     int64_t rows, width;        /* width: max_new_tokens */
     int64_t samples;            /* rows of a text */

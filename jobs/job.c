@@ -379,6 +379,35 @@ static int run_job(const dtx_job_def *def, int argc, char **argv)
     return (int)st;
 }
 
+dtx_status dtx_job_run_inside(const dtx_job *outer, const dtx_job_def *def, const char *variant, dtx_job_reached *reached)
+{
+    dtx_job *job = NULL;
+    dtx_status st;
+
+    DTX_TRY(dtx_par_agree(&outer->par, DTX_NEW(job, 1)));
+    *job = *outer;
+    job->def = def;
+    job->reached = reached;
+    memset(job->flags, 0, sizeof job->flags);
+    snprintf(job->variant, sizeof job->variant, "%s", variant);
+    if (!def->parallel) {
+        alone(&job->par);
+        job->par.threads = outer->par.threads;
+    }
+    job->par.rank = outer->par.rank; /* for the log */
+    job->config_json = NULL;
+    DTX_GO(dtx_par_agree(&outer->par, dtx_config_print(&job->config, def->bit, &job->config_json)));
+    dtx_job_log_switch(job, DTX_OK);
+    dtx_error_clear();
+    st = def->parallel || outer->par.rank == 0 ? def->run(job) : DTX_OK;
+    st = dtx_par_agree(&outer->par, st);
+    dtx_job_log_switch(outer, st);
+done:
+    dtx_free(job->config_json);
+    dtx_free(job);
+    return st;
+}
+
 static const dtx_job_def *find(const dtx_job_def *const *jobs, const char *name)
 {
     for (int i = 0; jobs[i] != NULL; i++) {

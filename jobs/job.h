@@ -11,6 +11,13 @@
 
 enum { DTX_JOB_MAX_FLAGS = 16 };
 
+/* How far a job came, from its progress. */
+typedef struct {
+    bool begun;                 /* there was something to do */
+    double total, done, skipped; /* skipped: done before this launch */
+    const char *unit;           /* "rows", "steps" */
+} dtx_job_reached;
+
 typedef struct {
     const struct dtx_job_def *def;
     int argc;                   /* the whole command line, for provenance */
@@ -26,6 +33,7 @@ typedef struct {
     bool redo, dry_run, json;
     double max_hours;           /* 0 = no limit */
     double started;             /* dtx_now() at start */
+    dtx_job_reached *reached;   /* where progress is noted (rank 0); NULL = nowhere */
 } dtx_job;
 
 /* An option that one job adds. Its value sets the key `key` of the configuration, or is kept in dtx_job_flag(). Keys
@@ -49,6 +57,10 @@ typedef struct dtx_job_def {
     const dtx_job_option *options; /* ends with a NULL name, at most DTX_JOB_MAX_FLAGS; may be NULL */
     dtx_status (*run)(dtx_job *job); /* parallel: returns on all ranks; the statuses need not agree yet */
 } dtx_job_def;
+
+/* Collective. Runs another job within this one, with the same configuration, ranks, time limit and signals and that job's log
+ * files; a local job runs on rank 0 alone. The status is agreed on. *reached (may be NULL) is filled on rank 0. */
+dtx_status dtx_job_run_inside(const dtx_job *outer, const dtx_job_def *def, const char *variant, dtx_job_reached *reached);
 
 /* The program: `jobs` ends with NULL. Returns the exit code. */
 int dtx_job_main(const dtx_job_def *const *jobs, int argc, char **argv);
@@ -92,6 +104,6 @@ dtx_status dtx_job_summary(const dtx_job *job, double compute_s, double wait_s, 
 
 extern const dtx_job_def dtx_job_pretrain, dtx_job_finetune, dtx_job_dpo, dtx_job_ppo, dtx_job_generate, dtx_job_import,
     dtx_job_score, dtx_job_attribute, dtx_job_report, dtx_job_inspect, dtx_job_tokenize, dtx_job_verify, dtx_job_bench, dtx_job_export,
-    dtx_job_plan, dtx_job_merge;
+    dtx_job_plan, dtx_job_merge, dtx_job_pipeline;
 
 #endif

@@ -124,6 +124,9 @@ static dtx_status look(hid_t file, void *user)
                         g->run->path, g->source);
     }
     DTX_TRY(dtx_attribute_look(file, g));
+    char check[340];
+    snprintf(check, sizeof check, "%s/check", g->group);
+    g->checked = dtx_h5_exists(file, check);
     g->made = dtx_h5_exists(file, g->group);
     if (g->made && g->job->redo) {
         dtx_log(DTX_LOG_WARN, "redo", "discarding %s", g->group);
@@ -444,20 +447,19 @@ static void print_plan(const attribution *g)
 /* Collective, between the opening and closing of the run directory. */
 static dtx_status run_stage(attribution *g)
 {
-    dtx_status st;
-
     DTX_TRY(open_stage(g));
-    if (!g->job->dry_run) {
-        DTX_TRY(dtx_run_provenance_begin(g->run, "attribute", g->job->argc, g->job->argv, g->job->config_json));
+    DTX_TRY(dtx_par_agree(&g->job->par, order_rows(g)));
+    if (g->job->dry_run) {
+        if (g->job->par.rank == 0) {
+            print_plan(g);
+        }
+        return DTX_OK;
     }
-    st = dtx_par_agree(&g->job->par, order_rows(g));
-    if (st == DTX_OK && g->job->dry_run && g->job->par.rank == 0) {
-        print_plan(g);
+    if (g->n_order == 0 && (g->job->config.attribute.check == 0 || dtx_par_any(&g->job->par, g->checked))) {
+        return conclude(g, false); /* nothing to do: no launch is recorded */
     }
-    if (st == DTX_OK && !g->job->dry_run) {
-        st = work(g);
-    }
-    return dtx_stage_end(g->run, st);
+    DTX_TRY(dtx_run_provenance_begin(g->run, "attribute", g->job->argc, g->job->argv, g->job->config_json));
+    return dtx_stage_end(g->run, work(g));
 }
 
 static dtx_status run(dtx_job *job)

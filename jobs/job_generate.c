@@ -443,11 +443,12 @@ static dtx_status run_stage(generation *g)
     bool stopped;
 
     DTX_TRY(open_stage(g));
-    DTX_TRY(dtx_run_provenance_begin(g->run, "generate", g->job->argc, g->job->argv, g->job->config_json));
-    dtx_status st = dtx_par_agree(&g->job->par, order_rows(g));
-    if (st == DTX_OK) {
-        st = run_units(g, &stopped);
+    DTX_TRY(dtx_par_agree(&g->job->par, order_rows(g)));
+    if (g->n_order == 0 && (dtx_par_any(&g->job->par, g->decoded) || dtx_stage_count(g->finish, g->rows) < g->rows)) {
+        return conclude(g, false); /* nothing to do: no launch is recorded */
     }
+    DTX_TRY(dtx_run_provenance_begin(g->run, "generate", g->job->argc, g->job->argv, g->job->config_json));
+    dtx_status st = run_units(g, &stopped);
     if (st == DTX_OK) {
         st = conclude(g, stopped);
     }

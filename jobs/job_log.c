@@ -64,13 +64,19 @@ static void sink(dtx_log_level level, const char *scope, const char *text, void 
     }
 }
 
-void dtx_job_log_start(const dtx_job *job, bool verbose, bool quiet)
+/* Lines are kept until the job opens its file. */
+static void begin_early(const dtx_job *job)
 {
     log_state.job = job;
-    log_state.all_ranks = verbose;
-    if (job->par.rank == 0) {
+    if (job->par.rank == 0 && log_state.early == NULL) {
         log_state.early = open_memstream(&log_state.early_text, &log_state.early_size);
     }
+}
+
+void dtx_job_log_start(const dtx_job *job, bool verbose, bool quiet)
+{
+    log_state.all_ranks = verbose;
+    begin_early(job);
     dtx_log_set_level(verbose ? DTX_LOG_DEBUG : quiet ? DTX_LOG_WARN : DTX_LOG_INFO);
     dtx_log_set_sink(sink, NULL);
 }
@@ -110,30 +116,37 @@ void dtx_job_log_open(const dtx_job *job, const char *dir)
     log_state.file = f;
 }
 
-void dtx_job_log_failure(const dtx_job *job, dtx_status st)
+/* In the log file alone. */
+static void note_failure(dtx_status st)
 {
     char stamp[40];
+
+    if (log_state.file != NULL) {
+        format_time(stamp, sizeof stamp);
+        fprintf(log_state.file, "%s %s: %s (exit code %d, %s)\n", stamp, st == DTX_STOPPED ? "stopped" : "error", dtx_error_text(),
+                (int)st, dtx_error_place());
+    }
+}
+
+void dtx_job_log_failure(const dtx_job *job, dtx_status st)
+{
     const char *text = dtx_error_text()[0] != '\0' ? dtx_error_text() : "no message was recorded";
 
     if (job->par.rank != 0) {
         return;
     }
     if (st == DTX_STOPPED) {
-        dtx_log(DTX_LOG_INFO, job->def->name, "stopped before the end%s%s; the same command continues (exit code 75)",
-                dtx_error_text()[0] != '\0' ? ": " : "", dtx_error_text());
+        dtx_log(DTX_LOG_INFO, job->def->name, "stopped before the end: %s (exit code 75)",
+                dtx_error_text()[0] != '\0' ? dtx_error_text() : "the same command continues");
         return;
     }
     fprintf(stderr, "detoxlens %s: error: %s\n", job->def->name, text);
     dtx_log(DTX_LOG_DEBUG, job->def->name, "the error arose at %s", dtx_error_place());
-    if (log_state.file != NULL) {
-        format_time(stamp, sizeof stamp);
-        fprintf(log_state.file, "%s error: %s (exit code %d, %s)\n", stamp, text, (int)st, dtx_error_place());
-    }
+    note_failure(st);
 }
 
-void dtx_job_log_end(void)
+static void close_files(void)
 {
-    dtx_log_set_sink(NULL, NULL);
     if (log_state.file != NULL) {
         fclose(log_state.file);
     }
@@ -141,6 +154,23 @@ void dtx_job_log_end(void)
         fclose(log_state.early);
         free(log_state.early_text);
     }
+    log_state.file = log_state.early = NULL;
+    log_state.early_text = NULL;
+}
+
+void dtx_job_log_switch(const dtx_job *next, dtx_status ended)
+{
+    if (ended != DTX_OK) {
+        note_failure(ended);
+    }
+    close_files();
+    begin_early(next);
+}
+
+void dtx_job_log_end(void)
+{
+    dtx_log_set_sink(NULL, NULL);
+    close_files();
     memset(&log_state, 0, sizeof log_state);
 }
 
@@ -161,6 +191,13 @@ static void format_duration(char *out, size_t size, double s)
     }
 }
 
+static void note_reached(const dtx_progress *p)
+{
+    if (p->job->reached != NULL) {
+        *p->job->reached = (dtx_job_reached){true, p->total, p->done, p->skipped, p->unit};
+    }
+}
+
 void dtx_progress_begin(dtx_progress *p, const dtx_job *job, const char *log_dir, const char *unit, double total, double skipped)
 {
     memset(p, 0, sizeof *p);
@@ -169,6 +206,7 @@ void dtx_progress_begin(dtx_progress *p, const dtx_job *job, const char *log_dir
     p->total = total;
     p->done = p->skipped = skipped;
     p->begun = p->last = dtx_now();
+    note_reached(p);
     if (job->par.rank == 0 && log_dir != NULL) {
         dtx_job_log_open(job, log_dir);
         p->jsonl = append_to(log_dir, job->def->name, "jsonl");
@@ -223,6 +261,7 @@ void dtx_progress_tick(dtx_progress *p, double done, double tokens, const char *
     }
     p->done = done;
     p->tokens = tokens;
+    note_reached(p);
     if (force || now - p->last >= progress_interval(now - p->begun)) {
         /* A text that does not fit is left out: half of one would be no JSON. */
         snprintf(p->extra, sizeof p->extra, "%s", extra != NULL ? extra : "");

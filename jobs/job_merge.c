@@ -152,7 +152,7 @@ static dtx_status find_model(hid_t file, merge *g)
         }
         DTX_GO(dtx_h5_attr_get_str(file, path, "job", &job));
         DTX_GO(dtx_h5_attr_get_str(file, path, "config", &config));
-        if (job != NULL && config != NULL && (strcmp(job, "generate") == 0 || strcmp(job, "pipeline") == 0)
+        if (job != NULL && config != NULL && strcmp(job, "generate") == 0
             && dtx_json_parse(config, strlen(config), path, 0, &root) == DTX_OK) {
             const cJSON *item = dtx_json_get(root, "model.path");
             if (cJSON_IsString(item) && dtx_file_is_dir(item->valuestring)) {

@@ -423,20 +423,20 @@ static void print_plan(const dtx_scoring *g)
 /* Collective, between the opening and closing of the run directory. */
 static dtx_status run_stage(dtx_scoring *g)
 {
-    dtx_status st;
-
     DTX_TRY(open_set(g));
-    if (!g->job->dry_run) {
-        DTX_TRY(dtx_run_provenance_begin(g->run, "score", g->job->argc, g->job->argv, g->job->config_json));
+    DTX_TRY(dtx_par_agree(&g->job->par, order_rows(g)));
+    if (g->job->dry_run) {
+        if (g->job->par.rank == 0) {
+            print_plan(g);
+        }
+        return DTX_OK;
     }
-    st = dtx_par_agree(&g->job->par, order_rows(g));
-    if (st == DTX_OK && g->job->dry_run && g->job->par.rank == 0) {
-        print_plan(g);
+    if (g->n_order == 0 && !g->job->config.score.keywords) {
+        return conclude(g, false); /* nothing to do: no launch is recorded */
     }
-    if (st == DTX_OK && !g->job->dry_run) {
-        st = work(g);
-    }
-    if (st == DTX_OK && !g->job->dry_run && g->job->config.score.keywords) {
+    DTX_TRY(dtx_run_provenance_begin(g->run, "score", g->job->argc, g->job->argv, g->job->config_json));
+    dtx_status st = work(g);
+    if (st == DTX_OK && g->job->config.score.keywords) {
         st = dtx_score_keywords(g);
     }
     return dtx_stage_end(g->run, st);

@@ -16,6 +16,7 @@ static const dtx_job_def *const jobs[] = {
     &dtx_job_inspect,
     &dtx_job_tokenize,
     &dtx_job_verify,
+    &dtx_job_pipeline,
     &dtx_job_plan,
     &dtx_job_bench,
     NULL,

@@ -27,6 +27,7 @@ enum {
     DTX_JOB_IMPORT = 1 << 12,
     DTX_JOB_SCORE = 1 << 13,
     DTX_JOB_MERGE = 1 << 18,
+    DTX_JOB_PIPELINE = 1 << 19,
     DTX_JOB_ALL = (1 << 24) - 1
 };
 
@@ -118,6 +119,10 @@ typedef struct {
         double lr, clip, weight_decay, holdout, mask;
         char schedule[16], label[128], group[128];
     } pretrain;
+    struct {
+        dtx_config_list variants, train;    /* names; NAME=JOB */
+        bool pretrain;
+    } pipeline;
 } dtx_config;
 
 /* All defaults. */

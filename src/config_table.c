@@ -254,5 +254,11 @@ const dtx_config_row dtx_config_table[] = {
     NUMBER("pretrain.holdout", pretrain.holdout, "0.05", 0, 0.9, PRETRAIN, "share of the texts held out for evaluation"),
     INT("pretrain.eval_every", pretrain.eval_every, "100", 1, 1000000000, PRETRAIN, "steps between held-out losses"),
     INT("pretrain.save_every", pretrain.save_every, "200", 1, 1000000000, PRETRAIN, "steps between checkpoints"),
+
+    {"pipeline.variants", DTX_CFG_LIST, AT(pipeline.variants), "[\"IT\",\"FT\",\"RL\"]", 0, 0, "a list of at most 16 names", NULL,
+     DTX_JOB_PIPELINE, "variants that answer, are scored and attributed, in this order"},
+    {"pipeline.train", DTX_CFG_LIST, AT(pipeline.train), "[\"FT=finetune\",\"DPO=dpo\",\"RL=ppo\"]", 0, 0, "a list of at most 16 NAME=JOB", NULL,
+     DTX_JOB_PIPELINE, "how a variant without variants.NAME.adapter is trained first"},
+    BOOL("pipeline.pretrain", pipeline.pretrain, "false", DTX_JOB_PIPELINE, "train the model of model.path from data.text first"),
 };
 const size_t dtx_config_table_size = sizeof dtx_config_table / sizeof dtx_config_table[0];
