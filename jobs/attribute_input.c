@@ -11,6 +11,29 @@
 #include "src/mem.h"
 #include "src/template.h"
 
+static int choice(const char *value, const char *const *names)
+{
+    int i = 0;
+
+    while (names[i + 1] != NULL && strcmp(names[i], value) != 0) {
+        i++;
+    }
+    return i; /* the configuration has checked the value */
+}
+
+void dtx_attribute_words(const char *method, const char *target, const char *norm, const char *merge, dtx_attrib_settings *set)
+{
+    static const char *const methods[] = {"input_x_gradient", "saliency", "integrated_gradients", NULL};
+    static const char *const targets[] = {"probability", "logprob", "logit", NULL};
+    static const char *const norms[] = {"l2", "l1", "sum", NULL};
+    static const char *const merges[] = {"none", "words", "inseq", NULL};
+
+    set->method = (dtx_attrib_method)choice(method, methods);
+    set->target = (dtx_attrib_target)choice(target, targets);
+    set->norm = (dtx_attrib_norm)choice(norm, norms);
+    set->merge = (dtx_attrib_merge)choice(merge, merges);
+}
+
 dtx_status dtx_attribute_look(hid_t file, attribution *g)
 {
     char path[160], fingerprint[65], *was = NULL, *model = NULL;

@@ -15,23 +15,9 @@
 
 /* --- settings --- */
 
-static int choice(const char *value, const char *const *names)
-{
-    int i = 0;
-
-    while (names[i] != NULL && strcmp(names[i], value) != 0) {
-        i++;
-    }
-    return i; /* the configuration has checked the value */
-}
-
 /* Rank 0's and everybody's: what the keys attribute.* mean. */
 static dtx_status read_settings(attribution *g)
 {
-    static const char *const methods[] = {"input_x_gradient", "saliency", "integrated_gradients", NULL};
-    static const char *const targets[] = {"probability", "logprob", "logit", NULL};
-    static const char *const norms[] = {"l2", "l1", "sum", NULL};
-    static const char *const merges[] = {"none", "words", "inseq", NULL};
     const dtx_config *c = &g->job->config;
     const char *of = c->attribute.completions_of;
     bool foreign = of[0] != '\0' && strcmp(of, g->job->variant) != 0;
@@ -44,14 +30,11 @@ static dtx_status read_settings(attribution *g)
         snprintf(g->group, sizeof g->group, "%s/attribution/%s%s%s", g->m.group, c->attribute.method, foreign ? "@" : "",
                  foreign ? of : "");
     }
-    g->set = (dtx_attrib_settings){.method = (dtx_attrib_method)choice(c->attribute.method, methods),
-                                   .target = (dtx_attrib_target)choice(c->attribute.target, targets),
-                                   .norm = (dtx_attrib_norm)choice(c->attribute.norm, norms),
-                                   .merge = (dtx_attrib_merge)choice(c->attribute.merge, merges),
-                                   .steps = c->attribute.steps,
+    g->set = (dtx_attrib_settings){.steps = c->attribute.steps,
                                    .baseline = -1,
                                    .memory_bytes = (size_t)c->attribute.memory_mb << 20,
                                    .adapter = g->m.adapter};
+    dtx_attribute_words(c->attribute.method, c->attribute.target, c->attribute.norm, c->attribute.merge, &g->set);
     DTX_TRY(dtx_tokenizer_open(c->model.path, &g->tokenizer));
     if (strcmp(c->attribute.baseline, "zero") != 0) {
         g->set.baseline = dtx_tokenizer_id(g->tokenizer, c->attribute.baseline);

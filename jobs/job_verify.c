@@ -2,6 +2,8 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "jobs/job.h"
 #include "jobs/verify.h"
@@ -45,6 +47,34 @@ static dtx_status same(const dtx_job *job)
     return report.differences == 0 ? DTX_OK : DTX_FAIL(DTX_ERR_CHECK, "%s and %s differ", a, b);
 }
 
+/* Is the argument a run.h5, or a folder with one? */
+static bool is_run(const char *arg)
+{
+    char path[DTX_PATH_MAX];
+    const size_t n = strlen(arg);
+
+    if (dtx_file_is_dir(arg)) {
+        return dtx_file_join(path, sizeof path, arg, "run.h5") == DTX_OK && dtx_file_exists(path);
+    }
+    return n > 3 && strcmp(arg + n - 3, ".h5") == 0;
+}
+
+/* Rows of a run; adapters are looked for beside its file. */
+static dtx_status rows(dtx_job *job, const char *arg, bool *equal)
+{
+    const char *sample = dtx_job_flag(job, "sample"), *slash;
+    char path[DTX_PATH_MAX], *end = NULL;
+    long wanted = sample != NULL ? strtol(sample, &end, 10) : 8;
+
+    if (sample != NULL && (*sample == '\0' || *end != '\0' || wanted < 1 || wanted > 1000000)) {
+        return DTX_FAIL(DTX_ERR_USAGE, "--sample %.60s: a number from 1 on is expected", sample);
+    }
+    DTX_TRY(run_file(arg, path, sizeof path));
+    slash = strrchr(path, '/');
+    snprintf(job->config.run, sizeof job->config.run, "%.*s", slash != NULL ? (int)(slash - path) : 1, slash != NULL ? path : ".");
+    return dtx_verify_rows(job, path, wanted, equal);
+}
+
 static dtx_status run(dtx_job *job)
 {
     bool equal = true, all = true;
@@ -56,7 +86,7 @@ static dtx_status run(dtx_job *job)
         return DTX_FAIL(DTX_ERR_USAGE, "verify needs a folder of reference values: detoxlens verify DIR");
     }
     for (int i = 0; i < job->n_args; i++) {
-        DTX_TRY(dtx_verify_dir(job->args[i], job->json, &equal));
+        DTX_TRY(is_run(job->args[i]) ? rows(job, job->args[i], &equal) : dtx_verify_dir(job->args[i], job->json, &equal));
         all = all && equal;
     }
     return all ? DTX_OK : DTX_FAIL(DTX_ERR_CHECK, "a recomputed value differs from its reference (see DIFFERS above)");
@@ -65,6 +95,7 @@ static dtx_status run(dtx_job *job)
 static const dtx_job_option options[] = {
     {"same", NULL, NULL,
      "compare two run.h5 (or run directories) byte for byte, apart from what tells of time and place"},
+    {"sample", "N", NULL, "rows of a run that are recomputed of each set (default 8); --rows A:B names them instead"},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -79,6 +110,11 @@ const dtx_job_def dtx_job_verify = {
         "\n"
         "  detoxlens verify golden\n"
         "  detoxlens verify --json golden/neox-tiny\n"
+        "\n"
+        "DIR may also be a run directory, or its run.h5: the log-probabilities and attributions of some of a variant's rows\n"
+        "are computed again from the model and compared with what is stored.\n"
+        "\n"
+        "  detoxlens verify out --variant FT --set model.path=MODEL --sample 20\n"
         "\n"
         "With --same, two files of results are compared: every dataset and attribute outside /provenance and\n"
         "/training/*/timing must have the same type, shape and bytes.\n"

@@ -7,6 +7,7 @@
 #ifndef DTX_VERIFY_H
 #define DTX_VERIFY_H
 
+#include "jobs/job.h"
 #include "src/json.h"
 #include "src/model.h"
 #include "src/weights.h"
@@ -54,6 +55,10 @@ void dtx_verify_skip(dtx_verify *v, const char *what, const char *why);
 
 /* All of DIR: a model's folder, or a folder of them. *equal is false when something differs. */
 dtx_status dtx_verify_dir(const char *dir, bool json, bool *equal);
+
+/* Recomputes rows of a run.h5: those of job->row_first .. row_last, else `wanted` of each set. *equal is false when something
+ * differs by more than its tolerance. */
+dtx_status dtx_verify_rows(dtx_job *job, const char *path, int64_t wanted, bool *equal);
 
 /* checkers */
 dtx_status dtx_verify_logits(dtx_verify *v);

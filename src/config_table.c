@@ -79,9 +79,9 @@ const dtx_config_row dtx_config_table[] = {
     CHOICE("compute.gemm", compute.gemm, "auto", "auto|native|openblas|reference", COMPUTE, "back end of dense algebra"),
     CHOICE("compute.precision", compute.precision, "f32", "f32", COMPUTE, "precision of activations and products"),
 
-    TEXT("model.path", model.path, "", "a folder", NULL, TRAIN | ROWS | REPORT | IMPORT | SCORE | EXPORT | MERGE | DTX_JOB_BENCH,
+    TEXT("model.path", model.path, "", "a folder", NULL, TRAIN | ROWS | REPORT | IMPORT | SCORE | EXPORT | MERGE | DTX_JOB_BENCH | DTX_JOB_VERIFY,
          "model folder in Hugging Face layout; pretrain writes it, the others read it"),
-    CHOICE("model.dtype", model.dtype, "auto", "auto|f32", LORA | ROWS,
+    CHOICE("model.dtype", model.dtype, "auto", "auto|f32", LORA | ROWS | DTX_JOB_VERIFY,
            "weights in memory: auto = as stored (16-bit stays 16-bit), f32 = widened"),
     TEXT("model.template.user", model.tmpl.user, "<human>:", "text of at most 63 bytes", NULL,
          GENERATE | IMPORT | LORA, "what stands for {user}; the human's turns in training"),

@@ -13,6 +13,7 @@ except ImportError as e:
     sys.exit(77)
 
 DETOXLENS, SOURCE, MAKE_MODEL = os.environ["DETOXLENS"], os.environ["DTX_SOURCE"], sys.argv[1]
+os.environ["DETOXLENS_THREADS"] = "1"  # many short launches
 TEXTS, N = f"{SOURCE}/data/quickstart/texts.jsonl", 5
 
 
