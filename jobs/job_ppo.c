@@ -18,6 +18,17 @@
 
 /* --- prompts: rank 0 reads and tokenizes, all get them --- */
 
+/* Bytes of a prompt. The study's ends with the blank after {bot}; with a chat template that ends without one, so does this:
+ * rollouts begin as the answers do that will be judged. */
+static size_t prompt_bytes(const dtx_config *c, const dtx_dialogues *d, int64_t i)
+{
+    const char *text = c->model.tmpl.text;
+    const size_t n = d->query[i], t = strlen(text);
+    const bool blank = t > 0 && text[t - 1] == ' ';
+
+    return n > 0 && !blank && d->bytes[d->offset[i] + n - 1] == ' ' ? n - 1 : n;
+}
+
 typedef struct {
     int64_t n, ids, n_cut;
     char digest[DTX_SHA256_TEXT];
@@ -29,7 +40,7 @@ static dtx_status tokenize_prompts(const dtx_ppo *p, const dtx_dialogues *d, dtx
 
     for (int64_t i = 0; i < d->n; i++) {
         const size_t before = ids->n;
-        dtx_status st = dtx_tokenizer_encode(p->tokenizer, d->bytes + d->offset[i], d->query[i], false, ids);
+        dtx_status st = dtx_tokenizer_encode(p->tokenizer, d->bytes + d->offset[i], prompt_bytes(p->c, d, i), false, ids);
         if (st != DTX_OK) {
             return dtx_error_context(st, "dialogue %" PRId64, d->dialogue[i]);
         }
@@ -170,12 +181,12 @@ static dtx_status identify(dtx_ppo *p)
 
     size_t n = (size_t)snprintf(
         s, size,
-        "init=%s r=%" PRId64 " alpha=%.9g steps=%" PRId64 " batch=%" PRId64 " mini_batch=%" PRId64 " accumulate=%" PRId64
+        "init=%s r=%" PRId64 " alpha=%.9g dropout=%.9g steps=%" PRId64 " batch=%" PRId64 " mini_batch=%" PRId64 " accumulate=%" PRId64
         " epochs=%" PRId64 " lr=%.9g kl_coef=%.9g kl_target=%.9g kl_horizon=%.9g kl_estimator=%s gamma=%.9g lambda=%.9g clip=%.9g"
         " value_clip=%.9g vf_coef=%.9g max_grad_norm=%.9g compat=%s context=%" PRId64 " save_every=%" PRId64 " guard=%.9g,%.9g,%.9g,"
         "%.9g,%.9g,%.9g patience=%" PRId64 " max_new=%" PRId64 " min_new=%" PRId64 " do_sample=%d temperature=%.9g top_k=%" PRId64
         " top_p=%.9g no_repeat_ngram=%" PRId64 " eos=%d reward=%s seed=%" PRId64 " reduce=%s prompts=%s weights=%s adapter=%s",
-        c->ppo.init, c->lora.r, c->lora.alpha, p->n_steps, c->ppo.batch, c->ppo.mini_batch, c->ppo.accumulate, c->ppo.epochs,
+        c->ppo.init, c->lora.r, c->lora.alpha, p->trl ? p->adapter->dropout : 0, p->n_steps, c->ppo.batch, c->ppo.mini_batch, c->ppo.accumulate, c->ppo.epochs,
         c->ppo.lr, c->ppo.kl_coef, c->ppo.kl_target, c->ppo.kl_horizon, c->ppo.kl_estimator, c->ppo.gamma, c->ppo.lambda,
         c->ppo.clip, c->ppo.value_clip, c->ppo.vf_coef, c->ppo.max_grad_norm, c->ppo.compat, c->ppo.context, c->ppo.save_every,
         p->guard.kl_min, p->guard.kl_max, p->guard.entropy, p->guard.value_error, p->guard.repeat, p->guard.empty, c->ppo.patience,
@@ -199,6 +210,7 @@ static dtx_status set_up(dtx_ppo *p)
     dtx_train_state *s = &p->state;
 
     DTX_TRY(dtx_kl_parse(c->ppo.kl_estimator, &p->estimator));
+    p->trl = strcmp(c->ppo.compat, "trl-0.4") == 0;
     p->clip = (dtx_ppo_clip){c->ppo.clip, c->ppo.value_clip, c->ppo.vf_coef};
     p->guard = (dtx_guard){c->ppo.guard_kl_min, c->ppo.guard_kl_max, c->ppo.guard_entropy, c->ppo.guard_value_error,
                            c->ppo.guard_repeat, c->ppo.guard_empty};

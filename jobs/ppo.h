@@ -57,6 +57,7 @@ typedef struct {
     dtx_tokenizer *tokenizer;
     dtx_reward reward;
     dtx_kl_estimator estimator;
+    bool trl;               /* ppo.compat = trl-0.4 */
     dtx_ppo_clip clip;
     dtx_guard guard;
     dtx_sampling sampling;
@@ -88,6 +89,10 @@ dtx_status dtx_ppo_roll(dtx_ppo *p, int64_t step, bool *stopped);
 void dtx_ppo_describe(dtx_ppo *p, int64_t step);
 /* Local. Prompt number i < batch of a step; distinct within a pass. */
 int64_t dtx_ppo_prompt(dtx_ppo *p, int64_t step, int64_t i);
+
+/* Local. ppo.compat's dropout of one row of a pass: 0 = the rollout's log-probabilities and values, 1 + epoch = an update. */
+#define PPO_HEAD_DROPOUT 0.1 /* that library's default */
+dtx_policy_dropout dtx_ppo_dropout(const dtx_ppo *p, int64_t step, int64_t pass, const int64_t *row);
 
 /* Collective. The epochs of one step, its curves, and the controller's next coefficient. */
 dtx_status dtx_ppo_update(dtx_ppo *p, int64_t step);

@@ -64,18 +64,24 @@ int64_t dtx_ppo_prompt(dtx_ppo *p, int64_t step, int64_t i)
     return p->order[step % p->per_pass * p->c->ppo.batch + i];
 }
 
+dtx_policy_dropout dtx_ppo_dropout(const dtx_ppo *p, int64_t step, int64_t pass, const int64_t *row)
+{
+    return (dtx_policy_dropout){p->adapter->dropout, PPO_HEAD_DROPOUT, (uint64_t)p->c->seed, step * (p->c->ppo.epochs + 1) + pass, row};
+}
+
 static bool stop_asked(void *user)
 {
     return dtx_job_should_stop(user);
 }
 
 /* Log-probabilities, values and entropy of row i, whose tokens are generated. */
-static dtx_status evaluate_row(dtx_ppo *p, int64_t i, int32_t *ids)
+static dtx_status evaluate_row(dtx_ppo *p, int64_t step, int64_t i, int32_t *ids)
 {
     dtx_ppo_rollouts *r = &p->roll;
     const int64_t query = p->prompt_offset[r->prompt[i] + 1] - p->prompt_offset[r->prompt[i]], at = i * r->N;
     const int64_t offset[2] = {0, query + r->length[i]};
-    const dtx_policy_rows row = {1, offset, &query, ids};
+    const dtx_policy_dropout dropout = dtx_ppo_dropout(p, step, 0, &i);
+    const dtx_policy_rows row = {.n = 1, .offset = offset, .query = &query, .ids = ids, .dropout = p->trl ? &dropout : NULL};
 
     memcpy(ids, p->prompt_id + p->prompt_offset[r->prompt[i]], (size_t)query * sizeof *ids);
     memcpy(ids + query, r->tokens + at, (size_t)r->length[i] * sizeof *ids);
@@ -135,7 +141,7 @@ static dtx_status roll_unit(dtx_ppo *p, int64_t step, int64_t first, int64_t n)
     for (int64_t i = 0; i < n; i++) {
         r->length[first + i] = item[i].length;
         r->finish[first + i] = item[i].finish;
-        DTX_GO(evaluate_row(p, first + i, ids));
+        DTX_GO(evaluate_row(p, step, first + i, ids));
     }
     DTX_GO(score_rows(p, first, n));
 done:

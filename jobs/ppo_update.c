@@ -18,6 +18,7 @@ typedef struct {
 } minibatch;
 
 typedef struct {            /* of one step */
+    int64_t step, pass;     /* pass: 1 + epoch, for dropout's masks */
     int64_t n_mini, *order;
     minibatch *mini;        /* (accumulate) the group that is worked on */
     dtx_ppo_sums *sums;     /* (rows of a group), each filled on one rank */
@@ -84,7 +85,7 @@ static void loss(void *user, int64_t first, int64_t n, const double *lp, const d
 }
 
 /* Adds the gradient of row k of a mini-batch to grads (adapter, head). */
-static dtx_status row_gradient(dtx_ppo *p, const minibatch *m, int64_t k, dtx_ppo_sums *sums, float *grads)
+static dtx_status row_gradient(dtx_ppo *p, const update *u, const minibatch *m, int64_t k, dtx_ppo_sums *sums, float *grads)
 {
     const dtx_ppo_rollouts *r = &p->roll;
     const int64_t row = m->row[k], prompt = r->prompt[row], length = r->length[row];
@@ -97,7 +98,8 @@ static dtx_status row_gradient(dtx_ppo *p, const minibatch *m, int64_t k, dtx_pp
     memcpy(ids, p->prompt_id + p->prompt_offset[prompt], (size_t)query * sizeof *ids);
     memcpy(ids + query, r->tokens + row * r->N, (size_t)length * sizeof *ids);
     memset(p->grads->arena, 0, (size_t)p->grads->n_params * sizeof(float));
-    const dtx_policy_rows rows = {1, offset, &query, ids};
+    const dtx_policy_dropout dropout = dtx_ppo_dropout(p, u->step, u->pass, &row);
+    const dtx_policy_rows rows = {.n = 1, .offset = offset, .query = &query, .ids = ids, .dropout = p->trl ? &dropout : NULL};
     DTX_GO(dtx_policy_gradient(p->base.model, p->adapter, p->tape, p->params + p->adapter->n_params, &rows, loss, &l, p->grads,
                                grads + p->adapter->n_params));
     for (int64_t i = 0; i < p->grads->n_params; i++) {
@@ -119,7 +121,7 @@ static dtx_status group_gradients(dtx_ppo *p, update *u, int64_t n)
         float *grads;
         DTX_TRY(dtx_reduce_begin(p->reduce, &grads));
         for (int64_t k = rows * leaf / p->n_leaves; k < rows * (leaf + 1) / p->n_leaves; k++) {
-            DTX_TRY(row_gradient(p, &u->mini[k / size], k % size, &u->sums[k], grads));
+            DTX_TRY(row_gradient(p, u, &u->mini[k / size], k % size, &u->sums[k], grads));
         }
         dtx_reduce_commit(p->reduce);
     }
@@ -173,12 +175,11 @@ void dtx_ppo_apply(dtx_ppo *p)
 static dtx_status group_step(dtx_ppo *p, update *u, int64_t first, int64_t n, bool single)
 {
     const int64_t size = p->c->ppo.mini_batch;
-    const bool trl = strcmp(p->c->ppo.compat, "trl-0.4") == 0;
     const dtx_adamw adam = {0.9, 0.999, 1e-8, 0};
 
     for (int64_t k = 0; k < n; k++) {
-        double scale = 1 / (double)(trl && single ? p->c->ppo.accumulate : n);
-        if (trl && k < n - 1) {
+        double scale = 1 / (double)(p->trl && single ? p->c->ppo.accumulate : n);
+        if (p->trl && k < n - 1) {
             scale = 0; /* its gradient was cleared before it was used */
         }
         minibatch_fill(p, &u->mini[k], u->order + (first + k) * size, scale);
@@ -221,9 +222,9 @@ dtx_status dtx_ppo_update(dtx_ppo *p, int64_t step)
     const dtx_config *c = p->c;
     const int64_t B = c->ppo.batch, size = c->ppo.mini_batch;
     /* the last batch of a pass: that library's accumulation ended there at each mini-batch */
-    const bool single = strcmp(c->ppo.compat, "trl-0.4") == 0 && (step + 1) % p->per_pass == 0;
+    const bool single = p->trl && (step + 1) % p->per_pass == 0;
     const int64_t group = single ? 1 : c->ppo.accumulate;
-    update u = {.n_mini = B / size};
+    update u = {.step = step, .n_mini = B / size};
     dtx_status st = DTX_OK;
 
     DTX_GO(DTX_NEW(u.order, B));
@@ -233,6 +234,7 @@ dtx_status dtx_ppo_update(dtx_ppo *p, int64_t step)
         DTX_GO(minibatch_init(&u.mini[k], size, size * p->roll.N));
     }
     for (int64_t e = 0; e < c->ppo.epochs; e++) {
+        u.pass = 1 + e;
         dtx_rng_permutation((uint64_t)c->seed, ORDER_KEY + ((uint64_t)(step * c->ppo.epochs + e) << 32), B, u.order);
         for (int64_t k = 0; k < u.n_mini; k += group) {
             DTX_GO(group_step(p, &u, k, u.n_mini - k < group ? u.n_mini - k : group, single));

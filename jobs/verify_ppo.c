@@ -301,7 +301,7 @@ static dtx_status minibatch_make(const rollouts *r, const int64_t *order, int64_
         b->query[k] = r->query[i];
     }
     b->E = b->entry[n];
-    b->rows = (dtx_policy_rows){n, b->offset, b->query, b->ids};
+    b->rows = (dtx_policy_rows){.n = n, .offset = b->offset, .query = b->query, .ids = b->ids};
     dtx_ppo_advantages(n, b->entry, b->rewards, b->old_value, r->gamma, r->lambda, b->raw, b->returns);
     dtx_ppo_whiten(b->E, b->raw, b->advantages);
     return DTX_OK;
@@ -352,7 +352,7 @@ static void scalars(const minibatch *b, double out[N_SCALARS])
 
 static dtx_status check_rollout(dtx_verify *v, rollouts *r, const policy *p)
 {
-    const dtx_policy_rows rows = {r->n, r->offset, r->query, r->ids};
+    const dtx_policy_rows rows = {.n = r->n, .offset = r->offset, .query = r->query, .ids = r->ids};
     double total = 0, *penalty = r->rewards, zero[MAX_ROWS] = {0};
 
     DTX_TRY(dtx_policy_compare(v->model, p->adapter, NULL, p->head, &rows,

@@ -183,8 +183,11 @@ const dtx_config_row dtx_config_table[] = {
            "square, k3, full = over the vocabulary"),
     INT("ppo.context", ppo.context, "512", 2, 65536, PPO, "prompt and response together; a longer prompt loses its beginning"),
     CHOICE("ppo.compat", ppo.compat, "none", "none|trl-0.4", PPO,
-           "trl-0.4 = of every ppo.accumulate mini-batches only the last counts, its loss divided by their number, as that library "
-           "did by accident"),
+           "trl-0.4 = what that library did by accident: of every ppo.accumulate mini-batches only the last counts, its loss divided "
+           "by their number; and dropout (lora.dropout, 0.1 before the value head) acts on the rollouts' log-probabilities and values "
+           "and in the updates, though not on the reference. Then the KL of an untrained policy is not 0, the ratio of an unchanged "
+           "one not 1, and half of the rollouts go unused: none of it is part of PPO, hence none is the default. Sampling itself is "
+           "without dropout"),
     INT("ppo.max_rollbacks", ppo.max_rollbacks, "2", 0, 100, PPO, "returns to the last healthy checkpoint before giving up"),
     INT("ppo.patience", ppo.patience, "3", 1, 1000, PPO, "unhealthy steps in a row that are a collapse"),
     INT("ppo.save_every", ppo.save_every, "5", 1, 1000000000, PPO, "steps between checkpoints"),

@@ -5,6 +5,7 @@
 
 #include "src/mem.h"
 
+enum { HEAD_SLOT = 0x76686561 }; /* where the value head drops, beyond the slots of adapters */
 enum { BLOCK = 64 }; /* entries that go through the head together: bounds the memory of logits */
 
 int64_t dtx_policy_entries(const dtx_policy_rows *r)
@@ -75,6 +76,32 @@ static double full_kl(const float *z, double lse, const float *zr, double lse_re
     return sum;
 }
 
+/* (rows) keys of the masks; NULL without dropout. */
+static dtx_status dropout_keys(const dtx_policy_rows *r, uint64_t **key)
+{
+    if (r->dropout == NULL) {
+        return DTX_OK;
+    }
+    DTX_TRY(DTX_NEW_RAW(*key, r->offset[r->n]));
+    for (int64_t i = 0; i < r->n; i++) {
+        for (int64_t j = r->offset[i]; j < r->offset[i + 1]; j++) {
+            (*key)[j] = dtx_dropout_key(r->dropout->pass, r->dropout->sample[i], j - r->offset[i]);
+        }
+    }
+    return DTX_OK;
+}
+
+/* y (d) = x with the value head's mask of one row; x without dropout. */
+static void drop_for_head(const dtx_policy_rows *r, const uint64_t *key, int64_t row, int64_t d, const float *x, float *y)
+{
+    if (r->dropout == NULL) {
+        memcpy(y, x, (size_t)d * sizeof *y);
+        return;
+    }
+    const dtx_dropout o = {r->dropout->head, r->dropout->seed, key + row};
+    dtx_dropout_apply(&o, HEAD_SLOT, 1, d, x, y, 0);
+}
+
 static double value_of(const float *head, const float *hidden, int64_t d)
 {
     double sum = (double)head[d];
@@ -101,26 +128,34 @@ dtx_status dtx_policy_compare(const dtx_model *m, const dtx_adapter *adapter, co
 {
     const int64_t d = dtx_model_arch(m)->hidden, V = dtx_model_arch(m)->vocab, R = r->offset[r->n], E = dtx_policy_entries(r);
     const bool with_reference = out->ref_lp != NULL || out->kl != NULL;
-    float *hidden = NULL, *hidden_ref = NULL, *h = NULL, *z = NULL, *zr = NULL;
+    float *hidden = NULL, *hidden_ref = NULL, *h = NULL, *z = NULL, *zr = NULL, *dropped = NULL;
     int64_t *row = NULL;
+    uint64_t *key = NULL;
     int32_t *token = NULL;
     dtx_status st = DTX_OK;
 
     DTX_GO(entry_rows(r, V, &row, &token));
+    DTX_GO(dropout_keys(r, &key));
     DTX_GO(DTX_NEW_RAW(hidden, R * d));
+    DTX_GO(DTX_NEW_RAW(dropped, BLOCK * d));
     DTX_GO(DTX_NEW_RAW(h, BLOCK * d));
     DTX_GO(DTX_NEW_RAW(z, BLOCK * V));
-    dtx_batch batch = {.n_seq = r->n, .offset = r->offset, .ids = r->ids, .adapter = adapter};
+    const dtx_dropout branches = {key != NULL ? r->dropout->lora : 0, key != NULL ? r->dropout->seed : 0, key};
+    dtx_batch batch = {.n_seq = r->n, .offset = r->offset, .ids = r->ids, .adapter = adapter, .dropout = key != NULL ? &branches : NULL};
     DTX_GO(dtx_model_forward(m, &batch, hidden));
     if (with_reference) {
         DTX_GO(DTX_NEW_RAW(hidden_ref, R * d));
         DTX_GO(DTX_NEW_RAW(zr, BLOCK * V));
         batch.adapter = reference;
+        batch.dropout = NULL;
         DTX_GO(dtx_model_forward(m, &batch, hidden_ref));
     }
     for (int64_t e = 0; e < E; e += BLOCK) {
         const int64_t n = E - e < BLOCK ? E - e : BLOCK;
         block_logits(m, hidden, row + e, n, h, z);
+        for (int64_t i = 0; out->value != NULL && i < n; i++) {
+            drop_for_head(r, key, row[e + i], d, hidden + row[e + i] * d, dropped + i * d);
+        }
         if (with_reference) {
             block_logits(m, hidden_ref, row + e, n, h, zr);
         }
@@ -141,11 +176,13 @@ dtx_status dtx_policy_compare(const dtx_model *m, const dtx_adapter *adapter, co
                 out->kl[e + i] = full_kl(zi, lse, zr + i * V, lse_ref, V);
             }
             if (out->value != NULL) {
-                out->value[e + i] = value_of(head, hidden + row[e + i] * d, d);
+                out->value[e + i] = value_of(head, dropped + i * d, d);
             }
         }
     }
 done:
+    dtx_free(dropped);
+    dtx_free(key);
     dtx_free(zr);
     dtx_free(hidden_ref);
     dtx_free(z);
@@ -156,7 +193,8 @@ done:
     return st;
 }
 
-/* The loss on one block of entries: z (n, V) becomes the cotangents of the logits, d_value the ones of the values. */
+/* The loss on one block of entries: z (n, V) becomes the cotangents of the logits, d_value the ones of the values; h is what
+ * the head sees. */
 static void block_loss(int64_t V, int64_t d, const float *head, const float *h, const int32_t *token, int64_t first, int64_t n,
                        dtx_policy_loss loss, void *user, float *z, double *d_value)
 {
@@ -183,34 +221,46 @@ dtx_status dtx_policy_gradient(const dtx_model *m, const dtx_adapter *adapter, d
                                const dtx_policy_rows *r, dtx_policy_loss loss, void *user, dtx_adapter *grads, float *d_head)
 {
     const int64_t d = dtx_model_arch(m)->hidden, V = dtx_model_arch(m)->vocab, R = r->offset[r->n], E = dtx_policy_entries(r);
-    float *hidden = NULL, *d_hidden = NULL, *h = NULL, *dh = NULL, *z = NULL;
+    float *hidden = NULL, *d_hidden = NULL, *h = NULL, *dh = NULL, *z = NULL, *dropped = NULL, *back = NULL;
     int64_t *row = NULL, n_seg = 0;
     int32_t *token = NULL;
+    uint64_t *key = NULL;
     double *sum = NULL, d_value[BLOCK];
     dtx_segment *seg = NULL;
     dtx_status st = DTX_OK;
 
     DTX_GO(entry_rows(r, V, &row, &token));
+    DTX_GO(dropout_keys(r, &key));
     DTX_GO(DTX_NEW_RAW(hidden, R * d));
+    DTX_GO(DTX_NEW_RAW(dropped, BLOCK * d));
+    DTX_GO(DTX_NEW(back, d));
     DTX_GO(DTX_NEW(d_hidden, R * d));
     DTX_GO(DTX_NEW_RAW(h, BLOCK * d));
     DTX_GO(DTX_NEW_RAW(dh, BLOCK * d));
     DTX_GO(DTX_NEW_RAW(z, BLOCK * V));
     DTX_GO(DTX_NEW(sum, d + 1));
     DTX_GO(DTX_NEW_RAW(seg, r->n));
-    const dtx_batch batch = {.n_seq = r->n, .offset = r->offset, .ids = r->ids, .adapter = adapter, .tape = tape};
+    const dtx_dropout branches = {key != NULL ? r->dropout->lora : 0, key != NULL ? r->dropout->seed : 0, key};
+    const dtx_batch batch = {.n_seq = r->n, .offset = r->offset, .ids = r->ids, .adapter = adapter, .tape = tape,
+                             .dropout = key != NULL ? &branches : NULL};
     DTX_GO(dtx_model_forward(m, &batch, hidden));
     for (int64_t e = 0; e < E; e += BLOCK) {
         const int64_t n = E - e < BLOCK ? E - e : BLOCK;
         block_logits(m, hidden, row + e, n, h, z);
-        block_loss(V, d, head, h, token + e, e, n, loss, user, z, d_value);
+        for (int64_t i = 0; head != NULL && i < n; i++) {
+            drop_for_head(r, key, row[e + i], d, h + i * d, dropped + i * d);
+        }
+        block_loss(V, d, head, dropped, token + e, e, n, loss, user, z, d_value);
         dtx_model_logits_backward(m, n, z, h, dh, NULL);
         for (int64_t i = 0; i < n; i++) {
             const double dv = head != NULL ? d_value[i] : 0;
             float *to = d_hidden + row[e + i] * d;
+            if (head != NULL) {
+                drop_for_head(r, key, row[e + i], d, head, back); /* the mask acts on the way back as on the way here */
+            }
             for (int64_t k = 0; k < d; k++) {
-                to[k] = dh[i * d + k] + (head != NULL ? (float)(dv * (double)head[k]) : 0.0f);
-                sum[k] += dv * (double)h[i * d + k];
+                to[k] = dh[i * d + k] + (head != NULL ? (float)(dv * (double)back[k]) : 0.0f);
+                sum[k] += head != NULL ? dv * (double)dropped[i * d + k] : 0;
             }
             sum[d] += dv;
         }
@@ -225,6 +275,9 @@ dtx_status dtx_policy_gradient(const dtx_model *m, const dtx_adapter *adapter, d
     }
     DTX_GO(dtx_model_backward(m, tape, n_seg, seg, d_hidden, &(dtx_wanted){.lora = grads}));
 done:
+    dtx_free(back);
+    dtx_free(dropped);
+    dtx_free(key);
     dtx_free(seg);
     dtx_free(sum);
     dtx_free(z);

@@ -7,12 +7,22 @@
 
 #include "src/model.h"
 
+/* Dropout on the adapter's branches and on the hidden state that the value head sees, in the policy's passes alone; masks are
+ * functions of (seed, pass, sample of the row, token). */
+typedef struct {
+    double lora, head;
+    uint64_t seed;
+    int64_t pass;
+    const int64_t *sample;  /* (n rows) */
+} dtx_policy_dropout;
+
 /* Ragged rows: ids offset[i] .. offset[i+1]-1, the first query[i] >= 1 of them the prompt. What follows is the response;
  * the responses' tokens, row after row, are the entries 0 .. E-1 of all arrays below. */
 typedef struct {
     int64_t n;
     const int64_t *offset, *query;
     const int32_t *ids;
+    const dtx_policy_dropout *dropout; /* NULL = none */
 } dtx_policy_rows;
 int64_t dtx_policy_entries(const dtx_policy_rows *r);
 

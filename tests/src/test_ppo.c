@@ -162,7 +162,7 @@ static void gradient_goes_through_model_and_head(void **state)
     static const char *const targets[] = {"query_key_value", "dense"};
 
     (void)state;
-    for (int v = 0; v < N_DECODERS; v += 2) {
+    for (int v = 0; v < N_DECODERS; v++) { /* with and without dropout, whose masks the rows' keys fix */
         const dtx_arch a = variant_arch(v);
         dtx_model *m = NULL;
         dtx_adapter *ad = NULL, *g = NULL;
@@ -170,7 +170,9 @@ static void gradient_goes_through_model_and_head(void **state)
         float head[25], d_head[25] = {0};
         int32_t ids[16];
         linear l = {0};
-        const dtx_policy_rows rows = {3, OFFSET, QUERY, ids};
+        const int64_t sample[] = {4, 0, 2};
+        const dtx_policy_dropout dropout = {0.3, 0.2, 7, 1, sample};
+        const dtx_policy_rows rows = {.n = 3, .offset = OFFSET, .query = QUERY, .ids = ids, .dropout = v % 2 == 1 ? &dropout : NULL};
 
         assert_int_equal(dtx_model_new(&a, 3, &m), DTX_OK);
         variant_shake(m, 4);
@@ -218,6 +220,46 @@ static void gradient_goes_through_model_and_head(void **state)
     }
 }
 
+/* Dropout acts on the policy's branches and on what the value head sees, not on the reference, and anew in each pass. */
+static void dropout_spares_the_reference(void **state)
+{
+    static const char *const targets[] = {"query_key_value"};
+    const dtx_arch a = variant_arch(0);
+    dtx_model *m = NULL;
+    dtx_adapter *ad = NULL;
+    int32_t ids[16];
+    float head[25];
+    const int64_t sample[] = {0, 1, 2};
+    double lp[3][16], ref[3][16], value[3][16];
+
+    (void)state;
+    for (int i = 0; i < 25; i++) {
+        head[i] = 0.1f * (float)draw(9, (uint32_t)i);
+    }
+    for (int i = 0; i < 16; i++) {
+        ids[i] = i;
+    }
+    assert_int_equal(dtx_model_new(&a, 3, &m), DTX_OK);
+    variant_shake(m, 4);
+    assert_int_equal(dtx_adapter_new(&a, 2, 4, 0, targets, 1, 5, &ad), DTX_OK);
+    for (int64_t i = 0; i < ad->n_params; i++) {
+        ad->arena[i] = (float)draw(13, (uint32_t)i);
+    }
+    for (int k = 0; k < 3; k++) { /* none, pass 0, pass 1 */
+        const dtx_policy_dropout dropout = {0.3, 0.1, 7, k - 1, sample};
+        const dtx_policy_rows rows = {.n = 3, .offset = OFFSET, .query = QUERY, .ids = ids, .dropout = k > 0 ? &dropout : NULL};
+        assert_int_equal(dtx_policy_compare(m, ad, NULL, head, &rows, &(dtx_policy_view){.lp = lp[k], .ref_lp = ref[k], .value = value[k]}),
+                         DTX_OK);
+    }
+    for (int k = 0; k < 2; k++) {
+        for (int i = 0; i < 9; i++) {
+            assert_true(ref[k][i] == ref[k + 1][i] && value[k][i] != value[k + 1][i] && lp[k][i] != lp[k + 1][i]);
+        }
+    }
+    dtx_adapter_del(ad);
+    dtx_model_del(m);
+}
+
 /* The full KL is the sum over the vocabulary of p (log p - log q), each from a row of its own. */
 static void full_kl_sums_over_the_vocabulary(void **state)
 {
@@ -227,7 +269,7 @@ static void full_kl_sums_over_the_vocabulary(void **state)
     dtx_adapter *ad = NULL;
     int32_t ids[16];
     double kl[16], lp[16], ref[16], want = 0;
-    const dtx_policy_rows rows = {3, OFFSET, QUERY, ids};
+    const dtx_policy_rows rows = {.n = 3, .offset = OFFSET, .query = QUERY, .ids = ids};
 
     (void)state;
     for (int i = 0; i < 16; i++) {
@@ -263,6 +305,7 @@ int main(void)
         cmocka_unit_test(loss_gradient_is_the_finite_difference),
         cmocka_unit_test(controller_is_bounded),
         cmocka_unit_test(gradient_goes_through_model_and_head),
+        cmocka_unit_test(dropout_spares_the_reference),
         cmocka_unit_test(full_kl_sums_over_the_vocabulary),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
