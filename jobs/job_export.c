@@ -1,5 +1,5 @@
 /* job_export.c - detoxlens export: what others read. --merged: a Hugging Face folder whose weights are the base with the
- * variant's adapter merged. config.json is written last: a folder that has one is complete. */
+ * variant's adapter merged. config.json is written last: a folder that has one is complete. --csv and --inseq: export.h. */
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "jobs/export.h"
 #include "jobs/job.h"
 #include "jobs/stage.h"
 #include "src/file.h"
@@ -156,15 +157,12 @@ static int64_t n_pairs(const dtx_adapter *ad)
     return n;
 }
 
-static dtx_status run(dtx_job *job)
+static dtx_status merged(dtx_job *job)
 {
     const char *dtype = dtx_job_flag(job, "dtype");
     merging x = {.base = job->config.model.path, .as_f32 = dtype != NULL && strcmp(dtype, "f32") == 0};
     dtx_status st = DTX_OK;
 
-    if (dtx_job_flag(job, "merged") == NULL || job->n_args != 1) {
-        return DTX_FAIL(DTX_ERR_USAGE, "export needs a form and a folder: detoxlens export --merged OUT_DIR");
-    }
     if (dtype != NULL && !x.as_f32 && strcmp(dtype, "auto") != 0) {
         return DTX_FAIL(DTX_ERR_USAGE, "--dtype %.60s: auto or f32 is allowed", dtype);
     }
@@ -186,7 +184,27 @@ done:
     return st;
 }
 
+static dtx_status run(dtx_job *job)
+{
+    const char *name = dtx_job_flag(job, "attribution");
+    const bool csv = dtx_job_flag(job, "csv") != NULL, inseq = dtx_job_flag(job, "inseq") != NULL;
+
+    if (csv + inseq + (dtx_job_flag(job, "merged") != NULL) != 1 || job->n_args != 1) {
+        return DTX_FAIL(DTX_ERR_USAGE, "export needs one form and one output: detoxlens export --merged OUT_DIR, --csv OUT_DIR or --inseq "
+                                       "OUT.json");
+    }
+    if ((csv || inseq) && job->dry_run) {
+        dtx_log(DTX_LOG_INFO, "export", "plan: %s of %s, to %s", csv ? "tables" : "attributions", job->config.run, job->args[0]);
+        return DTX_OK;
+    }
+    return csv ? dtx_export_csv(job, job->args[0])
+               : inseq ? dtx_export_inseq(job, name != NULL ? name : "input_x_gradient", job->args[0]) : merged(job);
+}
+
 static const dtx_job_option own_options[] = {
+    {"csv", NULL, NULL, "completions, scores, curves and tokens of all variants as tables (CSV) in a folder"},
+    {"inseq", NULL, NULL, "the variant's attributions as one JSON file that Inseq loads"},
+    {"attribution", "NAME", NULL, "with --inseq: which result below attribution/ (default input_x_gradient)"},
     {"merged", NULL, NULL, "a model folder with the variant's adapter merged into the weights"},
     {"dtype", "auto|f32", NULL, "of the weights: auto = as the base stores them (default), f32"},
     {0},
@@ -194,15 +212,22 @@ static const dtx_job_option own_options[] = {
 
 const dtx_job_def dtx_job_export = {
     .name = "export",
-    .args = "OUT_DIR",
-    .summary = "the base and a variant's adapter as one model folder",
-    .help = "Writes a folder in Hugging Face layout to OUT_DIR: model.safetensors with W + alpha / r B A of the variant's adapter, "
-            "config.json,\n"
+    .args = "OUT",
+    .summary = "a merged model folder; a run's tables (CSV) and attributions (Inseq's JSON)",
+    .help = "--merged writes a folder in Hugging Face layout to OUT: model.safetensors with W + alpha / r B A of the variant's "
+            "adapter, config.json,\n"
             "and what the base has of tokenizer files and generation_config.json. Weights are rounded to nearest even into the "
             "dtype of the base.\n"
             "A folder without config.json is not complete.\n"
             "\n"
-            "  detoxlens export --merged --variant FT --run out --set model.path=models/small models/small-ft\n",
+            "  detoxlens export --merged --variant FT --run out --set model.path=models/small models/small-ft\n"
+            "\n"
+            "--csv writes tables of all variants to the folder OUT: prompts, completions, scores, tokens, token_shares, curves, one\n"
+            "line for each row or step. --inseq writes the variant's attributions to the file OUT, which Inseq 0.4 to 0.6 loads by\n"
+            "inseq.FeatureAttributionOutput.load(OUT). Both take the texts A..B-1 only with --rows A:B.\n"
+            "\n"
+            "  detoxlens export --csv --run out tables\n"
+            "  detoxlens export --inseq --variant FT --run out --set model.path=models/small --rows 0:100 ft.json\n",
     .bit = DTX_JOB_EXPORT,
     .own_dry_run = true,
     .options = own_options,
