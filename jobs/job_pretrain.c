@@ -30,7 +30,8 @@ static dtx_status set_up(dtx_pretrainer *t)
     *tr = (dtx_training){.job = t->job, .run = t->run, .name = t->name, .n_steps = c->pretrain.steps,
                          .n_leaves = c->pretrain.batch < DTX_TRAINING_LEAVES ? c->pretrain.batch : DTX_TRAINING_LEAVES,
                          .n_params = dtx_model_arena_size(t->model), .params = dtx_model_arena(t->model),
-                         .lr = c->pretrain.lr, .clip = c->pretrain.clip, .warmup_steps = c->pretrain.warmup_steps,
+                         .lr = c->pretrain.lr, .average = c->pretrain.average, .clip = c->pretrain.clip,
+                         .warmup_steps = c->pretrain.warmup_steps,
                          .eval_every = c->pretrain.eval_every, .save_every = c->pretrain.save_every,
                          .adamw = {0.9, 0.95, 1e-8, c->pretrain.weight_decay}, .decay = t->decay,
                          .shard = t->task->shard, .evaluate = t->task->evaluate, .extra = t->task->extra, .n_extra = t->task->extra != NULL, .user = t};
@@ -45,11 +46,11 @@ static dtx_status set_up(dtx_pretrainer *t)
     snprintf(tr->state.identity, sizeof tr->state.identity,
              "task=%s arch=%s layers=%" PRId64 " hidden=%" PRId64 " heads=%" PRId64 " vocab=%" PRId64 " context=%" PRId64
              " steps=%" PRId64 " batch=%" PRId64 " lr=%.9g warmup=%" PRId64 " schedule=%s clip=%.9g weight_decay=%.9g"
-             " holdout=%.9g mask=%.9g eval_every=%" PRId64 " seed=%" PRId64 " reduce=%s text=%s",
+             " holdout=%.9g mask=%.9g average=%.9g eval_every=%" PRId64 " seed=%" PRId64 " reduce=%s text=%s",
              c->pretrain.task, t->arch.model_type, c->pretrain.layers, c->pretrain.hidden, c->pretrain.heads, t->vocab, c->pretrain.context,
              c->pretrain.steps, c->pretrain.batch, c->pretrain.lr, c->pretrain.warmup_steps, c->pretrain.schedule,
-             c->pretrain.clip, c->pretrain.weight_decay, c->pretrain.holdout, c->pretrain.mask, c->pretrain.eval_every, c->seed, c->reduce,
-             t->digest);
+             c->pretrain.clip, c->pretrain.weight_decay, c->pretrain.holdout, c->pretrain.mask, c->pretrain.average,
+             c->pretrain.eval_every, c->seed, c->reduce, t->digest);
     return DTX_OK;
 }
 

@@ -105,6 +105,10 @@ static dtx_status allocate(dtx_training *t)
     DTX_TRY(DTX_NEW(s->m, t->n_params));
     DTX_TRY(DTX_NEW(s->v, t->n_params));
     DTX_TRY(DTX_NEW(t->grads, t->n_params));
+    if (t->average > 0) {
+        DTX_TRY(DTX_NEW_RAW(s->average, t->n_params));
+        memcpy(s->average, t->params, (size_t)t->n_params * sizeof *s->average);
+    }
     for (int i = 0; i < n_curves(t); i++) {
         t->curves[i].name = curve_at(t, i)->name;
         DTX_TRY(DTX_NEW(t->curves[i].value, t->n_steps));
@@ -172,6 +176,29 @@ static dtx_status shards(dtx_training *t, double *loss, double *tokens, double *
     return DTX_OK;
 }
 
+/* The moving average follows the weights, faster in the beginning, when there is little to remember. */
+static void follow(dtx_training *t)
+{
+    const double k = (double)t->state.step, keep = fmin(t->average, (1 + k) / (10 + k));
+    float *a = t->state.average;
+
+    for (int64_t i = 0; a != NULL && i < t->n_params; i++) {
+        a[i] += (float)(1 - keep) * (t->params[i] - a[i]);
+    }
+}
+
+/* Weights and their average change places: the model is the other one. */
+static void exchange(dtx_training *t)
+{
+    float *a = t->state.average;
+
+    for (int64_t i = 0; a != NULL && i < t->n_params; i++) {
+        const float x = t->params[i];
+        t->params[i] = a[i];
+        a[i] = x;
+    }
+}
+
 static dtx_status step(dtx_training *t)
 {
     const int64_t k = t->state.step;
@@ -204,6 +231,7 @@ static dtx_status step(dtx_training *t)
     dtx_clip(t->grads, t->n_params, norm, t->clip);
     double lr = t->lr * dtx_schedule_factor(t->schedule, k, t->warmup_steps, t->n_steps);
     dtx_adamw_step(&t->adamw, k + 1, lr, t->n_params, t->params, t->grads, t->state.m, t->state.v, t->decay, t->n_decay);
+    follow(t);
     const double seconds = dtx_now() - begun; /* an evaluation is not part of a step */
     t->tokens += tokens;
     t->flops += flops;
@@ -213,7 +241,9 @@ static dtx_status step(dtx_training *t)
     t->timing[TIMING_SECONDS][k] = seconds;
     t->state.step = k + 1;
     if (t->state.step % t->eval_every == 0 || t->state.step == t->n_steps) {
+        exchange(t);
         DTX_TRY(t->evaluate(t->user, &eval));
+        exchange(t);
     }
     for (int x = 0; x < t->n_extra; x++) {
         t->curves[DTX_CURVES + x].value[k] = t->extra[x].each_step ? extra[x] : isnan(eval) ? NAN : t->extra_value[x];
@@ -299,6 +329,9 @@ dtx_status dtx_training_run(dtx_training *t)
         }
     }
     DTX_GO(save_checkpoint(t));
+    if (!stopped) {
+        exchange(t);
+    }
     t->seconds = dtx_now() - begun;
     dtx_log(DTX_LOG_INFO, t->job->def->name, "%.1f s, %.0f tokens/s, %.1f GFLOP/s, communication %.1f %%",
             t->seconds, t->tokens / (t->seconds + 1e-9), 1e-9 * t->flops / (t->busy + 1e-9), 100 * dtx_reduce_seconds(t->reduce) / (t->seconds + 1e-9));
@@ -375,4 +408,5 @@ void dtx_training_close(dtx_training *t)
     dtx_free(t->grads);
     dtx_free(t->state.m);
     dtx_free(t->state.v);
+    dtx_free(t->state.average);
 }

@@ -27,6 +27,8 @@ typedef struct {
     int64_t n_params;
     float *params;                  /* borrowed, updated in place, the same on every rank */
     double lr, clip;
+    double average;                 /* 0, or the share that a moving average of params keeps in each step; evaluations and the
+                                     * end see the average (params is the average after dtx_training_run) */
     int64_t warmup_steps, eval_every, save_every;
     dtx_schedule schedule;
     dtx_adamw adamw;

@@ -116,7 +116,7 @@ typedef struct {
     struct {
         char task[16], arch[16];
         int64_t layers, hidden, heads, vocab, context, steps, batch, warmup_steps, eval_every, save_every;
-        double lr, clip, weight_decay, holdout, mask;
+        double lr, clip, weight_decay, holdout, mask, average;
         char schedule[16], label[128], group[128];
     } pretrain;
     struct {

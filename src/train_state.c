@@ -10,7 +10,7 @@ enum { FIXED = 3, MAX_CURVES = 64 };
 
 dtx_status dtx_train_state_write(const char *path, const dtx_train_state *s)
 {
-    dtx_tensor t[FIXED + MAX_CURVES + 1];
+    dtx_tensor t[FIXED + MAX_CURVES + 2];
     char names[MAX_CURVES][80], step[32];
     const float *fixed[FIXED] = {s->params, s->m, s->v};
     static const char *const fixed_names[FIXED] = {"params", "adam.m", "adam.v"};
@@ -34,6 +34,11 @@ dtx_status dtx_train_state_write(const char *path, const dtx_train_state *s)
         t[n++] = (dtx_tensor){.name = "scalars", .dtype = DTX_F64, .n_dims = 1, .shape = {s->n_scalars},
                               .n_elements = s->n_scalars, .data = s->scalars,
                               .size_bytes = (size_t)s->n_scalars * sizeof(double)};
+    }
+    if (s->average != NULL) {
+        t[n] = t[0];
+        t[n].name = "average";
+        t[n++].data = s->average;
     }
     snprintf(step, sizeof step, "%lld", (long long)s->step);
     const dtx_meta meta[] = {{"step", step}, {"identity", s->identity}};
@@ -75,6 +80,9 @@ dtx_status dtx_train_state_read(const char *path, dtx_train_state *s)
     DTX_GO(copy_tensor(w, path, "params", DTX_F32, s->n_params, s->params));
     DTX_GO(copy_tensor(w, path, "adam.m", DTX_F32, s->n_params, s->m));
     DTX_GO(copy_tensor(w, path, "adam.v", DTX_F32, s->n_params, s->v));
+    if (s->average != NULL) {
+        DTX_GO(copy_tensor(w, path, "average", DTX_F32, s->n_params, s->average));
+    }
     for (int64_t i = 0; i < s->n_curves; i++) {
         char name[80];
         snprintf(name, sizeof name, "curve.%s", s->curves[i].name);

@@ -17,6 +17,7 @@ typedef struct {
     int64_t n_steps;       /* of the whole training */
     int64_t n_params;
     float *params, *m, *v; /* (n_params) each, borrowed */
+    float *average;        /* (n_params) moving average of params; NULL = none */
     int64_t n_curves;
     dtx_curve *curves;
     int64_t n_scalars;     /* what else the training remembers; 0 = nothing */

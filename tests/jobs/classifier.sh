@@ -20,7 +20,7 @@ cat >judge.json <<JSON
 {"data": {"text": ["talk.csv:text"]},
  "pretrain": {"task": "classifier", "label": "kind", "group": "group", "layers": 2, "hidden": 32, "heads": 2, "vocab": 400,
               "context": 32, "batch": 12, "steps": 60, "eval_every": 20, "save_every": 25, "warmup_steps": 5, "lr": 0.003,
-              "holdout": 0.2}}
+              "holdout": 0.2, "average": 0.8}}
 JSON
 train() { # RANKS RUN [ARG...]
     local n=$1 run=$2
