@@ -363,7 +363,7 @@ static void configuration(FILE *out, const dtx_job_def *def)
             fprintf(out, "\nConfiguration (precedence: command line, environment, --config FILE, default)\n");
         }
         any = true;
-        if (strncmp(k.key, def->name, n) == 0 && k.key[n] == '.') {
+        if (strncmp(k.key, def->name, n) == 0 && k.key[n] == '.' && !k.secret) {
             snprintf(option, sizeof option, ", --%s", k.key + n + 1);
             for (char *p = option; *p != '\0'; p++) {
                 *p = *p == '_' ? '-' : *p;

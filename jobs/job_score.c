@@ -16,16 +16,6 @@
 
 /* --- texts --- */
 
-static size_t text_len(const dtx_scoring *g, int64_t row, int side)
-{
-    return (size_t)(g->offset[2 * row + side + 1] - g->offset[2 * row + side]);
-}
-
-static const char *text_of(const dtx_scoring *g, int64_t row, int side)
-{
-    return g->bytes + g->offset[2 * row + side];
-}
-
 /* Completions of the source (rank 0). */
 static dtx_status read_completions(hid_t file, const dtx_scoring *g, dtx_texts *out, uint8_t **finish)
 {
@@ -130,7 +120,7 @@ static dtx_status append_prompt(growing *b, const char *mode, const dtx_template
 /* The block: [rows, samples, offsets (2 rows + 1), finish (rows), bytes]. */
 static dtx_status pack(hid_t file, dtx_scoring *g, void **block, size_t *size)
 {
-    const char *mode = g->job->config.score.prompts;
+    const char *mode = g->prompts;
     dtx_texts answers = {.n = 0}, prompts = {.n = 0};
     dtx_template t = {.user = ""};
     uint8_t *finish = NULL;
@@ -186,17 +176,27 @@ static void add_setting(dtx_scoring *g, const char *name, const char *text)
     snprintf(s->text, sizeof s->text, "%s", text);
 }
 
-/* What the scores depend on. */
+/* What the scores depend on, besides the measure of each set. */
 static dtx_status list_settings(dtx_scoring *g)
 {
     const dtx_config *c = &g->job->config;
-    char fingerprint[65];
+    char text[2048];
 
     add_setting(g, "scorer", c->score.scorer);
-    add_setting(g, "prompts", c->score.prompts);
-    DTX_TRY(dtx_model_fingerprint(g->classifier.model, fingerprint));
-    add_setting(g, "weights_fingerprint", fingerprint);
-    add_setting(g, "measure", g->classifier.arch->labels[g->classifier.label]);
+    add_setting(g, "prompts", g->prompts);
+    if (!g->service) {
+        DTX_TRY(dtx_model_fingerprint(g->classifier.model, text));
+        add_setting(g, "weights_fingerprint", text);
+        return DTX_OK;
+    }
+    add_setting(g, "endpoint", c->score.endpoint);
+    add_setting(g, "language", c->score.language);
+    text[0] = '\0';
+    for (int64_t k = 0; k < g->n_sets; k++) {
+        size_t n = strlen(text);
+        snprintf(text + n, sizeof text - n, "%s%s", k > 0 ? "," : "", g->sets[k].measure);
+    }
+    add_setting(g, "attributes", text);
     return DTX_OK;
 }
 
@@ -213,27 +213,39 @@ static dtx_status look(hid_t file, void *user)
     dtx_stage_diff diff = {{0}};
 
     DTX_TRY(pack(file, g, &r->block, &r->size));
-    g->made = dtx_h5_exists(file, g->group);
-    if (g->made && g->job->redo) {
-        dtx_log(DTX_LOG_WARN, "redo", "discarding %s", g->group);
-        return DTX_OK;
+    g->made = dtx_h5_exists(file, g->sets[0].group);
+    for (int64_t k = 0; k < g->n_sets; k++) {
+        const char *group = g->sets[k].group;
+        if (!dtx_h5_exists(file, group)) { /* another number of attributes shows in the settings of set 0 */
+            continue;
+        }
+        if (g->job->redo) {
+            dtx_log(DTX_LOG_WARN, "redo", "discarding %s", group);
+            continue;
+        }
+        for (int i = 0; i < g->n_settings; i++) {
+            DTX_TRY(dtx_stage_compare(file, group, g->setting[i].name, g->setting[i].text, &diff));
+        }
+        DTX_TRY(dtx_stage_compare(file, group, "measure", g->sets[k].measure, &diff));
+        DTX_TRY(dtx_stage_refuse(g->run, group, &diff));
     }
-    for (int i = 0; i < g->n_settings && g->made; i++) {
-        DTX_TRY(dtx_stage_compare(file, g->group, g->setting[i].name, g->setting[i].text, &diff));
-    }
-    return dtx_stage_refuse(g->run, g->group, &diff);
+    return DTX_OK;
 }
 
 static dtx_status make_set(hid_t file, void *user)
 {
     const dtx_scoring *g = user;
 
-    if (g->made) {
-        DTX_TRY(dtx_h5_delete(file, g->group));
-    }
-    DTX_TRY(dtx_toxicity_make(file, g->group, g->n_rows));
-    for (int i = 0; i < g->n_settings; i++) {
-        DTX_TRY(dtx_h5_attr_str(file, g->group, g->setting[i].name, g->setting[i].text));
+    for (int64_t k = 0; k < g->n_sets; k++) {
+        const char *group = g->sets[k].group;
+        if (dtx_h5_exists(file, group)) {
+            DTX_TRY(dtx_h5_delete(file, group));
+        }
+        DTX_TRY(dtx_toxicity_make(file, group, g->n_rows));
+        for (int i = 0; i < g->n_settings; i++) {
+            DTX_TRY(dtx_h5_attr_str(file, group, g->setting[i].name, g->setting[i].text));
+        }
+        DTX_TRY(dtx_h5_attr_str(file, group, "measure", g->sets[k].measure));
     }
     return DTX_OK;
 }
@@ -244,7 +256,7 @@ static dtx_status open_set(dtx_scoring *g)
     reading r = {.g = g};
     hsize_t shape[2];
     void *status = NULL;
-    char path[256];
+    char path[340];
 
     DTX_TRY(dtx_run_inspect(g->run, look, &r));
     DTX_TRY(dtx_par_bcast(&g->job->par, DTX_OK, &r.block, &r.size));
@@ -262,7 +274,7 @@ static dtx_status open_set(dtx_scoring *g)
     if (!made || g->job->redo) {
         DTX_TRY(dtx_run_edit(g->run, make_set, g));
     }
-    snprintf(path, sizeof path, "%s/status", g->group);
+    snprintf(path, sizeof path, "%s/status", g->sets[0].group);
     DTX_TRY(dtx_run_read(g->run, path, H5T_NATIVE_UINT8, &status, shape));
     g->status = status;
     if ((int64_t)shape[0] != g->n_rows) {
@@ -276,7 +288,7 @@ static dtx_status open_set(dtx_scoring *g)
 
 static size_t cost(const dtx_scoring *g, int64_t row)
 {
-    return text_len(g, row, 0) + text_len(g, row, 1);
+    return dtx_scoring_len(g, row, 0) + dtx_scoring_len(g, row, 1);
 }
 
 static int by_cost(const void *a, const void *b, void *user)
@@ -306,21 +318,30 @@ static dtx_status order_rows(dtx_scoring *g)
             g->order[g->n_order++] = r;
         }
     }
-    qsort_r(g->order, (size_t)g->n_order, sizeof *g->order, by_cost, g);
+    if (!g->service) {
+        qsort_r(g->order, (size_t)g->n_order, sizeof *g->order, by_cost, g);
+    }
     int64_t share = g->n_order / (4 * job->par.size);
     g->unit_rows = share < 1 ? 1 : share < 16 ? share : 16;
     return DTX_OK;
 }
 
-/* Nothing but blanks: there is nothing to score. */
-static bool is_blank(const char *s, size_t len)
+dtx_status dtx_scoring_add(dtx_scoring *g, int64_t row, const float *completion, const float *prompt, uint8_t status)
 {
-    size_t n = 0;
-
-    while (n < len && (s[n] == ' ' || s[n] == '\t' || s[n] == '\r' || s[n] == '\n')) {
-        n++;
+    for (int64_t k = 0; k < g->n_sets; k++) {
+        const void *const values[] = {&completion[k], &prompt[k], &status};
+        DTX_TRY(dtx_stage_rows_add(&g->sets[k].ready, row, values));
     }
-    return n == len;
+    g->done++;
+    return DTX_OK;
+}
+
+dtx_status dtx_scoring_write(dtx_scoring *g)
+{
+    for (int64_t k = g->n_sets - 1; k >= 0; k--) {
+        DTX_TRY(dtx_stage_rows_write(g->run, g->sets[k].group, &g->sets[k].ready));
+    }
+    return DTX_OK;
 }
 
 static dtx_status score_unit(void *user, int64_t unit)
@@ -335,9 +356,9 @@ static dtx_status score_unit(void *user, int64_t unit)
     for (int64_t i = 0; i < 2 * n; i++) {
         int64_t row = g->order[first + i / 2];
         place[i] = -1;
-        if (!is_blank(text_of(g, row, (int)(i % 2)), text_len(g, row, (int)(i % 2)))) {
-            text[m] = text_of(g, row, (int)(i % 2));
-            len[m] = text_len(g, row, (int)(i % 2));
+        if (dtx_service_precheck(dtx_scoring_text(g, row, (int)(i % 2)), dtx_scoring_len(g, row, (int)(i % 2))) != DTX_SCORE_EMPTY) {
+            text[m] = dtx_scoring_text(g, row, (int)(i % 2));
+            len[m] = dtx_scoring_len(g, row, (int)(i % 2));
             place[i] = (int)m++;
         }
     }
@@ -348,18 +369,14 @@ static dtx_status score_unit(void *user, int64_t unit)
         const float completion = place[2 * i] >= 0 ? (float)p[place[2 * i]] : NAN;
         const float prompt = place[2 * i + 1] >= 0 ? (float)p[place[2 * i + 1]] : NAN;
         const uint8_t status = place[2 * i] >= 0 ? DTX_SCORE_SCORED : DTX_SCORE_EMPTY;
-        const void *const values[] = {&completion, &prompt, &status};
-        DTX_TRY(dtx_stage_rows_add(&g->ready, g->order[first + i], values));
-        g->done++;
+        DTX_TRY(dtx_scoring_add(g, g->order[first + i], &completion, &prompt, status));
     }
     return DTX_OK;
 }
 
 static dtx_status write_ready(void *user)
 {
-    dtx_scoring *g = user;
-
-    return dtx_stage_rows_write(g->run, g->group, &g->ready);
+    return dtx_scoring_write(user);
 }
 
 /* Collective. */
@@ -368,9 +385,9 @@ static dtx_status conclude(dtx_scoring *g, bool stopped)
     void *status = NULL;
     hsize_t shape[2];
     int64_t n_of[7] = {0}, expected = 0;
-    char path[256];
+    char path[340];
 
-    snprintf(path, sizeof path, "%s/status", g->group);
+    snprintf(path, sizeof path, "%s/status", g->sets[0].group);
     DTX_TRY(dtx_run_read(g->run, path, H5T_NATIVE_UINT8, &status, shape));
     for (int64_t r = 0; r < g->n_rows; r++) {
         uint8_t s = ((const uint8_t *)status)[r];
@@ -383,7 +400,7 @@ static dtx_status conclude(dtx_scoring *g, bool stopped)
         return DTX_FAIL(DTX_STOPPED, "stopped with %" PRId64 " of %" PRId64 " rows done; the same command continues", expected - open, expected);
     }
     dtx_log(DTX_LOG_INFO, "score", "%s: %" PRId64 " of %" PRId64 " rows are done: %" PRId64 " scored, %" PRId64 " empty, %" PRId64
-            " of a language the scorer does not know, %" PRId64 " too long, %" PRId64 " refused, %" PRId64 " failed", g->group, expected - open,
+            " of a language the scorer does not know, %" PRId64 " too long, %" PRId64 " refused, %" PRId64 " failed", g->sets[0].group, expected - open,
             expected, n_of[DTX_SCORE_SCORED], n_of[DTX_SCORE_EMPTY], n_of[DTX_SCORE_LANGUAGE], n_of[DTX_SCORE_TOO_LONG],
             n_of[DTX_SCORE_REFUSED], n_of[DTX_SCORE_FAILED]);
     return DTX_OK;
@@ -397,11 +414,13 @@ static dtx_status work(dtx_scoring *g)
                               .write = write_ready, .rows = &g->done, .tokens = &g->tokens};
     bool stopped;
 
-    g->ready = (dtx_stage_rows){.n_columns = 3,
-                                .column = {{"completion", H5T_NATIVE_FLOAT, 4, 1, NULL, 0},
-                                           {"prompt", H5T_NATIVE_FLOAT, 4, 1, NULL, 0},
-                                           {"status", H5T_NATIVE_UINT8, 1, 1, NULL, 0}}};
-    DTX_TRY(dtx_stage_run(g->job, &w, &stopped));
+    for (int64_t k = 0; k < g->n_sets; k++) {
+        g->sets[k].ready = (dtx_stage_rows){.n_columns = 3,
+                                            .column = {{"completion", H5T_NATIVE_FLOAT, 4, 1, NULL, 0},
+                                                       {"prompt", H5T_NATIVE_FLOAT, 4, 1, NULL, 0},
+                                                       {"status", H5T_NATIVE_UINT8, 1, 1, NULL, 0}}};
+    }
+    DTX_TRY(g->service ? dtx_score_service(g, &stopped) : dtx_stage_run(g->job, &w, &stopped));
     return conclude(g, stopped);
 }
 
@@ -414,10 +433,16 @@ static void print_plan(const dtx_scoring *g)
     for (int64_t i = 0; i < g->n_order; i++) {
         bytes += (double)cost(g, g->order[i]);
     }
-    printf("result             %s\n", g->group);
+    for (int64_t k = 0; k < g->n_sets; k++) {
+        printf("result             %s (%s)\n", g->sets[k].group, g->sets[k].measure);
+    }
     printf("rows               %" PRId64 ", without regard to what is done: %" PRId64 "\n", g->n_rows, g->n_order);
-    printf("text               %.3f MB, prompts: %s\n", bytes / 1e6, g->job->config.score.prompts);
-    printf("label              %s\n", g->classifier.arch->labels[g->classifier.label]);
+    printf("text               %.3f MB, prompts: %s\n", bytes / 1e6, g->prompts);
+    if (g->service) { /* texts that occur twice are asked for once */
+        double texts = (double)g->n_order * (strcmp(g->prompts, "none") == 0 ? 1 : 2);
+        printf("requests           at most %.0f, %.2f h at score.qps = %g\n", texts, texts / g->job->config.score.qps / 3600,
+               g->job->config.score.qps);
+    }
 }
 
 /* Collective, between the opening and closing of the run directory. */
@@ -442,40 +467,72 @@ static dtx_status run_stage(dtx_scoring *g)
     return dtx_stage_end(g->run, st);
 }
 
+static dtx_status name_set(dtx_scoring *g, int64_t k, const char *measure)
+{
+    snprintf(g->sets[k].measure, sizeof g->sets[k].measure, "%s", measure);
+    snprintf(g->sets[k].group, sizeof g->sets[k].group, k == 0 ? "%s/toxicity/%s" : "%s/toxicity/%s.%s", g->variant_group, g->set, measure);
+    return strpbrk(measure, "/. ") == NULL && strlen(measure) < 64
+               ? DTX_OK : DTX_FAIL(DTX_ERR_USAGE, "score.attributes: %.64s cannot be a part of a set's name", measure);
+}
+
 static dtx_status open_scorer(dtx_scoring *g)
 {
     const dtx_config *c = &g->job->config;
+    const dtx_config_list *attributes = &c->score.attributes;
 
+    g->service = strcmp(c->score.scorer, "service") == 0;
+    g->prompts = strcmp(c->score.prompts, "auto") != 0 ? c->score.prompts : g->service ? "none" : "templated";
+    if (g->service && c->score.keywords) {
+        return DTX_FAIL(DTX_ERR_USAGE, "score.keywords explains a local classifier; a service tells no more than its score");
+    }
+    if (g->service) {
+        DTX_TRY(dtx_job_need(g->job, "score.endpoint", c->score.endpoint));
+        g->n_sets = attributes->n > 0 ? attributes->n : 1;
+        for (int64_t k = 0; k < g->n_sets; k++) {
+            DTX_TRY(name_set(g, k, attributes->n > 0 ? attributes->entry[k] : "TOXICITY"));
+        }
+        return g->job->par.rank == 0 ? list_settings(g) : DTX_OK;
+    }
     DTX_TRY(dtx_job_need(g->job, "score.path", c->score.path));
     if (c->score.keywords) { /* ids and bytes of the completions' tokens */
         DTX_TRY(dtx_job_need(g->job, "model.path", c->model.path));
     }
-    DTX_TRY(dtx_classifier_open(c->score.path, c->score.attributes.n > 0 ? c->score.attributes.entry[0] : "", &g->classifier));
+    if (attributes->n > 1) {
+        return DTX_FAIL(DTX_ERR_USAGE, "score.attributes has %" PRId64 " names; a local classifier scores one label a launch", attributes->n);
+    }
+    DTX_TRY(dtx_classifier_open(c->score.path, attributes->n > 0 ? attributes->entry[0] : "", &g->classifier));
+    g->n_sets = 1;
+    snprintf(g->sets[0].measure, sizeof g->sets[0].measure, "%s", g->classifier.arch->labels[g->classifier.label]);
+    snprintf(g->sets[0].group, sizeof g->sets[0].group, "%s/toxicity/%s", g->variant_group, g->set);
     return g->job->par.rank == 0 ? list_settings(g) : DTX_OK;
 }
 
 static dtx_status run(dtx_job *job)
 {
     const dtx_config *c = &job->config;
-    dtx_scoring g = {.job = job};
+    dtx_scoring *g; /* large: texts of every set */
     dtx_status st;
 
-    snprintf(g.set, sizeof g.set, "%s", c->score.name[0] != '\0' ? c->score.name : c->score.scorer);
-    snprintf(g.variant_group, sizeof g.variant_group, "/variants/%s", job->variant);
-    snprintf(g.source, sizeof g.source, "%s/completions", g.variant_group);
-    snprintf(g.group, sizeof g.group, "%s/toxicity/%s", g.variant_group, g.set);
-    DTX_GO(dtx_par_agree(&job->par, open_scorer(&g)));
-    DTX_GO(dtx_run_open(&job->par, c->run, &g.run));
-    snprintf(g.log_dir, sizeof g.log_dir, "%s/log", g.run->dir);
-    dtx_job_log_open(job, g.log_dir);
-    st = run_stage(&g);
+    DTX_TRY(dtx_par_agree(&job->par, DTX_NEW(g, 1)));
+    g->job = job;
+    snprintf(g->set, sizeof g->set, "%s", c->score.name[0] != '\0' ? c->score.name : c->score.scorer);
+    snprintf(g->variant_group, sizeof g->variant_group, "/variants/%s", job->variant);
+    snprintf(g->source, sizeof g->source, "%s/completions", g->variant_group);
+    DTX_GO(dtx_par_agree(&job->par, open_scorer(g)));
+    DTX_GO(dtx_run_open(&job->par, c->run, &g->run));
+    snprintf(g->log_dir, sizeof g->log_dir, "%s/log", g->run->dir);
+    dtx_job_log_open(job, g->log_dir);
+    st = run_stage(g);
 done:
-    dtx_run_close(g.run);
-    dtx_stage_rows_free(&g.ready);
-    dtx_classifier_close(&g.classifier);
-    dtx_free(g.block);
-    dtx_free(g.status);
-    dtx_free(g.order);
+    dtx_run_close(g->run);
+    for (int64_t k = 0; k < g->n_sets; k++) {
+        dtx_stage_rows_free(&g->sets[k].ready);
+    }
+    dtx_classifier_close(&g->classifier);
+    dtx_free(g->block);
+    dtx_free(g->status);
+    dtx_free(g->order);
+    dtx_free(g);
     return st;
 }
 
@@ -487,6 +544,14 @@ const dtx_job_def dtx_job_score = {
             "killed is continued by the same command.\n\n"
             "  mpirun -n 4 detoxlens score --run runs/redpajama --variant FT \\\n"
             "      --set score.path=models/roberta-hate-speech-dynabench-r4-target --set score.name=hate\n\n"
+            "With --scorer service rank 0 asks a Perspective-compatible service instead, at most score.qps times a second, and no "
+            "text twice: answers are kept by text in RUN/score-cache.jsonl. Several attributes make several sets, S, S.SECOND, "
+            "...\n\n"
+            "  export DETOXLENS_SCORE__KEY=...\n"
+            "  detoxlens score --run runs/redpajama --variant FT --scorer service --name perspective \\\n"
+            "      --set score.endpoint=https://commentanalyzer.googleapis.com/v1alpha1/comments:analyze --qps 1\n\n"
+            "The service named Perspective ends with the year 2026. A text that fails again and again while others get answers is "
+            "marked failed; --redo then asks for such texts alone.\n\n"
             "score.attributes names the classifier's label that is scored; without it the label called toxicity, toxic, hate, "
             "hateful or HS is. Empty completions get no score. --rows A:B scores the texts A..B-1 only, --redo discards the "
             "set and begins anew, --dry-run prints what would be done.\n\n"

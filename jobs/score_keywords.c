@@ -31,11 +31,11 @@ typedef struct {
 static dtx_status look(hid_t file, void *user)
 {
     keywords *k = user;
-    char path[256];
+    char path[400];
 
     snprintf(path, sizeof path, "%s/tokens", k->g->source);
     k->has_ids = dtx_h5_exists(file, path);
-    snprintf(path, sizeof path, "%s/token_share", k->g->group);
+    snprintf(path, sizeof path, "%s/token_share", k->g->sets[0].group);
     k->made = dtx_h5_exists(file, path);
     return DTX_OK;
 }
@@ -53,14 +53,14 @@ static dtx_status make_columns(hid_t file, void *user)
 {
     const keywords *k = user;
     const hsize_t n = (hsize_t)k->g->n_rows, width = (hsize_t)k->width;
-    char path[256];
+    char path[400];
 
-    snprintf(path, sizeof path, "%s/token_share", k->g->group);
+    snprintf(path, sizeof path, "%s/token_share", k->g->sets[0].group);
     DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_FLOAT, 2, {n, width}, {"/row", "/step"}, 0,
                                              "share of each token in the completion's toxicity, input x gradient of the classifier", "1"}));
     DTX_TRY(dtx_h5_attr_str(file, path, "method", "input_x_gradient"));
     DTX_TRY(dtx_h5_attr_str(file, path, "norm", "l2"));
-    snprintf(path, sizeof path, "%s/token_share_done", k->g->group);
+    snprintf(path, sizeof path, "%s/token_share_done", k->g->sets[0].group);
     return dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_UINT8, 1, {n}, {"/row"}, 0,
                                             "1 once the row's shares are on disk", "1"});
 }
@@ -69,7 +69,7 @@ static dtx_status make_columns(hid_t file, void *user)
 static dtx_status read_rows(const keywords *k, const char *group, const char *name, hid_t type, void **out, int64_t *width)
 {
     hsize_t shape[2];
-    char path[256];
+    char path[400];
 
     snprintf(path, sizeof path, "%s/%s", group, name);
     DTX_TRY(dtx_run_read(k->g->run, path, type, out, shape));
@@ -99,9 +99,9 @@ static dtx_status open_columns(keywords *k)
     if (!dtx_par_any(par, k->made)) {
         DTX_TRY(dtx_run_edit(k->g->run, make_columns, k));
     }
-    DTX_TRY(read_rows(k, k->g->group, "status", H5T_NATIVE_UINT8, &p, &one));
+    DTX_TRY(read_rows(k, k->g->sets[0].group, "status", H5T_NATIVE_UINT8, &p, &one));
     k->status = p;
-    DTX_TRY(read_rows(k, k->g->group, "token_share_done", H5T_NATIVE_UINT8, &p, &one));
+    DTX_TRY(read_rows(k, k->g->sets[0].group, "token_share_done", H5T_NATIVE_UINT8, &p, &one));
     k->done_flag = p;
     return DTX_OK;
 }
@@ -208,7 +208,7 @@ static dtx_status write_ready(void *user)
 {
     keywords *k = user;
 
-    return dtx_stage_rows_write(k->g->run, k->g->group, &k->ready);
+    return dtx_stage_rows_write(k->g->run, k->g->sets[0].group, &k->ready);
 }
 
 /* Collective. */
@@ -218,8 +218,8 @@ static dtx_status conclude(keywords *k, bool stopped)
     int64_t one, width = 1, done = 0, wanted = 0, without = 0;
     dtx_status st;
 
-    DTX_GO(read_rows(k, k->g->group, "token_share_done", H5T_NATIVE_UINT8, &flags, &one));
-    DTX_GO(read_rows(k, k->g->group, "token_share", H5T_NATIVE_FLOAT, &share, &width));
+    DTX_GO(read_rows(k, k->g->sets[0].group, "token_share_done", H5T_NATIVE_UINT8, &flags, &one));
+    DTX_GO(read_rows(k, k->g->sets[0].group, "token_share", H5T_NATIVE_FLOAT, &share, &width));
     for (int64_t r = 0; r < k->g->n_rows; r++) {
         const bool has = ((const uint8_t *)flags)[r] != 0;
         wanted += k->status[r] == DTX_SCORE_SCORED;
@@ -231,7 +231,7 @@ static dtx_status conclude(keywords *k, bool stopped)
                       done, wanted);
         goto done;
     }
-    dtx_log(DTX_LOG_INFO, "score", "%s/token_share: the key words of %" PRId64 " of %" PRId64 " scored rows are done", k->g->group, done, wanted);
+    dtx_log(DTX_LOG_INFO, "score", "%s/token_share: the key words of %" PRId64 " of %" PRId64 " scored rows are done", k->g->sets[0].group, done, wanted);
     if (without > 0) {
         dtx_log(DTX_LOG_WARN, "score", "%" PRId64 " of them have no shares, as a tokenizer changes their text", without);
     }

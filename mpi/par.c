@@ -255,6 +255,25 @@ dtx_status dtx_par_agree(const dtx_par *par, dtx_status mine)
     return out.weight == 0 ? DTX_OK : spread_error(par, out.rank, mine);
 }
 
+void dtx_par_wait(const dtx_par *par, void *data, size_t size)
+{
+    const struct timespec nap = {.tv_nsec = 20000000};
+    MPI_Request request;
+    int there = 0;
+
+    if (par->size <= 1) {
+        return;
+    }
+    must(par, DTX_MPI(MPI_Ibcast(data, (int)size, MPI_BYTE, 0, par->comm, &request)));
+    for (;;) {
+        must(par, DTX_MPI(MPI_Test(&request, &there, MPI_STATUS_IGNORE)));
+        if (there) {
+            return;
+        }
+        nanosleep(&nap, NULL);
+    }
+}
+
 dtx_status dtx_par_bcast(const dtx_par *par, dtx_status root_status, void **data, size_t *size)
 {
     int64_t head[2] = {0, 0}; /* status, size */

@@ -35,6 +35,8 @@ dtx_status dtx_par_bcast(const dtx_par *par, dtx_status root_status, void **data
 /* Collective. Every rank gets the bits of all (or): buffers in which each byte is zero on all ranks but one are gathered so,
  * unchanged to the bit. */
 dtx_status dtx_par_or(const dtx_par *par, void *data, size_t size);
+/* Collective. Rank 0's `size` bytes at `data` for everybody; the other ranks sleep until rank 0 comes, and leave their cores to it. */
+void dtx_par_wait(const dtx_par *par, void *data, size_t size);
 /* Collective. True when any rank passes true. */
 bool dtx_par_any(const dtx_par *par, bool mine);
 

@@ -15,13 +15,12 @@ typedef struct {
     dtx_config *config;
     const char *source;
     bool text_only; /* the value came as text: a bare word or a number may stand for a string */
+    bool seen;      /* by other users of the machine: no place for a secret */
 } applier;
 
 enum { MAX_KEY = 160 };
 
 static const char env_prefix[] = "DETOXLENS_";
-/* Groups that configuration files of complete studies hold and this version does not know yet. */
-static const char *const later_groups[] = {"score."};
 
 /* ---- messages ---- */
 
@@ -50,11 +49,14 @@ static void describe_allowed(const dtx_config_row *row, char *out, size_t size)
 static dtx_status refuse(const applier *a, const dtx_config_row *row, const cJSON *item)
 {
     char allowed[256], found[80];
-    char *text = cJSON_PrintUnformatted(item);
 
+    describe_allowed(row, allowed, sizeof allowed);
+    if (row->privacy != DTX_CFG_OPEN) {
+        return DTX_FAIL(DTX_ERR_USAGE, "%s: key %s: the value (not shown) is none that is allowed: %s", a->source, row->key, allowed);
+    }
+    char *text = cJSON_PrintUnformatted(item);
     snprintf(found, sizeof found, "%.70s%s", text != NULL ? text : "?", text != NULL && strlen(text) > 70 ? "..." : "");
     cJSON_free(text);
-    describe_allowed(row, allowed, sizeof allowed);
     return DTX_FAIL(DTX_ERR_USAGE, "%s: key %s: found %s, allowed is %s", a->source, row->key, found, allowed);
 }
 
@@ -88,12 +90,6 @@ static dtx_status unknown_key(const applier *a, const char *key)
     const char *nearest = NULL;
     size_t best = SIZE_MAX;
 
-    for (size_t i = 0; i < sizeof later_groups / sizeof later_groups[0]; i++) {
-        if (strncmp(key, later_groups[i], strlen(later_groups[i])) == 0) {
-            return DTX_FAIL(DTX_ERR_USAGE, "%s: key %.100s: the settings \"%s*\" are not part of this version; remove them",
-                            a->source, key, later_groups[i]);
-        }
-    }
     for (size_t i = 0; i < dtx_config_table_size; i++) {
         const char *known = dtx_config_table[i].key, *last = strrchr(known, '.');
         size_t d = distance(key, known), d_last = last != NULL ? distance(key, last + 1) : SIZE_MAX;
@@ -164,6 +160,10 @@ static dtx_status apply_row(const applier *a, const dtx_config_row *row, const c
 {
     char *at = (char *)a->config + row->offset;
 
+    if (row->privacy == DTX_CFG_SECRET && a->seen && !(cJSON_IsString(item) && item->valuestring[0] == '\0')) {
+        return DTX_FAIL(DTX_ERR_USAGE, "%s: key %s is a secret, and other users can read command lines: set it in the environment "
+                        "(dots become two underscores: DETOXLENS_SCORE__KEY) or in the file of --config", a->source, row->key);
+    }
     switch (row->kind) {
     case DTX_CFG_INT:
     case DTX_CFG_NUMBER:
@@ -337,7 +337,7 @@ static dtx_status apply_text(const applier *a, const char *key, const char *valu
 void dtx_config_init(dtx_config *c)
 {
     memset(c, 0, sizeof *c);
-    applier a = {c, "default", true};
+    applier a = {c, "default", true, false};
     for (size_t i = 0; i < dtx_config_table_size; i++) {
         apply_text(&a, dtx_config_table[i].key, dtx_config_table[i].fallback);
     }
@@ -350,10 +350,16 @@ dtx_status dtx_config_apply_file(dtx_config *c, const char *path)
     dtx_status st = dtx_json_read(path, &root);
 
     if (st != DTX_OK) { /* a malformed configuration is a usage error, a missing file stays one that is not there */
+        char text[1024], *near;
+        snprintf(text, sizeof text, "%s", dtx_error_text());
+        if ((near = strstr(text, " near \"")) != NULL) { /* what stands there may be a secret */
+            *near = '\0';
+            dtx_error_set(text);
+        }
         return dtx_error_context(st == DTX_ERR_INPUT ? DTX_ERR_USAGE : st, "configuration");
     }
     snprintf(source, sizeof source, "file %s", path);
-    applier a = {c, source, false};
+    applier a = {c, source, false, false};
     st = cJSON_IsObject(root) ? apply_item(&a, "", root)
                               : DTX_FAIL(DTX_ERR_USAGE, "%s: a JSON object with configuration keys is expected", source);
     cJSON_Delete(root);
@@ -396,7 +402,7 @@ dtx_status dtx_config_apply_env(dtx_config *c, const char *const *environ_list)
             continue;
         }
         snprintf(source, sizeof source, "environment %.*s", (int)(eq - *e < MAX_KEY ? eq - *e : MAX_KEY), *e);
-        applier a = {c, source, true};
+        applier a = {c, source, true, false};
         if (!key_of_env(*e + prefix, (size_t)(eq - *e) - prefix, key, sizeof key)) {
             return DTX_FAIL(DTX_ERR_USAGE, "%s: not the name of a key (dots become two underscores)", source);
         }
@@ -420,7 +426,7 @@ dtx_status dtx_config_apply_set(dtx_config *c, const char *assignment)
 
 dtx_status dtx_config_apply(dtx_config *c, const char *key, const char *value)
 {
-    applier a = {c, "command line", true};
+    applier a = {c, "command line", true, true};
 
     return apply_text(&a, key, value);
 }
@@ -578,7 +584,7 @@ dtx_status dtx_config_print(const dtx_config *c, unsigned jobs, char **out)
     bool ok = root != NULL;
 
     for (size_t i = 0; ok && i < dtx_config_table_size; i++) {
-        if (dtx_config_table[i].jobs & jobs) {
+        if ((dtx_config_table[i].jobs & jobs) && dtx_config_table[i].privacy != DTX_CFG_SECRET) {
             ok = add_at(root, dtx_config_table[i].key, value_item(c, &dtx_config_table[i]));
         }
     }
@@ -617,5 +623,6 @@ bool dtx_config_key_at(size_t i, dtx_config_key *out)
     out->help = row->help;
     snprintf(out->fallback, sizeof out->fallback, "%s", row->fallback);
     out->jobs = row->jobs;
+    out->secret = row->privacy == DTX_CFG_SECRET;
     return true;
 }

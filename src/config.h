@@ -94,7 +94,15 @@ typedef struct {
         char name[64], scorer[16], path[DTX_PATH_MAX], prompts[16];
         dtx_config_list attributes;
         bool keywords;
+        char endpoint[DTX_PATH_MAX], key[256], language[16], cache[DTX_PATH_MAX]; /* key: never to be shown */
+        double qps;
+        int64_t connections;
     } score;
+    struct {
+        double timeout, backoff;
+        int64_t tries;
+        char ca_file[DTX_PATH_MAX];
+    } http;
     struct {
         char init[64];                      /* a variant's name */
         int64_t steps, batch, mini_batch, accumulate, epochs, context, max_rollbacks, patience, save_every;
@@ -137,7 +145,8 @@ dtx_status dtx_config_apply_set(dtx_config *c, const char *assignment);
 dtx_status dtx_config_apply(dtx_config *c, const char *key, const char *value);
 /* Keys that must agree with each other; call once after all sources. */
 dtx_status dtx_config_check(const dtx_config *c, unsigned jobs);
-/* The resolved configuration as JSON, a line for each group, keys that concern `jobs` only; freed with dtx_free. */
+/* The resolved configuration as JSON without secrets, a line for each group, keys that concern `jobs` only; freed with
+ * dtx_free. */
 dtx_status dtx_config_print(const dtx_config *c, unsigned jobs, char **out);
 
 /* The table, for --help and for the documentation. Returns false past the end. */
@@ -146,6 +155,7 @@ typedef struct {
     char allowed[256];  /* "a|b", "a whole number, 1..4096" */
     char fallback[256]; /* default as text */
     unsigned jobs;
+    bool secret;        /* not taken from the command line, not printed */
 } dtx_config_key;
 bool dtx_config_key_at(size_t i, dtx_config_key *out);
 

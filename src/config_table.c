@@ -57,16 +57,36 @@ static bool valid_not_empty(const char *s)
     return s[0] != '\0';
 }
 
+static bool valid_endpoint(const char *s)
+{
+    return s[0] == '\0' || ((strncmp(s, "https://", 8) == 0 || strncmp(s, "http://", 7) == 0) && strpbrk(s, "?#@ \t\r\n") == NULL);
+}
+
+/* Goes into URLs and headers. */
+static bool valid_secret(const char *s)
+{
+    for (; *s != '\0'; s++) {
+        if ((unsigned char)*s <= ' ' || (unsigned char)*s >= 127) {
+            return false;
+        }
+    }
+    return true;
+}
+
 #define AT(field) offsetof(dtx_config, field), sizeof(((dtx_config *)0)->field)
 #define INT(key, field, fallback, min, max, jobs, help) \
-    {key, DTX_CFG_INT, AT(field), fallback, min, max, NULL, NULL, jobs, help}
+    {key, DTX_CFG_INT, AT(field), fallback, min, max, NULL, NULL, jobs, help, DTX_CFG_OPEN}
 #define NUMBER(key, field, fallback, min, max, jobs, help) \
-    {key, DTX_CFG_NUMBER, AT(field), fallback, min, max, NULL, NULL, jobs, help}
-#define BOOL(key, field, fallback, jobs, help) {key, DTX_CFG_BOOL, AT(field), fallback, 0, 0, NULL, NULL, jobs, help}
+    {key, DTX_CFG_NUMBER, AT(field), fallback, min, max, NULL, NULL, jobs, help, DTX_CFG_OPEN}
+#define BOOL(key, field, fallback, jobs, help) {key, DTX_CFG_BOOL, AT(field), fallback, 0, 0, NULL, NULL, jobs, help, DTX_CFG_OPEN}
 #define TEXT(key, field, fallback, allowed, valid, jobs, help) \
-    {key, DTX_CFG_TEXT, AT(field), fallback, 0, 0, allowed, valid, jobs, help}
+    {key, DTX_CFG_TEXT, AT(field), fallback, 0, 0, allowed, valid, jobs, help, DTX_CFG_OPEN}
+#define SECRET(key, field, jobs, help) \
+    {key, DTX_CFG_TEXT, AT(field), "", 0, 0, "text without blanks", valid_secret, jobs, help, DTX_CFG_SECRET}
+#define ENDPOINT(key, field, fallback, jobs, help) \
+    {key, DTX_CFG_TEXT, AT(field), fallback, 0, 0, "a URL without query and user", valid_endpoint, jobs, help, DTX_CFG_HIDDEN}
 #define CHOICE(key, field, fallback, choices, jobs, help) \
-    {key, DTX_CFG_CHOICE, AT(field), fallback, 0, 0, choices, NULL, jobs, help}
+    {key, DTX_CFG_CHOICE, AT(field), fallback, 0, 0, choices, NULL, jobs, help, DTX_CFG_OPEN}
 
 const dtx_config_row dtx_config_table[] = {
     TEXT("run", run, "run", "a folder", valid_not_empty, WITH_RUN, "run directory: run.h5, log/, checkpoints/, report/"),
@@ -99,7 +119,7 @@ const dtx_config_row dtx_config_table[] = {
     TEXT("data.dialogues", data.dialogues, "", "a file", NULL, LORA,
          "dialogues: CSV with DIALOCONAN's columns text and dialogue_id"),
     {"data.text", DTX_CFG_LIST, AT(data.text), "[]", 0, 0, "a list of at most 16 FILE or FILE:FIELD", NULL, PRETRAIN,
-     "training text: plain text, JSONL with a dotted field, CSV with a column"},
+     "training text: plain text, JSONL with a dotted field, CSV with a column", DTX_CFG_OPEN},
 
     INT("generate.max_new_tokens", generate.max_new_tokens, "70", 1, 65536, ROWS | PPO, "longest completion"),
     INT("generate.min_new_tokens", generate.min_new_tokens, "4", 0, 65536, GENERATE | PPO, "no end of text before this many"),
@@ -139,7 +159,7 @@ const dtx_config_row dtx_config_table[] = {
     NUMBER("lora.alpha", lora.alpha, "32", 0, 65536, LORA, "scale: alpha / r"),
     NUMBER("lora.dropout", lora.dropout, "0.05", 0, 0.9, LORA, "dropout on the adapters' input while training"),
     {"lora.target_modules", DTX_CFG_LIST, AT(lora.target_modules), "[\"query_key_value\"]", 0, 0,
-     "a list of at most 16 endings of module names", NULL, LORA, "modules that get an adapter"},
+     "a list of at most 16 endings of module names", NULL, LORA, "modules that get an adapter", DTX_CFG_OPEN},
 
     TEXT("finetune.init", finetune.init, "IT", "a variant's name", valid_word, FINETUNE, "variant that training begins from"),
     INT("finetune.epochs", finetune.epochs, "4", 1, 100000, FINETUNE, "passes over the samples"),
@@ -218,20 +238,39 @@ const dtx_config_row dtx_config_table[] = {
 
     TEXT("reward.path", reward.path, "", "a folder", NULL, PPO, "classifier in Hugging Face layout: DIR or DIR#LABEL"),
     {"reward.models", DTX_CFG_LIST, AT(reward.models), "[]", 0, 0, "a list of at most 8 [WEIGHT*]DIR[#LABEL]", NULL, PPO,
-     "several classifiers instead; the reward is the weighted mean"},
+     "several classifiers instead; the reward is the weighted mean", DTX_CFG_OPEN},
     CHOICE("reward.kind", reward.kind, "prob", "prob|logit|logprob", PPO,
            "prob = 1 - P(label) (the study), logit = log((1 - P) / P), logprob = log(1 - P)"),
 
     TEXT("score.name", score.name, "", "a word of letters, digits, _ - . @", valid_word_or_empty, SCORE | REPORT,
          "name of a toxicity set; empty = the scorer for score, perspective or what most variants have for report"),
-    CHOICE("score.scorer", score.scorer, "local", "local", SCORE, "local = a classifier on all ranks"),
+    CHOICE("score.scorer", score.scorer, "local", "local|service", SCORE,
+           "local = a classifier on all ranks, service = a Perspective-compatible service, asked by rank 0"),
     TEXT("score.path", score.path, "", "a folder", NULL, SCORE, "RoBERTa classifier in Hugging Face layout"),
+    ENDPOINT("score.endpoint", score.endpoint, "", SCORE, "where the service answers, https://HOST/v1alpha1/comments:analyze for example"),
+    SECRET("score.key", score.key, SCORE,
+           "the service's key, in DETOXLENS_SCORE__KEY or in the file of --config; appears in no log, file or message"),
     {"score.attributes", DTX_CFG_LIST, AT(score.attributes), "[]", 0, 0, "a list of at most 16 names", NULL, SCORE,
-     "what is scored: the classifier's label; empty = toxicity, toxic, hate, hateful or HS"},
-    CHOICE("score.prompts", score.prompts, "templated", "templated|text|none", SCORE,
-           "prompts are scored in their chat template (the study's way), without it, or not at all"),
+     "what is scored. local: the classifier's label; empty = toxicity, toxic, hate, hateful or HS. service: its attributes, one set "
+     "each (S, S.SECOND, ...); empty = TOXICITY", DTX_CFG_OPEN},
+    TEXT("score.language", score.language, "en", "a language's code; empty = the service finds out", valid_word_or_empty, SCORE,
+         "language of the texts, for the service"),
+    CHOICE("score.prompts", score.prompts, "auto", "auto|templated|text|none", SCORE,
+           "prompts are scored in their chat template (the study's way), without it, or not at all; auto = templated for local, none "
+           "for service"),
     BOOL("score.keywords", score.keywords, "false", SCORE,
          "also each generated token's share in the toxicity (local classifier; model.path gives the tokenizer)"),
+    NUMBER("score.qps", score.qps, "1", 0.001, 100000, SCORE, "requests a second to the service, at most"),
+    INT("score.connections", score.connections, "0", 0, 64, SCORE,
+        "connections to the service; 0 = one for each request a second, at most 16"),
+    TEXT("score.cache", score.cache, "", "a file", NULL, SCORE,
+         "the service's answers by text (no texts), so that none is sent twice; empty = RUN/score-cache.jsonl"),
+    NUMBER("http.timeout", http.timeout, "30", 0.1, 86400, SCORE, "seconds until a connection or a reply counts as failed"),
+    INT("http.tries", http.tries, "8", 1, 1000, SCORE, "attempts at a request that fails or is answered by 429 or 5xx"),
+    NUMBER("http.backoff", http.backoff, "1", 0.001, 60, SCORE,
+           "seconds before the second attempt, doubled for each further one up to 60, with jitter; Retry-After is honoured"),
+    TEXT("http.ca_file", http.ca_file, "", "a file", NULL, SCORE,
+         "certificates to trust (PEM); empty = CURL_CA_BUNDLE, else SSL_CERT_FILE, else the system's"),
 
     CHOICE("pretrain.task", pretrain.task, "lm", "lm|classifier", PRETRAIN, "causal language model, or classifier of labelled text"),
     CHOICE("pretrain.arch", pretrain.arch, "auto", "auto|gpt_neox|falcon|roberta", PRETRAIN,
@@ -261,9 +300,9 @@ const dtx_config_row dtx_config_table[] = {
     INT("pretrain.save_every", pretrain.save_every, "200", 1, 1000000000, PRETRAIN, "steps between checkpoints"),
 
     {"pipeline.variants", DTX_CFG_LIST, AT(pipeline.variants), "[\"IT\",\"FT\",\"RL\"]", 0, 0, "a list of at most 16 names", NULL,
-     DTX_JOB_PIPELINE, "variants that answer, are scored and attributed, in this order"},
+     DTX_JOB_PIPELINE, "variants that answer, are scored and attributed, in this order", DTX_CFG_OPEN},
     {"pipeline.train", DTX_CFG_LIST, AT(pipeline.train), "[\"FT=finetune\",\"DPO=dpo\",\"RL=ppo\"]", 0, 0, "a list of at most 16 NAME=JOB", NULL,
-     DTX_JOB_PIPELINE, "how a variant without variants.NAME.adapter is trained first"},
+     DTX_JOB_PIPELINE, "how a variant without variants.NAME.adapter is trained first", DTX_CFG_OPEN},
     BOOL("pipeline.pretrain", pipeline.pretrain, "false", DTX_JOB_PIPELINE, "train the model of model.path from data.text first"),
 };
 const size_t dtx_config_table_size = sizeof dtx_config_table / sizeof dtx_config_table[0];

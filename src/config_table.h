@@ -7,6 +7,10 @@
 
 typedef enum { DTX_CFG_INT, DTX_CFG_NUMBER, DTX_CFG_BOOL, DTX_CFG_TEXT, DTX_CFG_CHOICE, DTX_CFG_LIST } dtx_config_kind;
 
+/* HIDDEN: a refused value is not repeated in the message. SECRET: neither that, nor printed or stored, nor taken from the
+ * command line, which every user of the machine can read. */
+typedef enum { DTX_CFG_OPEN, DTX_CFG_HIDDEN, DTX_CFG_SECRET } dtx_config_privacy;
+
 typedef struct {
     const char *key;
     dtx_config_kind kind;
@@ -17,6 +21,7 @@ typedef struct {
     bool (*valid)(const char *value); /* texts with a form of their own; may be NULL */
     unsigned jobs;              /* DTX_JOB_* */
     const char *help;
+    dtx_config_privacy privacy;
 } dtx_config_row;
 
 extern const dtx_config_row dtx_config_table[];

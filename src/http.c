@@ -19,7 +19,7 @@ static const double longest_backoff = 60, longest_wait = 3600, loud_wait = 10;
 
 struct dtx_http {
     dtx_http_options o;
-    char *ca_file, *secret;
+    char *ca_file, *secret, *escaped_secret;
     pthread_mutex_t lock;  /* of all below */
     double next;           /* the bucket has a token again */
     double not_before;     /* a server asked for a pause until then */
@@ -127,14 +127,19 @@ void dtx_http_place(const char *url, char *out, size_t size)
     curl_url_cleanup(u);
 }
 
-/* Overwrites every occurrence of the secret with stars. */
-static void redact(const dtx_http *h, char *text)
+static void cover(char *text, const char *word)
 {
-    size_t n = h->secret != NULL ? strlen(h->secret) : 0;
+    size_t n = strlen(word);
 
-    for (char *p = text; n > 0 && (p = strstr(p, h->secret)) != NULL; p += n) {
+    for (char *p = text; n > 0 && (p = strstr(p, word)) != NULL; p += n) {
         memset(p, '*', n);
     }
+}
+
+void dtx_http_redact(const dtx_http *h, char *text)
+{
+    cover(text, h->secret);
+    cover(text, h->escaped_secret);
 }
 
 dtx_status dtx_http_escape(const char *text, char **out)
@@ -189,6 +194,7 @@ dtx_status dtx_http_open(const dtx_http_options *options, dtx_http **out)
     h->secret = dtx_strdup(options->secret != NULL ? options->secret : "");
     DTX_GO(dtx_mem_check(h->ca_file, 1, 1, "a client"));
     DTX_GO(dtx_mem_check(h->secret, 1, 1, "a client"));
+    DTX_GO(dtx_http_escape(h->secret, &h->escaped_secret));
     clock_gettime(CLOCK_REALTIME, &t);
     h->jitter = (uint64_t)t.tv_nsec * 2654435761u + (uint64_t)getpid();
     pthread_mutex_init(&h->lock, NULL);
@@ -207,6 +213,7 @@ void dtx_http_close(dtx_http *h)
         pthread_mutex_destroy(&h->lock);
         dtx_free(h->ca_file);
         dtx_free(h->secret);
+        dtx_free(h->escaped_secret);
         dtx_free(h);
     }
 }
@@ -366,7 +373,7 @@ static int on_progress(void *user, curl_off_t dl_total, curl_off_t dl, curl_off_
     const attempt *a = user;
     (void)dl_total, (void)dl, (void)ul_total, (void)ul;
 
-    return stopping(a->c->http);
+    return a->r->sink != NULL && stopping(a->c->http); /* a short reply is waited for: it may have been paid for */
 }
 
 /* ---- one attempt ---- */
@@ -523,7 +530,7 @@ static dtx_status perform(attempt *a, bool secure, outcome *what)
     }
     a->reply->body[a->reply->size] = '\0';
     *what = judge(a, code);
-    redact(h, a->fault);
+    dtx_http_redact(h, a->fault);
     return a->sink_status;
 }
 

@@ -22,7 +22,8 @@ typedef struct {
     size_t max_body;      /* largest reply in memory, in bytes */
     const char *ca_file;  /* certificates to trust, PEM; "" or NULL = CURL_CA_BUNDLE, else SSL_CERT_FILE, else the system's */
     const char *secret;   /* "" or NULL: none */
-    bool (*should_stop)(const void *user); /* asked several times a second, by any thread; may be NULL */
+    bool (*should_stop)(const void *user); /* asked several times a second by any thread, while it waits and while a sink gets
+                                              bytes; a reply in memory is waited for. May be NULL */
     const void *user;
 } dtx_http_options;
 
@@ -78,6 +79,8 @@ typedef struct {
  * return ends the request too. */
 dtx_status dtx_http_send(dtx_http_conn *c, const dtx_http_request *r, dtx_http_reply *reply);
 
+/* Overwrites the secret, plain or percent-encoded, with stars wherever it stands in a text. */
+void dtx_http_redact(const dtx_http *h, char *text);
 /* Percent-encodes a text for a query or path; dtx_free. */
 dtx_status dtx_http_escape(const char *text, char **out);
 /* scheme://host/path of a URL, without user, query and fragment; "" when it is none of http or https. */

@@ -177,6 +177,30 @@ dtx_status dtx_json_text(const cJSON *item, char **out, size_t *len)
     return DTX_OK;
 }
 
+dtx_status dtx_json_quote(const char *s, size_t len, char **out)
+{
+    size_t n = 0;
+    char *q;
+
+    DTX_TRY(DTX_NEW_RAW(q, 6 * len + 3));
+    q[n++] = '"';
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if (c < 0x20 || c == 0x7F) {
+            n += (size_t)snprintf(q + n, 7, "\\u%04x", c);
+        } else {
+            if (c == '"' || c == '\\') {
+                q[n++] = '\\';
+            }
+            q[n++] = (char)c;
+        }
+    }
+    q[n++] = '"';
+    q[n] = '\0';
+    *out = q;
+    return DTX_OK;
+}
+
 const cJSON *dtx_json_get(const cJSON *object, const char *key)
 {
     const char *dot;

@@ -20,6 +20,9 @@ dtx_status dtx_json_read(const char *path, cJSON **out);
 /* Copy of a string item with its NUL bytes restored and a final NUL added; the caller frees it with dtx_free. */
 dtx_status dtx_json_text(const cJSON *item, char **out, size_t *len);
 
+/* The JSON string, quotes included, of `len` bytes of UTF-8, which may hold NUL; dtx_free. */
+dtx_status dtx_json_quote(const char *s, size_t len, char **out);
+
 /* Member `key` of an object, NULL when it is absent or null. `key` may be dotted ("prompt.text"). */
 const cJSON *dtx_json_get(const cJSON *object, const char *dotted_key);
 

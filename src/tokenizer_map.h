@@ -1,6 +1,6 @@
 /* tokenizer_map.h - byte strings to non-negative numbers: the vocabulary's look-ups, and the piece counts of training.
- * Open addressing with linear probing, at most half full; the strings are copied into one pool. Private to the
- * tokenizer. */
+ * Open addressing with linear probing, at most half full; the strings are copied into one pool. For the
+ * tokenizer, and the index of src/score_cache. */
 #ifndef DTX_TOKENIZER_MAP_H
 #define DTX_TOKENIZER_MAP_H
 

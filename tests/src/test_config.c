@@ -137,7 +137,6 @@ static void unknown_keys_are_named_with_the_nearest(void **state)
     refused(dtx_config_apply_env(&c, env), "environment DETOXLENS_SEDE~sede~did you mean seed");
     refused(dtx_config_apply_set(&c, "qqqqqqqqqqqqqqqq.zzzzzzzzz=1"), "unknown key~--help");
     refused(dtx_config_apply_set(&c, "dpo.beta=0"), "dpo.beta~1e-06");
-    refused(apply_json("{\"score\": {\"qps\": 1}}"), "score.qps~not part of this version");
     refused(dtx_config_apply_set(&c, "seed"), "key.path=value");
     refused(dtx_config_apply_set(&c, "=1"), "key.path=value");
     refused(dtx_config_apply_set(&c, "variants.FT.adaptor=x"), "variants.NAME.adapter");
@@ -178,6 +177,32 @@ static void wrong_values_name_what_is_allowed(void **state)
     refused(apply_json("{\"seed\": 1"), "malformed JSON");
     assert_int_equal(dtx_config_apply_file(&c, "/nonexistent/x.json"), DTX_ERR_MISSING);
     assert_int_equal(dtx_config_apply_set(&c, "data.select=prompt>0.75"), DTX_OK);
+}
+
+static void secrets_are_not_shown(void **state)
+{
+    const char *env[] = {"DETOXLENS_SCORE__KEY=S3CRET", NULL}, *bad_env[] = {"DETOXLENS_SCORE__KEY=S3CRET with blanks", NULL};
+    char *text = NULL;
+
+    (void)state;
+    refused(dtx_config_apply_set(&c, "score.key=S3CRET"), "score.key~environment");
+    assert_null(strstr(dtx_error_text(), "S3CRET"));
+    refused(dtx_config_apply_set(&c, "score={\"key\": \"S3CRET\"}"), "score.key");
+    assert_null(strstr(dtx_error_text(), "S3CRET"));
+    refused(dtx_config_apply_env(&c, bad_env), "DETOXLENS_SCORE__KEY~not shown");
+    assert_null(strstr(dtx_error_text(), "S3CRET"));
+    refused(apply_json("{\"score\": {\"key\": [\"S3CRET\"]}}"), "score.key~not shown");
+    assert_null(strstr(dtx_error_text(), "S3CRET"));
+    refused(apply_json("{\"score\": {\"key\": S3CRET}}"), "malformed JSON");
+    assert_null(strstr(dtx_error_text(), "S3CRET"));
+    refused(dtx_config_apply_set(&c, "score.endpoint=https://host/x?key=S3CRET"), "score.endpoint~without query");
+    assert_null(strstr(dtx_error_text(), "S3CRET"));
+    assert_string_equal(c.score.key, "");
+    assert_int_equal(dtx_config_apply_env(&c, env), DTX_OK);
+    assert_string_equal(c.score.key, "S3CRET");
+    assert_int_equal(dtx_config_print(&c, DTX_JOB_ALL, &text), DTX_OK);
+    assert_null(strstr(text, "S3CRET"));
+    dtx_free(text);
 }
 
 static void a_refused_value_changes_nothing(void **state)
@@ -236,6 +261,7 @@ int main(void)
         cmocka_unit_test_setup(defaults_are_the_studys, init),
         cmocka_unit_test_setup(every_default_is_accepted_again, init),
         cmocka_unit_test_setup(later_sources_win, init),
+        cmocka_unit_test_setup(secrets_are_not_shown, init),
         cmocka_unit_test_setup(set_takes_json_or_a_bare_string, init),
         cmocka_unit_test_setup(unknown_keys_are_named_with_the_nearest, init),
         cmocka_unit_test_setup(wrong_values_name_what_is_allowed, init),
