@@ -513,6 +513,10 @@ static dtx_status run(dtx_job *job)
     dtx_scoring *g; /* large: texts of every set */
     dtx_status st;
 
+    if (dtx_job_flag(job, "calibrate") != NULL) {
+        return dtx_score_calibrate(job);
+    }
+
     DTX_TRY(dtx_par_agree(&job->par, DTX_NEW(g, 1)));
     g->job = job;
     snprintf(g->set, sizeof g->set, "%s", c->score.name[0] != '\0' ? c->score.name : c->score.scorer);
@@ -536,6 +540,11 @@ done:
     return st;
 }
 
+static const dtx_job_option own_options[] = {
+    {"calibrate", NULL, NULL, "map the scores of score.from to those of score.to"},
+    {0},
+};
+
 const dtx_job_def dtx_job_score = {
     .name = "score",
     .summary = "toxicity of the completions",
@@ -552,6 +561,10 @@ const dtx_job_def dtx_job_score = {
             "      --set score.endpoint=https://commentanalyzer.googleapis.com/v1alpha1/comments:analyze --qps 1\n\n"
             "The service named Perspective ends with the year 2026. A text that fails again and again while others get answers is "
             "marked failed; --redo then asks for such texts alone.\n\n"
+            "--calibrate learns how one set's scores (score.from) map to another's (score.to), from the rows of all variants that "
+            "have both, prints the error on held-out texts, and adds the mapped scores as the set FROM@TO. They shrink towards the middle: compare "
+            "their means, not the shares above 0.5.\n\n"
+            "  detoxlens score --calibrate --run runs/redpajama --from hate --to perspective\n\n"
             "score.attributes names the classifier's label that is scored; without it the label called toxicity, toxic, hate, "
             "hateful or HS is. Empty completions get no score. --rows A:B scores the texts A..B-1 only, --redo discards the "
             "set and begins anew, --dry-run prints what would be done.\n\n"
@@ -561,6 +574,7 @@ const dtx_job_def dtx_job_score = {
             "      --set score.path=models/roberta-hate-speech-dynabench-r4-target \\\n"
             "      --set model.path=models/RedPajama-INCITE-Chat-3B-v1\n",
     .bit = DTX_JOB_SCORE,
+    .options = own_options,
     .parallel = true,
     .own_dry_run = true,
     .run = run,

@@ -62,4 +62,7 @@ dtx_status dtx_scoring_write(dtx_scoring *g);
 /* score_service.c. Collective: rank 0 asks the service for the rows of g->order, the others sleep and take part in writes. */
 dtx_status dtx_score_service(dtx_scoring *g, bool *stopped);
 
+/* score_calibrate.c. Collective: the job's --calibrate. */
+dtx_status dtx_score_calibrate(dtx_job *job);
+
 #endif

@@ -96,7 +96,8 @@ typedef struct {
         bool keywords;
         char endpoint[DTX_PATH_MAX], key[256], language[16], cache[DTX_PATH_MAX]; /* key: never to be shown */
         double qps;
-        int64_t connections;
+        int64_t connections, folds;
+        char from[64], to[64], map[16];
     } score;
     struct {
         double timeout, backoff;
