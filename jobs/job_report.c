@@ -40,7 +40,6 @@ static dtx_status (*const parts[])(dtx_report *r, cJSON *page) = {
     dtx_report_part_toxicity, dtx_report_part_samples, dtx_report_part_quality, dtx_report_part_table2, dtx_report_part_curves,
     dtx_report_part_differences, dtx_report_part_transitions, dtx_report_part_scores, dtx_report_part_keywords, dtx_report_part_same_text,
     dtx_report_part_training,
-    dtx_report_part_tables, /* last, as parts add to what is missing */
 };
 
 static dtx_status run(dtx_job *job)
@@ -61,6 +60,8 @@ static dtx_status run(dtx_job *job)
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         DTX_GO(parts[i](&r, page));
     }
+    DTX_GO(dtx_report_part_runs(&r, (const char *const *)job->args, job->n_args, method, job->config.score.name, page));
+    DTX_GO(dtx_report_part_tables(&r, page)); /* last, as parts add to what is missing */
     DTX_GO(dtx_report_write_page(&r, page, (int64_t)n_sample));
     for (int64_t i = 0; i < r.n_variants; i++) {
         const dtx_report_variant *v = &r.variant[i];
@@ -92,12 +93,17 @@ static const dtx_job_option options[] = {
 
 const dtx_job_def dtx_job_report = {
     .name = "report",
+    .args = "[RUN...]",
     .summary = "tables, figures and a page to read in a browser, from run.h5",
-    .help = "Writes RUN/report/: shares of toxic completions with paired differences between variants, entropy and prompt dependence by step (CSV), figure 1 (SVG and PDF, with the gnuplot script "
-            "that made it), one line a completion (rows.csv), training curves, launches, what is missing, and index.html, one "
-            "self-contained page with the figures and a token heat map of some completions. Works on a file that is only partly "
-            "filled. Needs gnuplot.\n\n"
-            "Example: detoxlens report --run quickstart-run",
+    .help = "Writes RUN/report/: Table 1 with paired differences between variants; Table 2; quality (perplexity, distinct-n, repetition, empty "
+            "answers); Figure 1 (entropy by step, by variant and by toxic or not); prompt dependence; differences between variants with "
+            "bootstrap bands; KL divergence; transitions; entropy against toxicity; key words; training curves; launches; what is missing. "
+            "Tables are CSV, figures SVG and PDF with the gnuplot script that made them. index.html is one self-contained page with all "
+            "of it and a token heat map of some completions; toxic text is blurred until asked for. Works on a file that is only partly "
+            "filled, without MPI. Needs gnuplot.\n\n"
+            "Further run directories (other seeds of the same study) add means over all runs.\n\n"
+            "Example: detoxlens report --run quickstart-run\n"
+            "         detoxlens report --run seed1 seed2 seed3",
     .bit = DTX_JOB_REPORT,
     .options = options,
     .run = run,

@@ -49,7 +49,7 @@ dtx_status dtx_report_class_lines(const dtx_report *r, dtx_report_unit unit, dtx
 }
 
 /* The panels: not toxic beside toxic where there are scores, else all completions. */
-static dtx_status draw(dtx_report *r, const dtx_report_lines *l, const char *suffix, const char *xlabel)
+dtx_status dtx_report_class_figures(dtx_report *r, const dtx_report_lines *l, const char *entropy, const char *dependence, const char *xlabel)
 {
     const bool scored = r->score_set[0] != '\0';
     const char *const groups[2] = {scored ? "toxic" : "all", scored ? "not_toxic" : ""};
@@ -58,24 +58,23 @@ static dtx_status draw(dtx_report *r, const dtx_report_lines *l, const char *suf
         const char *measure, *title;
     } shown[] = {{"entropy", "Entropy over the prompt (bits)"}, {"entropy_normalised", "Entropy / log2(prompt length)"},
                  {"prompt_dependence", "Prompt dependence"}};
-    char title[6][120], name[40];
+    char title[6][120];
     dtx_report_panel panel[6];
 
     for (int i = 0; i < 6; i++) {
         snprintf(title[i], sizeof title[i], "%s%s", shown[i / 2].title, words[i % 2]);
         panel[i] = (dtx_report_panel){.measure = shown[i / 2].measure, .group = groups[i % 2], .title = title[i]};
     }
-    snprintf(name, sizeof name, "figure1%s", suffix);
-    DTX_TRY(dtx_report_lines_draw(r, l, name, panel, 4, 2, xlabel, false));
-    snprintf(name, sizeof name, "dependence%s", suffix);
-    return dtx_report_lines_draw(r, l, name, panel + 4, 2, 2, xlabel, false);
+    DTX_TRY(dtx_report_lines_draw(r, l, entropy, panel, 4, 2, xlabel, false));
+    return dtx_report_lines_draw(r, l, dependence, panel + 4, 2, 2, xlabel, false);
 }
 
 dtx_status dtx_report_part_curves(dtx_report *r, cJSON *page)
 {
     static const struct {
-        const char *name, *suffix, *xlabel;
-    } units[DTX_REPORT_UNITS] = {{"figure1", "", "generated token (step)"}, {"figure1_words", "_words", "generated word (step)"}};
+        const char *name, *dependence, *xlabel;
+    } units[DTX_REPORT_UNITS] = {{"figure1", "dependence", "generated token (step)"},
+                                 {"figure1_words", "dependence_words", "generated word (step)"}};
     dtx_status st = DTX_OK;
 
     for (int u = 0; u < DTX_REPORT_UNITS && st == DTX_OK; u++) {
@@ -88,7 +87,7 @@ dtx_status dtx_report_part_curves(dtx_report *r, cJSON *page)
         }
         DTX_GO(dtx_report_class_lines(r, u, &l));
         DTX_GO(dtx_report_lines_write(r, &l));
-        DTX_GO(draw(r, &l, units[u].suffix, units[u].xlabel));
+        DTX_GO(dtx_report_class_figures(r, &l, units[u].name, units[u].dependence, units[u].xlabel));
         DTX_GO(dtx_report_lines_put(&l, page));
 done:
         dtx_report_lines_free(&l);

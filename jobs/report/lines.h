@@ -34,6 +34,8 @@ dtx_status dtx_report_lines_draw(dtx_report *r, const dtx_report_lines *l, const
                                  int columns, const char *xlabel, bool zero);
 /* Adds a line for each quantity of that unit, class and variant: those of figure 1 (curves.c). */
 dtx_status dtx_report_class_lines(const dtx_report *r, dtx_report_unit unit, dtx_report_lines *l);
+/* The figures of such lines: entropy, raw and normalised, and prompt dependence, not toxic beside toxic. */
+dtx_status dtx_report_class_figures(dtx_report *r, const dtx_report_lines *l, const char *entropy, const char *dependence, const char *xlabel);
 /* The numbers as a member NAME of the page's `lines`. */
 dtx_status dtx_report_lines_put(const dtx_report_lines *l, cJSON *page);
 

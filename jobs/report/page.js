@@ -205,6 +205,13 @@
       { key: "low", label: "95 %", show: (v, r) => (finite(r.low) ? fixed(r.low, 3) + " … " + fixed(r.high, 3) : "–") },
       { key: "pearson", label: "Pearson's r", show: (x) => fixed(x, 3) }], data.correlations));
   }
+  $("runs").hidden = !data.runs.length;
+  if (data.runs.length) {
+    $("runmeans").append(table([{ key: "quantity", label: "quantity", word: true, show: (x) => x.replace(/_(?!score)/g, " ") }, { key: "variant", label: "variant", word: true },
+      { key: "n", label: "runs" }, { key: "mean", label: "mean", show: (x) => fixed(x, 4) }, { key: "sd", label: "sd", show: (x) => fixed(x, 4) },
+      { key: "low", label: "95 %", show: (v, r) => (finite(r.low) ? fixed(r.low, 4) + " … " + fixed(r.high, 4) : "–") }], data.runs));
+  }
+
   /* --- key words, same text --- */
   $("keywords").hidden = !tox.shares.length || !data.variants.some((v) => v.attributed);
   $("nokeywords").hidden = data.dips.length > 0;

@@ -15,6 +15,8 @@ dtx_status dtx_report_part_curves(dtx_report *r, cJSON *page);
 dtx_status dtx_report_part_differences(dtx_report *r, cJSON *page);
 /* transitions.csv (how many completions moved between the classes), transition_curves.csv and figures, kl.csv, figure kl. */
 dtx_status dtx_report_part_transitions(dtx_report *r, cJSON *page);
+/* Perplexity of a variant's completions under the base model; NaN where the file does not tell. */
+dtx_status dtx_report_perplexity(const dtx_report *r, const dtx_report_variant *v, double *perplexity);
 /* quality.csv: perplexity under the base model, distinct-n, repetition, length, empty share. */
 dtx_status dtx_report_part_quality(dtx_report *r, cJSON *page);
 /* samples.csv, where a text has several completions: expected maximum toxicity, toxicity probability. */
@@ -28,6 +30,10 @@ dtx_status dtx_report_part_table2(dtx_report *r, cJSON *page);
 dtx_status dtx_report_part_keywords(dtx_report *r, cJSON *page);
 /* same_text_V@W.csv, same_text.csv, same_text_curves.csv, figure same_text: completions of one variant under another. */
 dtx_status dtx_report_part_same_text(dtx_report *r, cJSON *page);
+/* runs.csv, runs_each.csv, runs_curves.csv, figures runs, runs_dependence: means over this run and those in n_dirs other run
+ * directories, read as this one was. Nothing for n_dirs = 0. DTX_ERR_USAGE where they are not of one study. */
+enum { DTX_REPORT_MAX_RUNS = 64 };
+dtx_status dtx_report_part_runs(dtx_report *r, const char *const *dir, int64_t n_dirs, const char *method, const char *scores, cJSON *page);
 /* summary.csv, rows.csv, launches.csv, missing.csv, check.csv, check_rows.csv. */
 dtx_status dtx_report_part_tables(dtx_report *r, cJSON *page);
 /* training_NAME.csv, figures training_NAME. */

@@ -204,6 +204,15 @@ done:
     return st;
 }
 
+dtx_status dtx_report_perplexity(const dtx_report *r, const dtx_report_variant *v, double *perplexity)
+{
+    quality q = {0};
+
+    DTX_TRY(measure_perplexity(r, v, &q));
+    *perplexity = q.perplexity;
+    return DTX_OK;
+}
+
 static dtx_status put_quality(cJSON *list, const dtx_report_variant *v, const quality *q)
 {
     const struct {
