@@ -31,7 +31,7 @@ PROBE = """
     cards: all(".card").length, missing: all("#missing li").length, figures: all("figure.plot svg").length,
     shown: all("#completions .toolbar, #completions .browser, #figure details").filter((n) => n.offsetHeight > 0).length,
     listed: all("#list button").length, veiled: document.body.classList.contains("veiled"),
-    blurred: all("#detail .text, #list .text, #answers .text").every((n) => getComputedStyle(n).filter.startsWith("blur")) };
+    blurred: all("#detail .text, #list .text, #answers .text, #words .text").every((n) => getComputedStyle(n).filter.startsWith("blur")) };
   const gen = all("#detail .gen .tok[data-g]");
   out.steps = gen.length;
   if (gen.length > 3) {
@@ -82,6 +82,10 @@ PROBE = """
   }
   out.headlines = all("#headline p").length;
   out.badges = all("#answers .badge").length;
+  out.words = all("#words tbody tr").length;
+  out.nokeywords = q("#nokeywords").offsetHeight > 0;
+  out.same = all("#same tbody tr").length;
+  out.runmeans = all("#runmeans tbody tr").length;
   out.moves = all("#moves tbody tr").length;
   out.numbers = all("details.numbers:not([hidden])").filter((d) => d.querySelector("tbody tr")).map((d) => d.dataset.lines).sort();
   const open = q("#answers button.open");
@@ -118,8 +122,8 @@ window.addEventListener("error", (e) => window.probeErrors.push(e.message));
 for (const k of ["error", "warn"]) { console[k] = (...a) => window.probeErrors.push(a.join(" ")); }</script>"""
 
 
-def look(run, size="1280,1000"):
-    subprocess.run([os.environ["DETOXLENS"], "report", "--run", run], check=True, capture_output=True)
+def look(run, size="1280,1000", more=()):
+    subprocess.run([os.environ["DETOXLENS"], "report", "--run", run, *more], check=True, capture_output=True)
     html = open(f"{run}/report/index.html", encoding="utf-8").read()
     probe = os.path.abspath(f"{run}/probe.html")
     with open(probe, "w", encoding="utf-8") as f:
@@ -163,6 +167,15 @@ assert {"The same texts, answered", "Answers that changed class", "Entropy again
 assert out["headlines"] == 2 and out["badges"] > 10 and out["opened"] == out["wanted"] and out["shares"] > 6, out
 assert out["figures"] == 10 and out["moves"] == 12 and out["numbers"] == ["differences", "figure1", "kl", "transition_curves"], out
 print("ok with scores")
+# key words, the same text under two models, two runs
+assert out["words"] == 0 and out["nokeywords"], out
+make_run.add_keywords("full")
+make_run.cross("full", "FT", "IT")
+shutil.copytree("full", "again")
+out = look("full", more=["again"])
+assert {"Key words of toxic completions", "The same text under different models", "Means over several runs"} <= set(out["sections"]), out
+assert out["words"] > 5 and not out["nokeywords"] and out["same"] == 4 and out["runmeans"] > 20 and out["figures"] == 14, out
+print("ok with key words")
 # toxicity scores and imported answers without ids: tables that sort, and texts
 with open("a.csv", "w") as f:
     f.write(",prompts,responses,prompt_score,response_score,pro_API_response_score\n")
