@@ -129,6 +129,30 @@ static int launcher_size(void)
     return launcher_number(names);
 }
 
+/* Processes that a launcher started together, but that MPI does not bring together (srun --mpi=none, mpirun of another MPI),
+ * would all do the whole work on the same files. size is MPI's, 0 before it has started: Open MPI would only abort there. */
+static dtx_status check_launcher(int size)
+{
+    static const char *const servers[] = {"PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_FD", "OMPI_COMM_WORLD_SIZE"};
+    const int launched = launcher_size();
+
+    for (size_t i = 0; size == 0 && i < sizeof servers / sizeof servers[0]; i++) {
+        if (getenv(servers[i]) != NULL) {
+            return DTX_OK;
+        }
+    }
+    if (launched <= 1 || size > 1) {
+        return DTX_OK;
+    }
+    if (launcher_rank() > 0) { /* the first one has the word; its end must not turn the code of the others into a signal's */
+        signal(SIGTERM, SIG_IGN);
+        sleep(2);
+    }
+    return DTX_FAIL(DTX_ERR_USAGE, "the launcher started %d processes, but MPI takes each of them for a run of its own: start them "
+                    "with srun --mpi=pmix (srun --mpi=list shows what there is; slurm/site.conf: SRUN_MPI) or with the mpirun of the "
+                    "MPI that this program was built with", launched);
+}
+
 /* An error on the first words of the command line. Under a launcher MPI is started for it, as a launcher ends all ranks
  * as soon as one returns an error, which might be before rank 0 has said why. */
 static int fail_early(dtx_status st, int argc, char **argv)
@@ -341,10 +365,23 @@ static int run_job(const dtx_job_def *def, int argc, char **argv)
     }
     if (def->parallel) {
         char text[2048]; /* the parser's message, which starting MPI must not lose */
+        bool started = false;
         snprintf(text, sizeof text, "%s", dtx_error_text());
-        st = dtx_par_init(&argc, &argv, &job.par);
+        st = check_launcher(0);
+        if (st == DTX_OK) {
+            st = dtx_par_init(&argc, &argv, &job.par);
+            started = st == DTX_OK;
+        }
+        if (started) {
+            st = check_launcher(job.par.size);
+        }
         if (st != DTX_OK) {
-            fprintf(stderr, "detoxlens %s: error: %s\n", def->name, dtx_error_text());
+            if (launcher_rank() == 0) {
+                fprintf(stderr, "detoxlens %s: error: %s\n", def->name, dtx_error_text());
+            }
+            if (started) {
+                dtx_par_finalize(&job.par);
+            }
             return (int)st;
         }
         dtx_error_set(text);

@@ -4,7 +4,7 @@
 #   slurm/submit.sh [OPTION...] --run RUN CONFIG... [-- JOB-OPTION...]   the whole study of a configuration (JSON)
 #   slurm/submit.sh [OPTION...] JOB [JOB-OPTION...]                      one job, with the layout of site.conf
 #
-#   --variants LIST    what the study compares (IT,FT,RL). NAME:JOB names the training (FT:finetune, RL:ppo);
+#   --variants LIST    what the study compares (IT,FT,RL). NAME:JOB names the training (FT:finetune, RL:ppo, DPO:dpo);
 #                      NAME:none has an adapter already (variants.NAME.adapter in the configuration)
 #   --scorers LIST     toxicity by local, service, both (local,service), or none (local)
 #   --site FILE        settings of the cluster (site.conf beside this script)
