@@ -25,6 +25,10 @@ double dtx_bench_timed(int threads, dtx_bench_limit limit, void (*run)(void *use
 /* RedPajama-INCITE 3B with another number of layers. */
 dtx_arch dtx_bench_redpajama_3b(int64_t n_layers);
 
+/* Members that the JSON object of the bench under way gets besides. */
+void dtx_bench_add(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+dtx_status dtx_bench_layer(const dtx_job *job, int repeat, dtx_bench_result *out);
 /* Collective, on 2 ranks or more; *out is the same on all. */
 dtx_status dtx_bench_allreduce(const dtx_job *job, int repeat, dtx_bench_result *out);
 dtx_status dtx_bench_hdf5(const dtx_job *job, int repeat, dtx_bench_result *out);

@@ -1,5 +1,6 @@
 /* job_bench.c - detoxlens bench: speeds of this machine and of this program, as shares of what the machine can do. */
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,19 @@ double dtx_bench_timed(int threads, dtx_bench_limit limit, void (*run)(void *use
     seconds = dtx_now() - begun;
     *peak = 0.5 * (before + limit(threads, 0.1));
     return seconds;
+}
+
+static char more[600];
+
+void dtx_bench_add(const char *fmt, ...)
+{
+    size_t n = strlen(more);
+    va_list ap;
+
+    n += (size_t)snprintf(more + n, sizeof more - n, ", ");
+    va_start(ap, fmt);
+    vsnprintf(more + n, sizeof more - n, fmt, ap);
+    va_end(ap);
 }
 
 static dtx_status bench_peak(const dtx_job *job, int repeat, dtx_bench_result *out)
@@ -80,6 +94,7 @@ static const struct {
 } benches[] = {
     {"peak", bench_peak},
     {"read", bench_read},
+    {"layer", dtx_bench_layer},
     {"allreduce", dtx_bench_allreduce},
     {"hdf5", dtx_bench_hdf5},
     {"linear", dtx_bench_linear},
@@ -140,8 +155,8 @@ static dtx_status run(dtx_job *job)
             }
             if (job->json) {
                 printf("{\"bench\": \"%s\", \"share\": %.4f, \"achieved\": %.6g, \"limit\": %.6g, \"unit\": \"%s\", "
-                       "\"ranks\": %d, \"threads\": %d, \"repeat\": %ld}\n",
-                       benches[i].name, r.share, r.achieved, r.limit, r.unit, job->par.size, job->par.threads, repeat);
+                       "\"ranks\": %d, \"threads\": %d, \"repeat\": %ld%s}\n",
+                       benches[i].name, r.share, r.achieved, r.limit, r.unit, job->par.size, job->par.threads, repeat, more);
             } else {
                 printf("%s: %.4g of %.4g %s, share %.3f (median of %ld)\n", benches[i].name, r.achieved, r.limit, r.unit,
                        r.share, repeat);
@@ -183,6 +198,8 @@ const dtx_job_def dtx_job_bench = {
     .help = "Measures one thing and the limit that it is compared with, side by side:\n"
             "  peak       f32 multiply-adds on registers, reading memory; share: all threads against one times their number\n"
             "  read       reading memory with all threads, against one thread's rate times their number\n"
+            "  layer      one layer and the head of model.path's shape (default RedPajama 3B), as plan counts with them, against the\n"
+            "             FMA peak; the JSON is what `plan --bench FILE` takes\n"
             "  allreduce  the sum of a gradient of 42 MB over 2 ranks of a node (reduce = fast), against copying 42 MB each way on\n"
             "             both at once; the sum in strict order is printed beside it\n"
             "  hdf5       collective rounds of 64 attributed rows for each rank, against the same bytes through plain MPI-IO\n"

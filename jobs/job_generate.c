@@ -243,10 +243,7 @@ static dtx_status order_rows(generation *g)
         }
     }
     qsort_r(g->order, (size_t)g->n_order, sizeof *g->order, by_length, g);
-    /* four batches, so that places are refilled, but fewer where ranks would be left without work */
-    int64_t batch = job->config.generate.batch, share = g->n_order / (4 * job->par.size);
-    g->unit_rows = share < 4 * batch ? share : 4 * batch;
-    g->unit_rows = g->unit_rows < 1 ? 1 : g->unit_rows;
+    g->unit_rows = dtx_stage_unit_rows(g->n_order, job->config.generate.batch, job->par.size);
     return DTX_OK;
 }
 

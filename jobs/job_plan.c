@@ -39,7 +39,7 @@ static dtx_status choose_layout(dtx_plan *p)
 
 /* --- the command that would run it --- */
 
-static const char *const own_flags[] = {"--nodes", "--cores", "--memory", "--gflops", "--bandwidth"};
+static const char *const own_flags[] = {"--nodes", "--cores", "--memory", "--gflops", "--bandwidth", "--bench"};
 
 static bool is_own(const char *word, bool *has_value)
 {
@@ -66,7 +66,7 @@ static void rest_of_command(const dtx_plan *p, char *out, size_t size)
         bool has_value;
         if (is_own(word, &has_value)) {
             i += has_value;
-        } else if (!named && strcmp(word, p->name) == 0) {
+        } else if (!named && (strcmp(word, p->name) == 0 || strcmp(word, "pipeline") == 0)) {
             named = true;
         } else if (n < size) {
             bool plain = strpbrk(word, " \t\"'$*?<>|&;()[]{}") == NULL;
@@ -114,7 +114,12 @@ static void print_table(const char *title, const dtx_plan_table *t, const char *
 
 static double spent(const dtx_plan *p)
 {
-    return p->work + p->decode;
+    return dtx_plan_flops(&p->work);
+}
+
+static double in_decoding(const dtx_plan *p)
+{
+    return p->work.decode + p->work.decode_head;
 }
 
 /* "3.4 hours", "12.0 minutes". */
@@ -142,8 +147,8 @@ static void print_text(const dtx_plan *p)
         printf("  %-14s %10" PRId64 "\n", "steps", p->steps);
     }
     printf("  %-14s %10.4g TFLOP", "operations", spent(p) / 1e12);
-    if (p->decode > 0) {
-        printf(", %.4g of them in decoding", p->decode / 1e12);
+    if (in_decoding(p) > 0) {
+        printf(", %.4g of them in decoding", in_decoding(p) / 1e12);
     }
     printf("\n");
     print_table("memory of a rank", &p->rank, "");
@@ -172,7 +177,7 @@ static void add_table(cJSON *root, const char *name, const dtx_plan_table *t)
     cJSON_AddNumberToObject(o, "sum", round(dtx_plan_sum(t)));
 }
 
-static dtx_status print_json(const dtx_plan *p)
+static cJSON *json_of(const dtx_plan *p)
 {
     cJSON *root = cJSON_CreateObject();
     char line[2000];
@@ -198,7 +203,14 @@ static dtx_status print_json(const dtx_plan *p)
     add_table(root, "node_bytes", &p->node);
     add_table(root, "file_bytes", &p->files);
     cJSON_AddStringToObject(root, "sbatch", line);
+    return root;
+}
+
+/* Prints and frees it. */
+static dtx_status print_json(cJSON *root)
+{
     char *text = cJSON_PrintUnformatted(root);
+
     cJSON_Delete(root);
     if (text == NULL) {
         return DTX_FAIL(DTX_ERR_MISSING, "no memory for the plan");
@@ -210,39 +222,111 @@ static dtx_status print_json(const dtx_plan *p)
 
 /* --- the job --- */
 
+static const char *const names[] = {"pretrain", "finetune", "ppo", "generate", "score", "attribute"};
+
+/* Everything about one job; *p is zeroed but for name and job, and freed by the caller. */
+static dtx_status plan_job(dtx_plan *p)
+{
+    p->c = &p->job->config;
+    DTX_TRY(dtx_plan_read_model(p));
+    DTX_TRY(dtx_plan_read_data(p));
+    DTX_TRY(dtx_plan_find_rate(p));
+    DTX_TRY(dtx_plan_count(p));
+    return choose_layout(p);
+}
+
+/* The study: two trainings, and answers, scores and attributions of the three variants. */
+static dtx_status plan_pipeline(const dtx_job *job)
+{
+    static const struct {
+        const char *name;
+        int times;
+    } stage[] = {{"finetune", 1}, {"ppo", 1}, {"generate", 3}, {"score", 3}, {"attribute", 3}};
+    enum { N = sizeof stage / sizeof *stage };
+    cJSON *root = cJSON_CreateObject(), *stages = cJSON_AddArrayToObject(root, "stages");
+    double seconds = 0, flop = 0, files = 0, memory = 0, nodes = 1;
+    char time[40], line[2000];
+    dtx_plan *p = NULL;
+    dtx_status st;
+
+    DTX_GO(DTX_NEW(p, N));
+    if (!job->json) {
+        printf("plan of pipeline\n  %-10s %5s %14s %12s %14s %14s %14s\n", "stage", "times", "TFLOP", "time", "rank memory", "node memory",
+               "files");
+    }
+    for (int i = 0; i < N; i++) {
+        p[i].job = job;
+        p[i].name = stage[i].name;
+        DTX_GO(plan_job(&p[i]));
+        const double times = stage[i].times;
+        duration(times * p[i].seconds, time);
+        if (!job->json) {
+            printf("  %-10s %5d %14.4g %12s %11.1f MB %11.1f MB %11.1f MB\n", stage[i].name, stage[i].times, times * spent(&p[i]) / 1e12, time,
+                   dtx_plan_sum(&p[i].rank) / 1e6, dtx_plan_sum(&p[i].node) / 1e6, times * dtx_plan_sum(&p[i].files) / 1e6);
+        }
+        cJSON *one = json_of(&p[i]);
+        cJSON_AddNumberToObject(one, "times", times);
+        cJSON_AddItemToArray(stages, one);
+        seconds += times * p[i].seconds;
+        flop += times * spent(&p[i]);
+        files += times * dtx_plan_sum(&p[i].files);
+        memory = fmax(memory, dtx_plan_sum(&p[i].node));
+        nodes = p[i].nodes;
+    }
+    cJSON_AddStringToObject(root, "job", "pipeline");
+    cJSON_AddNumberToObject(root, "flop", flop);
+    cJSON_AddNumberToObject(root, "hours", seconds / 3600);
+    cJSON_AddNumberToObject(root, "node_hours", seconds * nodes / 3600);
+    cJSON_AddNumberToObject(root, "node_bytes", round(memory));
+    cJSON_AddNumberToObject(root, "file_bytes", round(files));
+    if (job->json) {
+        st = print_json(root);
+        root = NULL;
+        goto done;
+    }
+    duration(seconds, time);
+    printf("  %-10s %5s %14.4g %12s %14s %11.1f MB %11.1f MB\n  %.3g node hours on %.0f node(s), one stage after the other\n", "all", "",
+           flop / 1e12, time, "", memory / 1e6, files / 1e6, seconds * nodes / 3600, nodes);
+    printf("  variants can run side by side, each in a run directory of its own:\n");
+    for (int i = 0; i < N; i++) {
+        sbatch_line(&p[i], line, sizeof line);
+        printf("  %s\n", line);
+    }
+done:
+    for (int i = 0; i < N && p != NULL; i++) {
+        dtx_plan_free(&p[i]);
+    }
+    dtx_free(p);
+    cJSON_Delete(root);
+    return st;
+}
+
 static dtx_status run(dtx_job *job)
 {
-    static const char *const names[] = {"pretrain", "finetune", "generate", "attribute"};
     dtx_plan *p = NULL;
     bool known = false;
     dtx_status st;
 
+    if (job->n_args == 1 && strcmp(job->args[0], "pipeline") == 0) {
+        return plan_pipeline(job);
+    }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         known = known || (job->n_args == 1 && strcmp(job->args[0], names[i]) == 0);
     }
     if (!known) {
-        return DTX_FAIL(DTX_ERR_USAGE, "plan needs the name of one job: pretrain, finetune, generate or attribute");
+        return DTX_FAIL(DTX_ERR_USAGE, "plan needs the name of one job: pretrain, finetune, ppo, generate, score, attribute or pipeline");
     }
     DTX_TRY(DTX_NEW(p, 1));
     p->job = job;
-    p->c = &job->config;
     p->name = job->args[0];
-    DTX_GO(dtx_plan_read_model(p));
-    DTX_GO(dtx_plan_read_data(p));
-    DTX_GO(dtx_plan_find_rate(p));
-    DTX_GO(dtx_plan_count(p));
-    DTX_GO(choose_layout(p));
+    DTX_GO(plan_job(p));
     if (job->json) {
-        st = print_json(p);
+        st = print_json(json_of(p));
     } else {
         print_text(p);
     }
 done:
-    dtx_sample_order_free(&p->order);
-    dtx_adapter_del(p->adapter);
-    dtx_free(p->offset);
-    dtx_free(p->len);
-    dtx_free(p->labels);
+    dtx_plan_free(p);
     dtx_free(p);
     return st;
 }
@@ -252,6 +336,7 @@ static const dtx_job_option own_options[] = {
     {"cores", "C", NULL, "cores of a node (default: of this machine)"},
     {"memory", "GB", NULL, "memory of a node; the layout is chosen to fit"},
     {"gflops", "G", NULL, "f32 peak of a node in GFLOP/s, instead of a benchmark here"},
+    {"bench", "FILE", NULL, "speeds of the target: what `bench layer --json` printed there (or `bench peak --json`)"},
     {"bandwidth", "B", NULL, "memory bandwidth of a node in GB/s"},
     {0},
 };
@@ -260,7 +345,7 @@ const dtx_job_def dtx_job_plan = {
     .name = "plan",
     .args = "JOB",
     .summary = "memory, hours, files and layout of a job before it is run",
-    .help = "JOB is pretrain, finetune, generate or attribute. With the configuration of the job it tells the memory of a rank and of\n"
+    .help = "JOB is pretrain, finetune, ppo, generate, score, attribute, or pipeline: the sum over the study. With the configuration of the job it tells the memory of a rank and of\n"
             "a node, the operations, the hours, the sizes of checkpoints and files, a layout of ranks and threads, and the line\n"
             "for sbatch. The model needs its config.json alone (for the study's models not even that); the tokens of the data are\n"
             "counted where data and tokenizer are there. What is assumed instead is printed.\n"
@@ -268,10 +353,14 @@ const dtx_job_def dtx_job_plan = {
             "  detoxlens plan --config data/configs/redpajama-3b.json finetune --cores 128\n"
             "  detoxlens plan --config data/configs/falcon-7b.json attribute --nodes 4 --cores 64 --gflops 5000 --bandwidth 300\n"
             "\n"
-            "Without --gflops one layer of the model's shape is run here for about a second, and its rate for a core is taken for\n"
-            "the target's cores; --bandwidth then defaults to what is read here, times the square root of the cores' ratio.\n"
-            "A rank's threads beyond 16 are taken to lose 15 % at each doubling. Completions are counted at their full length, so generate and attribute end sooner than planned.\n",
-    .bit = DTX_JOB_PRETRAIN | DTX_JOB_FINETUNE | DTX_JOB_GENERATE | DTX_JOB_ATTRIBUTE,
+            "  detoxlens bench layer --config study.json --json > node.json      (on a node of the target, with the same settings)\n"
+            "  detoxlens plan --config study.json pipeline --bench node.json --nodes 4 --cores 64\n"
+            "\n"
+            "Without --bench and --gflops one layer of the model's shape is run here for about a second, and its rate for a core is\n"
+            "taken for the target's cores; --bandwidth then defaults to what is read here, times the square root of the cores' ratio.\n"
+            "A rank's threads beyond 16 are taken to lose 15 % at each doubling. Completions are counted at their full length, so\n"
+            "generate, score and attribute end sooner than planned.\n",
+    .bit = DTX_JOB_PRETRAIN | DTX_JOB_FINETUNE | DTX_JOB_PPO | DTX_JOB_GENERATE | DTX_JOB_SCORE | DTX_JOB_ATTRIBUTE,
     .options = own_options,
     .run = run,
 };

@@ -99,10 +99,16 @@ dtx_status dtx_plan_read_model(dtx_plan *p)
         snprintf(p->model, sizeof p->model, "%s of %" PRId64 " parameters, made by the job", arch, n);
         return DTX_OK;
     }
+    if (strcmp(p->name, "score") == 0) {
+        DTX_TRY(dtx_job_need(p->job, "score.path", c->score.path));
+        DTX_TRY(read_folder(p, c->score.path));
+        return !p->arch.causal ? DTX_OK
+                               : DTX_FAIL(DTX_ERR_INPUT, "%s: %s is a decoder, not a classifier", c->score.path, p->arch.model_type);
+    }
     DTX_TRY(dtx_job_need(p->job, "model.path", c->model.path));
     DTX_TRY(read_folder(p, c->model.path));
     if (!p->arch.causal) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s is an encoder; plan knows the jobs of decoders", c->model.path, p->arch.model_type);
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s is an encoder, not a decoder", c->model.path, p->arch.model_type);
     }
     if (strcmp(c->model.dtype, "f32") == 0) {
         p->element = 4;
@@ -113,7 +119,7 @@ dtx_status dtx_plan_read_model(dtx_plan *p)
 /* --- data --- */
 
 /* The study's: pairs of DIALOCONAN (samples grow by a pair each), templated texts of RealToxicityPrompts. */
-enum { STUDY_SAMPLES = 8312, STUDY_SAMPLE_TOKENS = 110, STUDY_TEXTS = 5549, STUDY_PROMPT_TOKENS = 45 };
+enum { STUDY_SAMPLES = 8312, STUDY_SAMPLE_TOKENS = 110, STUDY_QUERY_TOKENS = 85, STUDY_TEXTS = 5549, STUDY_PROMPT_TOKENS = 45 };
 static const double BYTES_A_TOKEN = 4.3; /* English text, vocabularies of about 50,000 */
 
 static dtx_status room(dtx_plan *p, int64_t n)
@@ -185,6 +191,47 @@ done:
     return st;
 }
 
+/* Prompts of reinforcement learning: the dialogues up to the turn that is answered. */
+static dtx_status read_queries(dtx_plan *p)
+{
+    const dtx_config *c = p->c;
+    const char *file = c->data.dialogues;
+    const int64_t most = c->ppo.context - c->generate.max_new_tokens;
+    dtx_dialogues d = {0};
+    dtx_tokenizer *tok = NULL;
+    dtx_ids ids = {0};
+    double tokens = 0;
+    dtx_status st;
+
+    if (file[0] == '\0' || !dtx_file_exists(file)) {
+        snprintf(p->data, sizeof p->data, "assumed: %d prompts of %d tokens on average, as the study's (data.dialogues %s)", STUDY_SAMPLES,
+                 STUDY_QUERY_TOKENS, file[0] == '\0' ? "is not set" : "is not there");
+        return assume(p, STUDY_SAMPLES, STUDY_QUERY_TOKENS, most);
+    }
+    DTX_GO(dtx_dialogues_read(file, c->model.tmpl.user, c->model.tmpl.bot, &d));
+    DTX_GO(room(p, d.n));
+    if (tokenizer_there(c->model.path)) {
+        DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
+    }
+    for (int64_t i = 0; i < d.n; i++) {
+        int64_t len = (int64_t)((double)d.query[i] / BYTES_A_TOKEN) + 1;
+        if (tok != NULL) {
+            ids.n = 0;
+            DTX_GO(dtx_tokenizer_encode(tok, d.bytes + d.offset[i], d.query[i], false, &ids));
+            len = (int64_t)ids.n;
+        }
+        p->len[i] = len < most ? len : most;
+        tokens += (double)p->len[i];
+    }
+    snprintf(p->data, sizeof p->data, "%.200s: %" PRId64 " prompts, %.1f tokens each%s", file, d.n, tokens / (double)(d.n > 0 ? d.n : 1),
+             tok != NULL ? "" : " (guessed from bytes: no tokenizer in model.path)");
+done:
+    dtx_ids_free(&ids);
+    dtx_tokenizer_close(tok);
+    dtx_dialogues_free(&d);
+    return st;
+}
+
 static dtx_status read_prompts(dtx_plan *p)
 {
     const dtx_config *c = p->c;
@@ -208,8 +255,9 @@ static dtx_status read_prompts(dtx_plan *p)
     DTX_GO(room(p, t.n));
     if (tokenizer_there(c->model.path)) {
         DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
-        const dtx_prompt_rule rule = {.tokenizer = tok, .tmpl = frame, .source = file, .vocab = p->arch.vocab,
-                                      .max_positions = p->arch.max_positions, .max_new_tokens = c->generate.max_new_tokens};
+        const dtx_prompt_rule rule = {.tokenizer = tok, .tmpl = frame, .source = file,
+                                      .vocab = p->arch.causal ? p->arch.vocab : INT64_MAX,
+                                      .max_positions = p->arch.causal ? p->arch.max_positions : 0, .max_new_tokens = c->generate.max_new_tokens};
         DTX_GO(dtx_prompts_tokenize(&rule, &t, &block, &size));
         const dtx_prompts ids = dtx_prompts_of(block);
         for (int64_t i = 0; i < t.n; i++) {
@@ -240,6 +288,9 @@ dtx_status dtx_plan_read_data(dtx_plan *p)
 
     if (strcmp(p->name, "finetune") == 0) {
         return read_dialogues(p);
+    }
+    if (strcmp(p->name, "ppo") == 0) {
+        return read_queries(p);
     }
     if (strcmp(p->name, "pretrain") == 0) { /* the settings say it all */
         snprintf(p->data, sizeof p->data, "%" PRId64 " steps of %" PRId64 " windows of %" PRId64 " tokens", c->pretrain.steps,

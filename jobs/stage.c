@@ -278,6 +278,13 @@ dtx_status dtx_stage_end(dtx_run *run, dtx_status st)
     return ended;
 }
 
+int64_t dtx_stage_unit_rows(int64_t rows, int64_t batch, int64_t ranks)
+{
+    int64_t share = rows / (4 * ranks), n = share < 4 * batch ? share : 4 * batch;
+
+    return n < 1 ? 1 : n;
+}
+
 int64_t dtx_stage_count(const uint8_t *flag, int64_t n)
 {
     int64_t count = 0;

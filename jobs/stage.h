@@ -53,6 +53,9 @@ typedef struct {
 /* Collective. Rounds of units and writes until all is done or somebody asked for a stop; progress and times are logged. */
 dtx_status dtx_stage_run(const dtx_job *job, const dtx_stage_work *w, bool *stopped);
 
+/* Rows of a unit of generation: four batches, so that places are refilled, but fewer where ranks would be left without work. */
+int64_t dtx_stage_unit_rows(int64_t rows, int64_t batch, int64_t ranks);
+
 /* Collective. Writes exit code and stop time of this launch; keeps the message and status `st`. */
 dtx_status dtx_stage_end(dtx_run *run, dtx_status st);
 /* Entries that are not 0. */

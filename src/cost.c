@@ -12,7 +12,8 @@ double dtx_flops_total(dtx_flops f)
 
 dtx_flops dtx_flops_sum(dtx_flops a, dtx_flops b)
 {
-    return (dtx_flops){a.linear + b.linear, a.attention + b.attention, a.spare + b.spare};
+    return (dtx_flops){.linear = a.linear + b.linear, .attention = a.attention + b.attention, .head = a.head + b.head,
+                       .spare = a.spare + b.spare};
 }
 
 void dtx_cost_add(const dtx_arch *a, dtx_cost_work *w, int64_t len, int64_t head)
@@ -67,7 +68,7 @@ static double head_row(const dtx_arch *a)
 
 dtx_flops dtx_cost_forward(const dtx_arch *a, const dtx_adapter *ad, const dtx_cost_work *w)
 {
-    dtx_flops f = {.linear = w->head * head_row(a),
+    dtx_flops f = {.linear = w->head * head_row(a), .head = w->head * head_row(a),
                    .attention = 4 * (double)a->n_layers * w->pairs * attention_width(a)};
 
     for (int64_t i = 0; i < a->n_layers; i++) {
@@ -101,6 +102,7 @@ dtx_flops dtx_cost_lora(const dtx_arch *a, const dtx_adapter *ad, const dtx_cost
     }
     lowest /= DTX_MODULES;
     f.linear += w->head * head_row(a);
+    f.head *= 2;
     for (int64_t i = lowest; i < a->n_layers; i++) {
         bool has[DTX_MODULES], input = i > lowest;
         for (int k = 0; k < DTX_MODULES; k++) {
@@ -124,7 +126,7 @@ dtx_flops dtx_cost_full(const dtx_arch *a, const dtx_cost_work *w)
 {
     dtx_flops f = dtx_cost_forward(a, NULL, w);
 
-    return (dtx_flops){.linear = 3 * f.linear, .attention = 3 * f.attention};
+    return (dtx_flops){.linear = 3 * f.linear, .attention = 3 * f.attention, .head = 3 * f.head};
 }
 
 dtx_flops dtx_cost_attribution(const dtx_arch *a, const dtx_adapter *ad, int64_t P, int64_t G, int64_t nodes)
@@ -159,6 +161,7 @@ dtx_flops dtx_cost_attribution(const dtx_arch *a, const dtx_adapter *ad, int64_t
     f.linear = times * (once.linear + rows * row + top + steps * head_row(a)) + (nodes > 1 ? once.linear : 0);
     f.attention = times * (once.attention + 8 * attention_width(a) * pairs * (double)last
                            + 8 * attention_width(a) * rows) + (nodes > 1 ? once.attention : 0);
+    f.head = times * (once.head + steps * head_row(a)) + (nodes > 1 ? once.head : 0);
     f.spare = times * (rows - steps) * 2 * d * attention_width(a);
     return f;
 }

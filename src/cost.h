@@ -11,6 +11,7 @@
 typedef struct {
     double linear;    /* products with weights: what dtx_linear_flops() counts */
     double attention; /* q.k and p v, and their backward passes, over the pairs that the mask leaves */
+    double head;      /* of linear: the LM head, forward and backward */
     double spare;     /* of linear: formed because a projection is fused, though the result is not used */
 } dtx_flops;
 double dtx_flops_total(dtx_flops f);

@@ -55,6 +55,31 @@ assert rp["finetune"]["steps"] == 1868, rp
 assert 0.95 < rp["attribute"]["flop"] / (5549 * 28.1e12) < 1.1, rp
 PY
 
+# the jobs with a classifier, and the study as a whole
+judge=(--set "score.path=roberta-base")
+expect 0 "sbatch --nodes 1" --config "$configs/redpajama-3b.json" score "${judge[@]}" "${target[@]}"
+expect 0 "rollouts" --config "$configs/redpajama-3b.json" ppo "${target[@]}"
+expect 0 "node hours" --config "$configs/redpajama-3b.json" pipeline "${judge[@]}" "${target[@]}"
+expect 0 '"stages"' --config "$configs/redpajama-3b.json" pipeline "${judge[@]}" "${target[@]}" --json
+/usr/bin/python3 - <<'PY' || bad=1
+import json
+p = json.load(open("out"))
+stages = {s["job"]: s for s in p["stages"]}
+assert set(stages) == {"finetune", "ppo", "generate", "score", "attribute"}, stages.keys()
+assert abs(sum(s["times"] * s["hours"] for s in stages.values()) / p["hours"] - 1) < 1e-9, p["hours"]
+assert stages["ppo"]["steps"] == 8312 // 64 and stages["ppo"]["flop"] > stages["finetune"]["flop"], stages["ppo"]
+PY
+
+# speeds that were measured on the target
+echo '{"bench": "layer", "threads": 2, "achieved": 1.6e11, "large": 8e10, "head": 7e10, "decode": 5e10, "decode_head": 6e10,
+"fixed": 1e-11, "bandwidth": 5e10}' >node.json
+expect 0 "as node.json tells" --config "$configs/redpajama-3b.json" attribute --bench node.json --cores 2
+sed 's/"decode"/"other"/' node.json >other.json
+expect 3 "decode is expected" --config "$configs/redpajama-3b.json" attribute --bench other.json
+echo '{"bench": "gemm", "threads": 2, "achieved": 1e11}' >gemm.json
+expect 3 "bench layer --json" --config "$configs/redpajama-3b.json" attribute --bench gemm.json
+expect 2 "one of them" --config "$configs/redpajama-3b.json" attribute --bench node.json --gflops 100
+
 # the line for sbatch holds the other options, quoted
 expect 0 "finetune --config $configs/redpajama-3b.json --set 'data.dialogues=my file.csv'" \
     --config "$configs/redpajama-3b.json" finetune "${target[@]}" --set 'data.dialogues=my file.csv'
