@@ -27,7 +27,8 @@ static dtx_status make_decoder(const dtx_job *job, dtx_model **out)
 
 static dtx_bench_result medians(int repeat, double *share, double *rate, double *limit, const char *unit)
 {
-    return (dtx_bench_result){dtx_bench_median(share, repeat), dtx_bench_median(rate, repeat), dtx_bench_median(limit, repeat), unit};
+    return (dtx_bench_result){dtx_bench_median(share, repeat), dtx_bench_median(rate, repeat),
+                              dtx_bench_median(limit, repeat), unit};
 }
 
 /* --- generate --- */
@@ -40,34 +41,40 @@ typedef struct {
     int64_t streams;
     int32_t prompt[PROMPT], *tokens; /* (streams, new tokens) */
     dtx_generation *items;
-    dtx_status st;
+    dtx_bench_limit limit;
+    int threads, asked;
+    double before, begun;
 } generate_case;
 
-static void run_generate(void *user)
+/* Asked before each step: once the prompts are processed and the first tokens chosen, the limit is measured and the
+ * clock started. */
+static bool watch(void *user)
 {
     generate_case *c = user;
 
-    for (int64_t i = 0; i < c->streams; i++) {
-        c->items[i] = (dtx_generation){.prompt = c->prompt, .prompt_len = PROMPT, .row = (uint64_t)i,
-                                       .tokens = c->tokens + i * c->opt.sampling.max_new_tokens};
+    if (c->asked++ == 1) {
+        c->before = c->limit(c->threads, 0.1);
+        c->begun = dtx_now();
     }
-    c->st = dtx_generate(c->m, &c->opt, c->items, c->streams);
+    return false;
 }
 
-/* Seconds of the decoding steps after the first token, `steps` of them: prompts are processed in both runs. */
-static dtx_status decode_seconds(const dtx_job *job, generate_case *c, int64_t steps, dtx_bench_limit limit, double *seconds, double *peak)
+/* Seconds of the decoding steps, and the limit around them. */
+static dtx_status decode_seconds(generate_case *c, double *seconds, double *limit)
 {
-    dtx_sampling *s = &c->opt.sampling;
-    double first, all, peaks[2];
-
-    s->max_new_tokens = s->min_new_tokens = 1;
-    first = dtx_bench_timed(job->par.threads, limit, run_generate, c, &peaks[0]);
-    DTX_TRY(c->st);
-    s->max_new_tokens = s->min_new_tokens = 1 + steps;
-    all = dtx_bench_timed(job->par.threads, limit, run_generate, c, &peaks[1]);
-    *seconds = all - first;
-    *peak = 0.5 * (peaks[0] + peaks[1]);
-    return c->st;
+    for (int64_t i = 0; i < c->streams; i++) {
+        c->items[i] = (dtx_generation){.prompt = c->prompt,
+                                       .prompt_len = PROMPT,
+                                       .row = (uint64_t)i,
+                                       .tokens = c->tokens + i * c->opt.sampling.max_new_tokens};
+    }
+    c->asked = 0;
+    c->opt.stop = watch;
+    c->opt.user = c;
+    DTX_TRY(dtx_generate(c->m, &c->opt, c->items, c->streams));
+    *seconds = dtx_now() - c->begun;
+    *limit = 0.5 * (c->before + c->limit(c->threads, 0.1));
+    return DTX_OK;
 }
 
 dtx_status dtx_bench_generate(const dtx_job *job, int repeat, dtx_bench_result *out)
@@ -75,8 +82,8 @@ dtx_status dtx_bench_generate(const dtx_job *job, int repeat, dtx_bench_result *
     const char *text = dtx_job_flag(job, "batch");
     double share[DTX_BENCH_MAX_REPEAT], rate[DTX_BENCH_MAX_REPEAT], limit[DTX_BENCH_MAX_REPEAT];
     long streams = text != NULL ? strtol(text, NULL, 10) : 1;
-    const int64_t steps = streams == 1 ? 48 : 12;
-    generate_case c = {.streams = streams};
+    const int64_t steps = streams == 1 ? 48 : 40;
+    generate_case c = {.streams = streams, .threads = job->par.threads};
     dtx_status st;
 
     if (streams < 1 || streams > MAX_STREAMS) {
@@ -87,28 +94,35 @@ dtx_status dtx_bench_generate(const dtx_job *job, int repeat, dtx_bench_result *
     DTX_GO(DTX_NEW(c.tokens, streams * (steps + 1)));
     const dtx_arch *a = dtx_model_arch(c.m);
     c.opt = (dtx_generate_options){.batch = streams, .seed = 1, .domain = DTX_RNG_SAMPLE};
-    c.opt.sampling = (dtx_sampling){.do_sample = true, .temperature = job->config.generate.temperature,
-                                    .top_k = job->config.generate.top_k, .top_p = job->config.generate.top_p,
-                                    .no_repeat_ngram = job->config.generate.no_repeat_ngram_size, .eos = (int32_t)a->eos_id};
+    c.opt.sampling = (dtx_sampling){.do_sample = true,
+                                    .temperature = job->config.generate.temperature,
+                                    .max_new_tokens = steps + 1,
+                                    .min_new_tokens = steps + 1,
+                                    .top_k = job->config.generate.top_k,
+                                    .top_p = job->config.generate.top_p,
+                                    .no_repeat_ngram = job->config.generate.no_repeat_ngram_size,
+                                    .eos = (int32_t)a->eos_id};
     for (int t = 0; t < PROMPT; t++) {
         c.prompt[t] = (t * 7919 + 13) % (int32_t)a->vocab;
     }
-    double flops = dtx_flops_total(dtx_cost_generation(a, NULL, PROMPT, steps + 1))
-                   - dtx_flops_total(dtx_cost_generation(a, NULL, PROMPT, 1));
+    double flops = dtx_flops_total(dtx_cost_generation(a, NULL, PROMPT, steps + 1)) -
+                   dtx_flops_total(dtx_cost_generation(a, NULL, PROMPT, 1));
     double bytes = dtx_cost_read_bytes(a, 2) * (double)steps;
     flops *= (double)streams;
     /* what bounds it: below some streams reading the weights, then arithmetic */
     bool reads = bytes / dtx_peak_read(job->par.threads, 0.2) > flops / dtx_peak_fma(job->par.threads, 0.2);
     double work = reads ? bytes : flops;
 
+    c.limit = reads ? dtx_peak_read : dtx_bench_peak();
     for (int i = 0; i < repeat; i++) {
         double seconds;
-        DTX_GO(decode_seconds(job, &c, steps, reads ? dtx_peak_read : dtx_bench_peak(), &seconds, &limit[i]));
+        DTX_GO(decode_seconds(&c, &seconds, &limit[i]));
         rate[i] = work / seconds;
         share[i] = rate[i] / limit[i];
         if (!job->json) {
-            printf("%ld stream%s, %" PRId64 " steps: %.1f tokens/s, %.1f of %.1f %s\n", streams, streams == 1 ? "" : "s", steps,
-                   (double)(streams * steps) / seconds, rate[i] / 1e9, limit[i] / 1e9, reads ? "GB/s" : "GF/s");
+            printf("%ld stream%s, %" PRId64 " steps: %.1f tokens/s, %.1f of %.1f %s\n", streams,
+                   streams == 1 ? "" : "s", steps, (double)(streams * steps) / seconds, rate[i] / 1e9, limit[i] / 1e9,
+                   reads ? "GB/s" : "GF/s");
             fflush(stdout);
         }
     }
@@ -138,7 +152,8 @@ static void run_prefill(void *user)
     const int64_t offset[2] = {0, PREFILL}, slot = 0, d = dtx_model_arch(c->m)->hidden;
 
     dtx_kv_reset(c->kv, 0);
-    c->st = dtx_model_forward(c->m, &(dtx_batch){.n_seq = 1, .offset = offset, .ids = c->ids, .kv = c->kv, .slot = &slot}, c->hidden);
+    c->st = dtx_model_forward(
+        c->m, &(dtx_batch){.n_seq = 1, .offset = offset, .ids = c->ids, .kv = c->kv, .slot = &slot}, c->hidden);
     dtx_model_logits(c->m, 1, c->hidden + (PREFILL - 1) * d, c->logits);
 }
 
@@ -166,7 +181,8 @@ dtx_status dtx_bench_prefill(const dtx_job *job, int repeat, dtx_bench_result *o
         rate[i] = work / seconds;
         share[i] = rate[i] / limit[i];
         if (!job->json) {
-            printf("%d tokens: %.0f tokens/s, %.1f GF/s of %.1f\n", (int)PREFILL, PREFILL / seconds, rate[i] / 1e9, limit[i] / 1e9);
+            printf("%d tokens: %.0f tokens/s, %.1f GF/s of %.1f\n", (int)PREFILL, PREFILL / seconds, rate[i] / 1e9,
+                   limit[i] / 1e9);
             fflush(stdout);
         }
     }
@@ -182,7 +198,7 @@ done:
 /* --- score --- */
 
 /* Quantiles of the study's completions in RoBERTa tokens. Passes are filled as classifier.c fills them. */
-static const int64_t text_tokens[] = {6,  17, 22, 25, 28, 32, 35, 40, 48, 60, 66, 68, 68, 69, 69, 70,
+static const int64_t text_tokens[] = {6,  17, 22, 25, 28, 32, 35, 40, 48, 60, 66, 68, 68,  69,  69,  70,
                                       70, 70, 70, 70, 71, 71, 71, 71, 71, 72, 73, 76, 110, 116, 121, 125};
 enum { TEXTS = sizeof text_tokens / sizeof *text_tokens };
 
@@ -203,10 +219,11 @@ static void run_score(void *user)
 
 dtx_status dtx_bench_score(const dtx_job *job, int repeat, dtx_bench_result *out)
 {
-    static const char base[] = "{\"model_type\": \"roberta\", \"hidden_size\": 768, \"num_hidden_layers\": 12, \"num_attention_heads\": 12,"
-                               " \"intermediate_size\": 3072, \"vocab_size\": 50265, \"max_position_embeddings\": 514,"
-                               " \"type_vocab_size\": 1, \"hidden_act\": \"gelu\", \"layer_norm_eps\": 1e-05, \"pad_token_id\": 1,"
-                               " \"bos_token_id\": 0, \"eos_token_id\": 2, \"id2label\": {\"0\": \"nothate\", \"1\": \"hate\"}}";
+    static const char base[] =
+        "{\"model_type\": \"roberta\", \"hidden_size\": 768, \"num_hidden_layers\": 12, \"num_attention_heads\": 12,"
+        " \"intermediate_size\": 3072, \"vocab_size\": 50265, \"max_position_embeddings\": 514,"
+        " \"type_vocab_size\": 1, \"hidden_act\": \"gelu\", \"layer_norm_eps\": 1e-05, \"pad_token_id\": 1,"
+        " \"bos_token_id\": 0, \"eos_token_id\": 2, \"id2label\": {\"0\": \"nothate\", \"1\": \"hate\"}}";
     double share[DTX_BENCH_MAX_REPEAT], rate[DTX_BENCH_MAX_REPEAT], limit[DTX_BENCH_MAX_REPEAT];
     dtx_cost_work w = {0};
     score_case c = {0};
@@ -231,8 +248,8 @@ dtx_status dtx_bench_score(const dtx_job *job, int repeat, dtx_bench_result *out
         rate[i] = work / seconds;
         share[i] = rate[i] / limit[i];
         if (!job->json) {
-            printf("%d texts, %" PRId64 " tokens: %.0f texts/s, %.1f GF/s of %.1f\n", (int)TEXTS, c.offset[TEXTS], TEXTS / seconds,
-                   rate[i] / 1e9, limit[i] / 1e9);
+            printf("%d texts, %" PRId64 " tokens: %.0f texts/s, %.1f GF/s of %.1f\n", (int)TEXTS, c.offset[TEXTS],
+                   TEXTS / seconds, rate[i] / 1e9, limit[i] / 1e9);
             fflush(stdout);
         }
     }

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 #include "src/kernel.h"
@@ -26,7 +27,8 @@ typedef struct {
     int32_t *windows, *ids;    /* B windows; the rows of one pass */
     int64_t *offset, *slot;
     float *hidden, *last;      /* (rows, d); (B, d): the last row of each stream */
-    float *logits, *scores, *scratch; /* (B, V), V, V */
+    float *logits, *scores;    /* (B, V); (threads, 2, V): a thread's copy of a row, and its scratch */
+    dtx_status *chosen;        /* (B) */
     size_t rows_cap;           /* rows of ids and hidden */
 } decoder;
 
@@ -42,7 +44,7 @@ static void decoder_free(decoder *c)
     dtx_free(c->last);
     dtx_free(c->logits);
     dtx_free(c->scores);
-    dtx_free(c->scratch);
+    dtx_free(c->chosen);
 }
 
 static dtx_status decoder_init(decoder *c, const dtx_model *m, const dtx_generate_options *o, int64_t B, int64_t max_prompt)
@@ -60,8 +62,8 @@ static dtx_status decoder_init(decoder *c, const dtx_model *m, const dtx_generat
     DTX_TRY(DTX_NEW_RAW(c->hidden, c->rows_cap * (size_t)c->d));
     DTX_TRY(DTX_NEW_RAW(c->last, B * c->d));
     DTX_TRY(DTX_NEW_RAW(c->logits, B * c->V));
-    DTX_TRY(DTX_NEW_RAW(c->scores, c->V));
-    DTX_TRY(DTX_NEW_RAW(c->scratch, c->V));
+    DTX_TRY(DTX_NEW_RAW(c->scores, dtx_linear_threads() * 2 * c->V));
+    DTX_TRY(DTX_NEW(c->chosen, B));
     for (int64_t b = 0; b < B; b++) {
         c->streams[b].ids = c->windows + b * window;
     }
@@ -97,18 +99,22 @@ static dtx_status pass(decoder *c, int64_t *n_out)
     }
     DTX_TRY(dtx_model_forward(c->model,
                               &(dtx_batch){.n_seq = n, .offset = c->offset, .ids = c->ids, .adapter = c->opt->adapter,
-                                           .kv = c->kv, .slot = c->slot},
+                                           .kv = c->kv, .slot = c->slot, .single = c->opt->batch <= 1},
                               c->hidden));
     for (int64_t i = 0; i < n; i++) {
         memcpy(c->last + i * c->d, c->hidden + (c->offset[i + 1] - 1) * c->d, (size_t)c->d * sizeof *c->last);
     }
-    dtx_model_logits(c->model, n, c->last, c->logits);
+    if (c->opt->batch <= 1) {
+        dtx_model_logits_single(c->model, c->last, c->logits);
+    } else {
+        dtx_model_logits(c->model, n, c->last, c->logits);
+    }
     *n_out = n;
     return DTX_OK;
 }
 
-/* The next token of one stream. */
-static dtx_status choose(decoder *c, stream *s, const float *logits)
+/* The next token of one stream. scores: 2 V floats. */
+static dtx_status choose(const decoder *c, stream *s, const float *logits, float *scores)
 {
     const dtx_sampling *sampling = &c->opt->sampling;
     dtx_generation *it = s->item;
@@ -116,9 +122,9 @@ static dtx_status choose(decoder *c, stream *s, const float *logits)
     int32_t token;
     float behaviour;
 
-    memcpy(c->scores, logits, (size_t)c->V * sizeof *c->scores);
-    dtx_sampler_process(sampling, s->ids, s->n_ids, it->prompt_len, c->V, c->scores, c->scratch);
-    dtx_status st = dtx_sampler_choose(sampling, c->V, c->scores, u, &token, &behaviour);
+    memcpy(scores, logits, (size_t)c->V * sizeof *scores);
+    dtx_sampler_process(sampling, s->ids, s->n_ids, it->prompt_len, c->V, scores, scores + c->V);
+    dtx_status st = dtx_sampler_choose(sampling, c->V, scores, u, &token, &behaviour);
     if (st != DTX_OK) {
         return dtx_error_context(st, "row %" PRIu64 ", sample %u, generated token %d", it->row, it->sample, it->length);
     }
@@ -139,9 +145,17 @@ static dtx_status choose(decoder *c, stream *s, const float *logits)
 /* The next token of the n streams of a pass; finished streams become free. */
 static dtx_status advance(decoder *c, int64_t n, int64_t *running)
 {
+    const int threads = n > 1 ? dtx_linear_threads() : 1;
+
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (int64_t i = 0; i < n; i++) {
+        c->chosen[i] = choose(c, &c->streams[c->slot[i]], c->logits + i * c->V, c->scores + omp_get_thread_num() * 2 * c->V);
+    }
     for (int64_t i = 0; i < n; i++) {
         stream *s = &c->streams[c->slot[i]];
-        DTX_TRY(choose(c, s, c->logits + i * c->V));
+        if (c->chosen[i] != DTX_OK) { /* the message is its thread's: the same again on this one */
+            return choose(c, s, c->logits + i * c->V, c->scores);
+        }
         c->ids[i] = s->ids[s->n_ids - 1];
     }
     dtx_log_prob(n, c->V, c->logits, c->ids, c->last); /* the pass is over: its buffers are free */

@@ -90,6 +90,79 @@ static double row_entropy(const float *p, int64_t n)
     return sum;
 }
 
+/* One query: s[j] = q . k[j] of n keys; lanes and their order depend on the head's width alone. */
+DTX_CLONES
+static void query_keys(int64_t hd, const float *q, const float *k, int64_t ld, int64_t n, float *s)
+{
+    for (int64_t j = 0; j < n; j++) {
+        const float *key = k + j * ld;
+        dtx_v16 a = {0}, b = {0};
+        float rest = 0.0f;
+        int64_t d = 0;
+        for (; d + 32 <= hd; d += 32) {
+            a += *(const dtx_v16 *)(q + d) * *(const dtx_v16 *)(key + d);
+            b += *(const dtx_v16 *)(q + d + 16) * *(const dtx_v16 *)(key + d + 16);
+        }
+        if (d + 16 <= hd) {
+            a += *(const dtx_v16 *)(q + d) * *(const dtx_v16 *)(key + d);
+            d += 16;
+        }
+        for (; d < hd; d++) {
+            rest += q[d] * key[d];
+        }
+        union { dtx_v16 v; float f[16]; } sum = {.v = a + b};
+        for (int half = 8; half > 0; half /= 2) {
+            for (int l = 0; l < half; l++) {
+                sum.f[l] += sum.f[l + half];
+            }
+        }
+        s[j] = sum.f[0] + rest;
+    }
+}
+
+/* out = sum over n keys of p[j] v[j], keys in order. */
+DTX_CLONES
+static void query_values(int64_t hd, const float *p, const float *v, int64_t ld, int64_t n, float *out)
+{
+    int64_t d = 0;
+
+    for (; d + 80 <= hd; d += 80) {
+        dtx_v16 acc[5] = {{0}};
+        for (int64_t j = 0; j < n; j++) {
+#pragma GCC unroll 5
+            for (int l = 0; l < 5; l++) {
+                acc[l] += p[j] * *(const dtx_v16 *)(v + j * ld + d + 16 * l);
+            }
+        }
+        memcpy(out + d, acc, sizeof acc);
+    }
+    for (; d + 16 <= hd; d += 16) {
+        dtx_v16 acc = {0};
+        for (int64_t j = 0; j < n; j++) {
+            acc += p[j] * *(const dtx_v16 *)(v + j * ld + d);
+        }
+        memcpy(out + d, &acc, sizeof acc);
+    }
+    for (; d < hd; d++) {
+        float acc = 0.0f;
+        for (int64_t j = 0; j < n; j++) {
+            acc += p[j] * v[j * ld + d];
+        }
+        out[d] = acc;
+    }
+}
+
+/* A step of decoding: one query, nothing kept. No product of matrices, whose packing would cost more than the work. */
+static void forward_query(const dtx_heads *h, const float *slope, const dtx_attn_seq *a, int64_t head)
+{
+    int64_t hd = h->head_dim, group = head / (h->n_heads / h->n_kv), n = a->past + 1;
+    const float *k = a->k + group * a->kv_step, *v = a->v + group * a->kv_step;
+
+    query_keys(hd, a->qkv + dtx_heads_q(h, head), k, a->ld_kv, n, scratch);
+    weights_row(scratch, n, n, (float)(1.0 / sqrt((double)hd)), slope != NULL, slope != NULL ? slope[head] : 0.0f);
+    query_values(hd, scratch, v, a->ld_kv, n, a->out + head * hd);
+}
+
 static void forward_head(const dtx_heads *h, bool causal, const float *slope, const dtx_attn_seq *a, int64_t head)
 {
     const dtx_native *isa = dtx_native_pick(NULL);
@@ -132,7 +205,12 @@ void dtx_attention_forward(const dtx_heads *h, bool causal, const float *slope, 
     int threads = work > 65536 ? dtx_linear_threads() : 1;
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
     for (int64_t t = 0; t < n_seq * h->n_heads; t++) {
-        forward_head(h, causal, slope, &seq[t / h->n_heads], t % h->n_heads);
+        const dtx_attn_seq *a = &seq[t / h->n_heads];
+        if (a->n_q == 1 && a->past > 0 && a->probs == NULL && a->entropy == NULL) {
+            forward_query(h, slope, a, t % h->n_heads);
+        } else {
+            forward_head(h, causal, slope, a, t % h->n_heads);
+        }
     }
 }
 

@@ -92,6 +92,16 @@ void dtx_linear_forward(const dtx_matrix *w, const float *bias, int64_t M, const
     }
 }
 
+void dtx_linear_vector(const dtx_matrix *w, const float *bias, const float *x, float *y, bool accumulate)
+{
+    if (state.gemm == DTX_GEMM_REFERENCE) {
+        dtx_linear_forward(w, bias, 1, x, w->n_in, y, w->n_out, accumulate);
+        return;
+    }
+    count(1, w->n_out, w->n_in);
+    dtx_native_vector(native(), state.threads, w, bias, x, y, accumulate);
+}
+
 void dtx_linear_backward_input(const dtx_matrix *w, int64_t M, const float *dy, int64_t lddy, float *dx, int64_t lddx,
                                bool accumulate)
 {

@@ -35,6 +35,9 @@ int dtx_linear_threads(void);
  * x and y must not overlap. M may be 0. */
 void dtx_linear_forward(const dtx_matrix *w, const float *bias, int64_t M, const float *x, int64_t ldx, float *y,
                         int64_t ldy, bool accumulate);
+/* The same for one row, y (N) and x (K): faster (as fast as W is read), with other last bits. Single-stream decoding takes
+ * it for all rows or for none. */
+void dtx_linear_vector(const dtx_matrix *w, const float *bias, const float *x, float *y, bool accumulate);
 /* dx (M, K; lddx) = dy (M, N; lddy) W; accumulate: dx += instead. The transposed use. */
 void dtx_linear_backward_input(const dtx_matrix *w, int64_t M, const float *dy, int64_t lddy, float *dx, int64_t lddx,
                                bool accumulate);

@@ -11,6 +11,7 @@
 #define MR 6
 #define FMA(acc, x, y) __asm__("vfmadd231ps %2, %1, %0" : "+x"(acc) : "x"(x), "x"(y))
 #define SPREAD(x) _mm256_set1_ps(x)
+#define WIDEN_F16(p) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)(const void *)(p)))
 #include "src/linear_micro.h"
 
 /* 8 x 8 floats (or pairs of halves) in registers: rows become columns. */
@@ -148,7 +149,7 @@ static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t
     }
 }
 
-static const dtx_native avx2 = {"avx2", MR, NR, kernel, transpose, copy};
+static const dtx_native avx2 = {"avx2", MR, NR, kernel, transpose, copy, vector};
 
 const dtx_native *dtx_native_avx2(void)
 {

@@ -11,6 +11,7 @@
 #define MR 14
 #define FMA(acc, x, y) __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(x), "v"(y))
 #define SPREAD(x) _mm512_set1_ps(x)
+#define WIDEN_F16(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)(const void *)(p)))
 #include "src/linear_micro.h"
 
 /* 16 x 16 floats (or pairs of halves) in registers: rows become columns. */
@@ -189,7 +190,7 @@ static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t
     }
 }
 
-static const dtx_native avx512 = {"avx512", MR, NR, kernel, transpose, copy};
+static const dtx_native avx512 = {"avx512", MR, NR, kernel, transpose, copy, vector};
 
 const dtx_native *dtx_native_avx512(void)
 {

@@ -1,5 +1,6 @@
 /* linear_micro.h - the register tile, written once with GCC's vector types. A file that includes it defines first
  *   VW   floats of a vector          MR   rows of the tile          (its width is always two vectors)
+ *   FMA(acc, x, y)   acc += x y   SPREAD(f)   all lanes f    WIDEN_F16(p)   VW halves at p as floats
  * and selects the instruction set by `#pragma GCC target`. No guard: one inclusion per instruction set. */
 #include "src/linear_native.h"
 #include "src/simd.h"
@@ -114,3 +115,65 @@ static void kernel(int rows, int cols, int64_t kc, const float *a, const float *
     }
 }
 #undef ROWS
+
+/* --- one row of x (linear_vector.c) --- */
+
+typedef uint32_t uvec_u __attribute__((vector_size(VW * 4), aligned(1), may_alias));
+typedef float vec_1 __attribute__((vector_size(VW * 4), aligned(1), may_alias));
+
+/* Bytes asked for ahead. Rows lie one after the other, so it runs on into the next ones; several rows at once would share
+ * loads of x, but measured slower than this one stream. */
+enum { VECTOR_AHEAD = 3072 };
+
+/* 2 VW elements at w, as they meet an arranged x. */
+DTX_INLINE void load_pair(dtx_dtype t, const char *w, vec *low, vec *high)
+{
+    if (t == DTX_BF16) { /* one load: even elements by a shift, odd ones by a mask */
+        uvec_u v = *(const uvec_u *)w;
+        *low = (vec)(v << 16);
+        *high = (vec)(v & 0xFFFF0000u);
+    } else if (t == DTX_F16) {
+        *low = WIDEN_F16(w);
+        *high = WIDEN_F16(w + 2 * VW);
+    } else {
+        *low = *(const vec_1 *)w;
+        *high = *(const vec_1 *)(w + 4 * VW);
+    }
+}
+
+DTX_INLINE void vector_rows(dtx_dtype t, const int64_t size, const char *w, int64_t K, int64_t rows, const float *x, float *y)
+{
+    for (int64_t r = 0; r < rows; r++, w += K * size) {
+        vec low = {0}, high = {0};
+        float sum = 0.0f;
+        int64_t k = 0;
+        for (; k + 2 * VW <= K; k += 2 * VW) {
+            vec a, b;
+            for (int64_t line = 0; line < 2 * VW * size; line += 64) {
+                __builtin_prefetch(w + k * size + VECTOR_AHEAD + line);
+            }
+            load_pair(t, w + k * size, &a, &b);
+            low += a * *(const vec_u *)(x + k);
+            high += b * *(const vec_u *)(x + k + VW);
+        }
+        low += high;
+        for (int l = 0; l < VW; l++) {
+            sum += low[l];
+        }
+        for (; k < K; k++) {
+            sum += dtx_native_element(t, w, k) * x[k];
+        }
+        y[r] = sum;
+    }
+}
+
+static void vector(dtx_dtype t, const void *w, int64_t K, int64_t rows, const float *x, float *y)
+{
+    if (t == DTX_F32) {
+        vector_rows(DTX_F32, 4, w, K, rows, x, y);
+    } else if (t == DTX_BF16) {
+        vector_rows(DTX_BF16, 2, w, K, rows, x, y);
+    } else {
+        vector_rows(DTX_F16, 2, w, K, rows, x, y);
+    }
+}

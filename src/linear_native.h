@@ -30,6 +30,9 @@ typedef struct {
     /* Columns in panels of `width`: out[c / width * step + r * ldo + c % width] = src[r * ld + c]. */
     void (*copy)(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo,
                  int64_t width, int64_t step);
+    /* y[r] = W[r] . x for `rows` whole rows of W (K columns, at any byte); x as dtx_native_arrange leaves it. Vector lanes
+     * and their number fix the order of a sum, K and the instruction set alone. */
+    void (*vector)(dtx_dtype t, const void *w, int64_t K, int64_t rows, const float *x, float *y);
 } dtx_native;
 
 /* One element of a stored matrix; may stand at any byte of a mapped file. */
@@ -60,7 +63,12 @@ void dtx_native_product(const dtx_native *isa, int64_t M, int64_t N, int64_t K, 
                         bool a_turned, const float *b, int64_t ldb, bool b_turned, float *c, int64_t ldc,
                         bool accumulate);
 
-/* The products of linear.h. */
+/* x (K) in the order in which the instruction set's `vector` meets W: in whole blocks of 2 lanes, bf16 pairs are split
+ * into even and odd elements. */
+void dtx_native_arrange(const dtx_native *isa, dtx_dtype t, int64_t K, const float *x, float *out);
+/* The products of linear.h. dtx_native_vector needs K floats of scratch. */
+void dtx_native_vector(const dtx_native *isa, int threads, const dtx_matrix *w, const float *bias, const float *x, float *y,
+                       bool accumulate);
 void dtx_native_forward(const dtx_native *isa, int threads, const dtx_matrix *w, const float *bias, int64_t M,
                         const float *x, int64_t ldx, float *y, int64_t ldy, bool accumulate);
 void dtx_native_backward_input(const dtx_native *isa, int threads, const dtx_matrix *w, int64_t M, const float *dy,

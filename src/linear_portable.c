@@ -3,6 +3,9 @@
 #define MR 4
 #define FMA(acc, x, y) ((acc) += (x) * (y))
 #define SPREAD(x) ((vec){x, x, x, x})
+#define WIDEN_F16(p)                                                                          \
+    ((vec){dtx_native_element(DTX_F16, p, 0), dtx_native_element(DTX_F16, p, 1),              \
+           dtx_native_element(DTX_F16, p, 2), dtx_native_element(DTX_F16, p, 3)})
 #include "src/linear_micro.h"
 
 static void transpose(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out,
@@ -29,7 +32,7 @@ static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t
     }
 }
 
-static const dtx_native portable = {"portable", MR, NR, kernel, transpose, copy};
+static const dtx_native portable = {"portable", MR, NR, kernel, transpose, copy, vector};
 
 const dtx_native *dtx_native_portable(void)
 {

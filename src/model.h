@@ -93,6 +93,7 @@ typedef struct {
     dtx_kv *kv;                 /* NULL, or cache: sequence s continues stream slot[s]; rows are appended */
     const int64_t *slot;
     dtx_tape *tape;             /* NULL, or receives the pass (not together with kv) */
+    bool single;                /* this stream never has company: a pass of one row uses dtx_linear_vector */
     bool entropy;               /* the tape receives the attention's entropy too */
 } dtx_batch;
 
@@ -102,6 +103,8 @@ dtx_status dtx_model_forward(const dtx_model *m, const dtx_batch *b, float *hidd
 dtx_status dtx_model_embed(const dtx_model *m, int64_t R, const int32_t *ids, float *out);
 /* logits (R, V) = LM head of R rows of hidden (ld d). */
 void dtx_model_logits(const dtx_model *m, int64_t R, const float *hidden, float *logits);
+/* The same for one row of a stream that never has company (dtx_batch.single). */
+void dtx_model_logits_single(const dtx_model *m, const float *hidden, float *logits);
 /* d_hidden (R, d) = d_logits (R, V) through the head; grads: NULL, or an arena (dtx_model_arena_size) that the head's
  * gradient is added to, and then hidden (R, d) must be given. */
 void dtx_model_logits_backward(const dtx_model *m, int64_t R, const float *d_logits, const float *hidden,

@@ -5,6 +5,17 @@
 #include "src/mem.h"
 #include "src/model_impl.h"
 
+/* y (R, n_out) = x W^T + bias. */
+static void product(const model_pass *p, const dtx_matrix *w, const float *bias, const float *x, float *y, int64_t ldy,
+                    bool accumulate)
+{
+    if (p->vector) {
+        dtx_linear_vector(w, bias, x, y, accumulate);
+    } else {
+        dtx_linear_forward(w, bias, p->R, x, w->n_in, y, ldy, accumulate);
+    }
+}
+
 /* y (M, n_out of the module) = module(x), with the pass's adapter: y = W x + b + scale B (A x). */
 static void module_forward(const model_pass *p, int64_t layer, dtx_module_kind kind, const float *x, float *y,
                            int64_t ldy, bool accumulate)
@@ -12,7 +23,7 @@ static void module_forward(const model_pass *p, int64_t layer, dtx_module_kind k
     const model_linear *l = &p->m->layers[layer].module[kind];
     const dtx_lora *lora = dtx_adapter_at(p->adapter, layer, kind);
 
-    dtx_linear_forward(&l->w, l->bias, p->R, x, l->w.n_in, y, ldy, accumulate);
+    product(p, &l->w, l->bias, x, y, ldy, accumulate);
     if (lora != NULL) {
         const int64_t r = p->adapter->r;
         const dtx_matrix A = dtx_f32_matrix(lora->A, r, lora->n_in), B = dtx_f32_matrix(lora->B, lora->n_out, r);
@@ -20,11 +31,11 @@ static void module_forward(const model_pass *p, int64_t layer, dtx_module_kind k
             dtx_dropout_apply(p->dropout, layer * DTX_MODULES + kind, p->R, lora->n_in, x, p->drop, 0);
             x = p->drop;
         }
-        dtx_linear_forward(&A, NULL, p->R, x, lora->n_in, p->lora, r, false);
+        product(p, &A, NULL, x, p->lora, r, false);
         for (int64_t i = 0; i < p->R * r; i++) {
             p->lora[i] *= p->adapter->scale;
         }
-        dtx_linear_forward(&B, NULL, p->R, p->lora, r, y, ldy, true);
+        product(p, &B, NULL, p->lora, y, ldy, true);
     }
 }
 
@@ -301,6 +312,7 @@ dtx_status dtx_model_forward(const dtx_model *m, const dtx_batch *b, float *hidd
                     .offset = b->offset,
                     .adapter = b->adapter,
                     .dropout = b->dropout,
+                    .vector = b->single && b->offset[b->n_seq] == 1,
                     .kv = b->kv,
                     .slot = b->slot};
 
@@ -338,4 +350,9 @@ dtx_status dtx_model_embed(const dtx_model *m, int64_t R, const int32_t *ids, fl
 void dtx_model_logits(const dtx_model *m, int64_t R, const float *hidden, float *logits)
 {
     dtx_linear_forward(&m->head.w, m->head.bias, R, hidden, m->arch.hidden, logits, m->arch.vocab, false);
+}
+
+void dtx_model_logits_single(const dtx_model *m, const float *hidden, float *logits)
+{
+    dtx_linear_vector(&m->head.w, m->head.bias, hidden, logits, false);
 }

@@ -148,6 +148,7 @@ typedef struct {
     const dtx_dropout *dropout;
     dtx_kv *kv;
     const int64_t *slot;
+    bool vector;               /* one row, through dtx_linear_vector */
     const int64_t *probs_at;   /* NULL = none kept */
     dtx_attn_seq *seq;         /* room for n_seq */
     double *entropy;           /* NULL = not wanted; room for (n_seq, n_heads), one layer's */

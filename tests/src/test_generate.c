@@ -63,7 +63,7 @@ static void assert_same(const dtx_generation *a, const dtx_generation *b)
 static void test_batch_and_order_do_not_matter(void **state)
 {
     static set a, b;
-    static const int64_t batches[] = {1, 4, 16, 64};
+    static const int64_t batches[] = {2, 4, 16, 64};
     (void)state;
 
     for (int kind = 0; kind < N_DECODERS; kind++) {
@@ -94,6 +94,45 @@ static void test_batch_and_order_do_not_matter(void **state)
                 assert_same(&turned[i], &a.item[(i * 5) % N]);
             }
         }
+        dtx_model_del(m);
+    }
+}
+
+/* batch = 1 may use the matrix-vector kernel: other last bits than batches, but the same whatever the order of the items,
+ * and on 1 and 2 threads. */
+static void test_single_stream(void **state)
+{
+    static set a, b;
+    (void)state;
+
+    for (int kind = 0; kind < N_DECODERS; kind++) {
+        dtx_model *m = NULL;
+        dtx_generate_options o = options(4);
+        assert_int_equal(tiny(kind, &m), DTX_OK);
+        fill(&b);
+        assert_int_equal(dtx_generate(m, &o, b.item, N), DTX_OK);
+        o.batch = 1;
+        fill(&a);
+        assert_int_equal(dtx_generate(m, &o, a.item, N), DTX_OK);
+        for (int i = 0; i < N; i++) {
+            assert_int_equal(a.item[i].length, b.item[i].length);
+            assert_memory_equal(a.tokens[i], b.tokens[i], NEW * sizeof *a.tokens[i]);
+            for (int k = 0; k < a.item[i].length; k++) {
+                assert_float_equal(a.logprob[i][k], b.logprob[i][k], 1e-5);
+                assert_float_equal(a.behaviour[i][k], b.behaviour[i][k], 1e-5);
+            }
+        }
+        assert_int_equal(dtx_linear_setup(DTX_GEMM_AUTO, 2), DTX_OK);
+        dtx_generation turned[N];
+        fill(&b);
+        for (int i = 0; i < N; i++) {
+            turned[i] = b.item[(i * 5) % N];
+        }
+        assert_int_equal(dtx_generate(m, &o, turned, N), DTX_OK);
+        for (int i = 0; i < N; i++) {
+            assert_same(&turned[i], &a.item[(i * 5) % N]);
+        }
+        assert_int_equal(dtx_linear_setup(DTX_GEMM_AUTO, 1), DTX_OK);
         dtx_model_del(m);
     }
 }
@@ -234,7 +273,8 @@ static void test_memory_runs_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_batch_and_order_do_not_matter), cmocka_unit_test(test_against_plain_loop),
+        cmocka_unit_test(test_batch_and_order_do_not_matter), cmocka_unit_test(test_single_stream),
+        cmocka_unit_test(test_against_plain_loop),
         cmocka_unit_test(test_edges), cmocka_unit_test(test_stop), cmocka_unit_test(test_memory_runs_out),
     };
 

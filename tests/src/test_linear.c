@@ -129,6 +129,39 @@ static void every_backend_agrees_with_the_reference(void **state)
     assert_int_equal(dtx_linear_setup(DTX_GEMM_AUTO, 0), DTX_ERR_USAGE);
 }
 
+/* One row through each instruction set's matrix-vector kernel: odd widths, weights at any byte, 1 and 2 threads. */
+static void one_row_agrees_with_the_reference(void **state)
+{
+    const char *names[] = {"avx512", "avx2", "portable"};
+    static const shape rows[] = {{1, 1, 1},    {1, 3, 5},     {1, 7, 16},   {1, 31, 33},   {1, 64, 63},   {1, 5, 64},
+                                 {1, 9, 95},   {1, 300, 129}, {1, 257, 80}, {1, 33, 2561}, {1, 700, 1000}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const dtx_native *isa = dtx_native_pick(names[i]);
+        for (size_t s = 0; isa != NULL && s < sizeof rows / sizeof *rows; s++) {
+            for (size_t t = 0; t < 3; t++) {
+                const int64_t N = rows[s].N, K = rows[s].K;
+                weights w = new_weights(TYPES[t], N, K, 21, s % 4);
+                float *x = new_floats(K, 22), *bias = new_floats(N, 23);
+                float *y = new_floats(N, 24), *y2 = new_floats(N, 24), *ref = new_floats(N, 24);
+                for (int with = 0; with < 4; with++) {
+                    const float *b = with & 1 ? bias : NULL;
+                    dtx_linear_forward_ref(&w.m, b, 1, x, K, ref, N, with & 2);
+                    dtx_native_vector(isa, 1, &w.m, b, x, y, with & 2);
+                    dtx_native_vector(isa, 2, &w.m, b, x, y2, with & 2);
+                    check_close(y, ref, N, 3 * K, names[i]);
+                    assert_memory_equal(y, y2, (size_t)N * sizeof *y);
+                }
+                void *all[] = {w.memory, x, bias, y, y2, ref};
+                for (size_t a = 0; a < sizeof all / sizeof *all; a++) {
+                    dtx_free(all[a]);
+                }
+            }
+        }
+    }
+}
+
 /* Tensors of a mapped file may begin at any byte. */
 static void weights_may_stand_at_any_byte(void **state)
 {
@@ -373,6 +406,7 @@ int main(void)
         cmocka_unit_test(weights_may_stand_at_any_byte),
         cmocka_unit_test(native_rows_do_not_depend_on_their_neighbours),
         cmocka_unit_test(openblas_rows_do_not_depend_on_their_neighbours),
+        cmocka_unit_test(one_row_agrees_with_the_reference),
         cmocka_unit_test(other_cuts_give_equal_bits),
         cmocka_unit_test(real_shapes_agree_with_the_reference),
     };
