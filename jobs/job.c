@@ -273,7 +273,8 @@ static dtx_status setup_threads(dtx_job *job)
             gemm = names[i].gemm;
         }
     }
-    return dtx_linear_setup(gemm, job->par.threads);
+    DTX_TRY(dtx_linear_setup(gemm, job->par.threads));
+    return strcmp(job->config.compute.precision, "bf16") == 0 ? dtx_linear_set_bf16() : DTX_OK;
 }
 
 /* The banner: enough to repeat the run from its log alone. */

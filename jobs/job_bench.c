@@ -24,7 +24,7 @@ double dtx_bench_median(double *x, int n)
 
 dtx_bench_limit dtx_bench_peak(void)
 {
-    return dtx_peak_fma;
+    return dtx_linear_is_bf16() ? dtx_peak_bf16 : dtx_peak_fma;
 }
 
 double dtx_bench_timed(int threads, dtx_bench_limit limit, void (*run)(void *user), void *user, double *peak)
@@ -65,6 +65,9 @@ static dtx_status bench_peak(const dtx_job *job, int repeat, dtx_bench_result *o
     out->share = out->achieved / out->limit;
     out->unit = "flop/s";
     if (!job->json) {
+        if (dtx_peak_bf16(1, 0.01) > 0) {
+            printf("bf16 peak:    %.1f GF/s with %d\n", dtx_peak_bf16(threads, 0.2) / 1e9, threads);
+        }
         printf("f32 FMA peak: %.1f GF/s with 1 thread, %.1f GF/s with %d\nmemory read:  %.1f GB/s with %d\n",
                out->limit / threads / 1e9, out->achieved / 1e9, threads, dtx_bench_median(read, repeat) / 1e9, threads);
     }
@@ -172,6 +175,7 @@ static const dtx_job_option own_options[] = {
     {"make-model", "NAME", NULL, "write random weights: redpajama-3b, falcon-7b, pythia-160m or roberta-base"},
     {"dir", "DIR", NULL, "hdf5: folder that is written to (default: the current one)"},
     {"tokenizer", "DIR", NULL, "with --make-model: folder whose tokenizer is copied (default: one of the 256 bytes)"},
+    {"precision", "P", "compute.precision", "f32 or bf16; with bf16 its own peak is the limit"},
     {"batch", "B", NULL, "streams of `generate` (default 1)"},
     {"layers", "L", NULL, "layers of `generate` and `prefill` (default 8; 32 is the whole model, 5.3 GB)"},
     {0},

@@ -97,7 +97,8 @@ const dtx_config_row dtx_config_table[] = {
            "sums over ranks: strict = a fixed order, the same bits on any number of ranks; fast = MPI_Allreduce"),
     NUMBER("round_seconds", round_seconds, "30", 0.01, 86400, ROWS | SCORE, "run.h5 is written at least this often"),
     CHOICE("compute.gemm", compute.gemm, "auto", "auto|native|openblas|reference", COMPUTE, "back end of dense algebra"),
-    CHOICE("compute.precision", compute.precision, "f32", "f32", COMPUTE, "precision of activations and products"),
+    CHOICE("compute.precision", compute.precision, "f32", "f32|bf16", COMPUTE,
+           "of products with 16-bit weights; bf16: twice as fast, needs AVX-512 BF16, see README.md"),
 
     TEXT("model.path", model.path, "", "a folder", NULL, TRAIN | ROWS | REPORT | IMPORT | SCORE | EXPORT | MERGE | DTX_JOB_BENCH | DTX_JOB_VERIFY,
          "model folder in Hugging Face layout; pretrain writes it, the others read it"),

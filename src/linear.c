@@ -10,7 +10,7 @@
 static struct {
     dtx_gemm gemm;
     int threads;
-    const dtx_native *native;
+    const dtx_native *native, *bf16; /* bf16 NULL = all in f32 */
     char text[224];
 } state = {.gemm = DTX_GEMM_NATIVE, .threads = 1};
 
@@ -31,8 +31,32 @@ dtx_status dtx_linear_setup(dtx_gemm gemm, int threads)
     }
     state.gemm = gemm == DTX_GEMM_AUTO ? DTX_GEMM_NATIVE : gemm;
     state.threads = threads;
+    state.bf16 = NULL;
     dtx_openblas_setup();
     return DTX_OK;
+}
+
+dtx_status dtx_linear_set_bf16(void)
+{
+    if (state.gemm != DTX_GEMM_NATIVE) {
+        return DTX_FAIL(DTX_ERR_USAGE, "compute.precision = bf16 needs compute.gemm = native (or auto)");
+    }
+    state.bf16 = dtx_native_bf16();
+    if (state.bf16 == NULL) {
+        return DTX_FAIL(DTX_ERR_USAGE, "compute.precision = bf16: this processor has no AVX-512 BF16 instructions; use f32");
+    }
+    return DTX_OK;
+}
+
+bool dtx_linear_is_bf16(void)
+{
+    return state.bf16 != NULL;
+}
+
+/* What multiplies rows with w. */
+static const dtx_native *engine(const dtx_matrix *w)
+{
+    return state.bf16 != NULL && w->dtype != DTX_F32 ? state.bf16 : native();
 }
 
 const char *dtx_linear_describe(void)
@@ -40,7 +64,8 @@ const char *dtx_linear_describe(void)
     const char *plural = state.threads == 1 ? "" : "s";
 
     if (state.gemm == DTX_GEMM_NATIVE) {
-        snprintf(state.text, sizeof state.text, "native %s, tiles %dx%dx%d, %d thread%s", native()->name, native()->mr,
+        snprintf(state.text, sizeof state.text, "native %s, tiles %dx%dx%d, %d thread%s",
+                 state.bf16 != NULL ? state.bf16->name : native()->name, native()->mr,
                  native()->nr, DTX_NATIVE_KC, state.threads, plural);
     } else if (state.gemm == DTX_GEMM_OPENBLAS) {
         snprintf(state.text, sizeof state.text, "%s, %d thread%s", dtx_openblas_describe(), state.threads, plural);
@@ -88,7 +113,7 @@ void dtx_linear_forward(const dtx_matrix *w, const float *bias, int64_t M, const
         dtx_openblas_forward(state.threads, w, bias, M, x, ldx, y, ldy, accumulate);
         break;
     default:
-        dtx_native_forward(native(), state.threads, w, bias, M, x, ldx, y, ldy, accumulate);
+        dtx_native_forward(engine(w), state.threads, w, bias, M, x, ldx, y, ldy, accumulate);
     }
 }
 
@@ -117,7 +142,7 @@ void dtx_linear_backward_input(const dtx_matrix *w, int64_t M, const float *dy, 
         dtx_openblas_backward_input(state.threads, w, M, dy, lddy, dx, lddx, accumulate);
         break;
     default:
-        dtx_native_backward_input(native(), state.threads, w, M, dy, lddy, dx, lddx, accumulate);
+        dtx_native_backward_input(engine(w), state.threads, w, M, dy, lddy, dx, lddx, accumulate);
     }
 }
 

@@ -26,6 +26,11 @@ typedef enum { DTX_GEMM_AUTO, DTX_GEMM_REFERENCE, DTX_GEMM_OPENBLAS, DTX_GEMM_NA
  * Also sets OpenBLAS to one thread per call. DTX_ERR_USAGE when the machine does not have it. Call once at start;
  * without a call: AUTO, one thread. */
 dtx_status dtx_linear_setup(dtx_gemm gemm, int threads);
+/* compute.precision = bf16: products with weights stored in 16 bits round both sides to bf16 (nearest even) and sum in f32;
+ * f32 weights (adapters too), one-row decoding, gradients of weights and attention keep f32. DTX_ERR_USAGE with the reason
+ * where the back end or the processor cannot. After dtx_linear_setup, which goes back to f32. */
+dtx_status dtx_linear_set_bf16(void);
+bool dtx_linear_is_bf16(void);
 /* "native avx512, tiles 14x32x256, 2 threads": for log and provenance. Static storage. */
 const char *dtx_linear_describe(void);
 dtx_gemm dtx_linear_backend(void);

@@ -190,7 +190,7 @@ static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t
     }
 }
 
-static const dtx_native avx512 = {"avx512", MR, NR, kernel, transpose, copy, vector};
+static const dtx_native avx512 = {"avx512", MR, NR, kernel, transpose, copy, vector, NULL, NULL};
 
 const dtx_native *dtx_native_avx512(void)
 {

@@ -1,6 +1,7 @@
 /* linear_micro.h - the register tile, written once with GCC's vector types. A file that includes it defines first
  *   VW   floats of a vector          MR   rows of the tile          (its width is always two vectors)
  *   FMA(acc, x, y)   acc += x y   SPREAD(f)   all lanes f    WIDEN_F16(p)   VW halves at p as floats
+ *   TILE_ONLY   where only the tile is wanted
  * and selects the instruction set by `#pragma GCC target`. No guard: one inclusion per instruction set. */
 #include "src/linear_native.h"
 #include "src/simd.h"
@@ -116,6 +117,7 @@ static void kernel(int rows, int cols, int64_t kc, const float *a, const float *
 }
 #undef ROWS
 
+#ifndef TILE_ONLY
 /* --- one row of x (linear_vector.c) --- */
 
 typedef uint32_t uvec_u __attribute__((vector_size(VW * 4), aligned(1), may_alias));
@@ -177,3 +179,4 @@ static void vector(dtx_dtype t, const void *w, int64_t K, int64_t rows, const fl
         vector_rows(DTX_F16, 2, w, K, rows, x, y);
     }
 }
+#endif

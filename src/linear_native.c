@@ -40,6 +40,7 @@ typedef struct {
     int64_t ldc;
     const float *bias;     /* N, or NULL */
     bool accumulate;
+    int64_t depth;         /* where K counts words of two bf16: elements */
 } product;
 
 enum { HUGE_PAGE = 2 << 20, SHARED_BYTES = SHARED_ROWS * LDA * (int)sizeof(float) };
@@ -73,10 +74,35 @@ static inline int64_t ceil_div(int64_t a, int64_t b)
 /* Rows i0 .. i0 + rows - 1 and one block of A: packed row i of block kb stands at (kb * chunk + i) * LDA. */
 static void pack_a(const product *p, int64_t i0, int64_t rows, int64_t k0, int64_t kc, float *out)
 {
-    if (p->a_turned) {
+    if (p->isa->pairs != NULL) {
+        p->isa->pairs(DTX_F32, p->a + i0 * p->lda + 2 * k0, p->lda, rows, min64(2 * kc, p->depth - 2 * k0), out, LDA);
+    } else if (p->a_turned) {
         p->isa->transpose(DTX_F32, p->a + k0 * p->lda + i0, p->lda, kc, rows, out, LDA);
     } else {
         p->isa->copy(DTX_F32, p->a + i0 * p->lda + k0, p->lda, rows, kc, out, LDA, KC, 0);
+    }
+}
+
+/* The same for words of two bf16; nr is a multiple of 16. */
+static void pack_b_words(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t nc)
+{
+    const int64_t nr = p->isa->nr, size = p->b_type == DTX_F32 ? 4 : 2, n = min64(2 * kc, p->depth - 2 * k0);
+    const char *b = p->b;
+    float turned[32 * KC];
+
+    if (!p->b_turned) {
+        p->isa->pair_rows(p->b_type, b + (2 * k0 * p->ldb + j0) * size, p->ldb, n, nc, b_buffer, kc * nr);
+        return;
+    }
+    for (int64_t j = 0; j < nc; j += nr) {
+        const char *from = b + ((j0 + j) * p->ldb + 2 * k0) * size;
+        const int64_t cols = min64(nr, nc - j);
+        if (p->b_type == DTX_BF16 && p->ldb % 2 == 0 && n == 2 * kc) { /* words as they are stored */
+            p->isa->transpose(DTX_F32, from, p->ldb / 2, cols, kc, b_buffer + j * kc, nr);
+        } else {
+            p->isa->pairs(p->b_type, from, p->ldb, cols, n, turned, KC);
+            p->isa->transpose(DTX_F32, turned, KC, cols, kc, b_buffer + j * kc, nr);
+        }
     }
 }
 
@@ -89,6 +115,10 @@ static void pack_b(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t
 
     if (nc % nr != 0) {
         memset(b_buffer + nc / nr * nr * kc, 0, (size_t)(kc * nr) * sizeof *b_buffer);
+    }
+    if (p->isa->pairs != NULL) {
+        pack_b_words(p, k0, kc, j0, nc);
+        return;
     }
     if (!p->b_turned) {
         p->isa->copy(p->b_type, b + (k0 * p->ldb + j0) * size, p->ldb, kc, nc, b_buffer, nr, nr, kc * nr);
@@ -118,6 +148,10 @@ typedef struct {
 
 static ahead plan_ahead(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t nc)
 {
+    if (p->isa->pairs != NULL) {
+        k0 *= 2;
+        kc = min64(2 * kc, p->depth - k0);
+    }
     int64_t size = p->b_type == DTX_F32 ? 4 : 2;
     const char *b = p->b;
 
@@ -144,6 +178,7 @@ typedef struct {
     const product *p;
     const float *packed;
     int64_t chunk, m0, i0, i1, j0, nc, k0, k1;
+    int64_t then;          /* first column of the tile that this thread probably takes next, N = none */
 } tile_work;
 
 /* The block of B (kc, nc) at (k, j), nc <= NC, packed and multiplied. */
@@ -184,6 +219,8 @@ static void run_tile(const tile_work *t)
                 later = plan_ahead(t->p, k, kc, j + NC, min64(NC, end - j - NC));
             } else if (k + KC < t->k1) {
                 later = plan_ahead(t->p, k + KC, min64(KC, t->k1 - k - KC), t->j0, min64(NC, t->nc));
+            } else if (t->then < t->p->N) {
+                later = plan_ahead(t->p, t->k0, min64(KC, t->k1 - t->k0), t->then, min64(min64(NC, t->nc), t->p->N - t->then));
             }
             run_block(t, k, kc, j, min64(NC, end - j), &later);
         }
@@ -197,6 +234,7 @@ typedef struct {
     float *packed;
     int64_t m0, rows, k0, k1;
     int64_t parts, across, down, nc;
+    int threads;
 } chunk_work;
 
 static void pack_task(const chunk_work *c, int64_t t)
@@ -210,7 +248,7 @@ static void tile_task(const chunk_work *c, int64_t t)
 {
     int64_t j0 = t / c->down * c->nc, d = t % c->down;
     tile_work w = {c->p, c->packed, c->rows, c->m0, d * c->rows / c->down, (d + 1) * c->rows / c->down, j0,
-                   min64(c->nc, c->p->N - j0), c->k0, c->k1};
+                   min64(c->nc, c->p->N - j0), c->k0, c->k1, min64((t + c->threads) / c->down * c->nc, c->p->N)};
 
     run_tile(&w);
 }
@@ -234,7 +272,7 @@ static void cut_tiles(chunk_work *c, int threads)
 
 static void run_chunk(const product *p, int threads, float *packed, int64_t m0, int64_t rows, int64_t k0, int64_t k1)
 {
-    chunk_work c = {.p = p, .packed = packed, .m0 = m0, .rows = rows, .k0 = k0, .k1 = k1};
+    chunk_work c = {.p = p, .packed = packed, .m0 = m0, .rows = rows, .k0 = k0, .k1 = k1, .threads = threads};
 
     cut_tiles(&c, threads);
     c.parts = ceil_div(rows, PART);
@@ -280,6 +318,13 @@ static void run(const product *p, int threads)
 {
     if (p->M <= 0 || p->N <= 0) {
         return;
+    }
+    product words;
+    if (p->isa->pairs != NULL) {
+        words = *p;
+        words.depth = p->K;
+        words.K = ceil_div(p->K, 2);
+        p = &words;
     }
     double flops = 2.0 * (double)p->M * (double)p->N * (double)p->K;
     bool shared = flops >= SERIAL_FLOPS && !omp_in_parallel() && !atomic_flag_test_and_set(&shared_taken);

@@ -33,6 +33,12 @@ typedef struct {
     /* y[r] = W[r] . x for `rows` whole rows of W (K columns, at any byte); x as dtx_native_arrange leaves it. Vector lanes
      * and their number fix the order of a sum, K and the instruction set alone. */
     void (*vector)(dtx_dtype t, const void *w, int64_t K, int64_t rows, const float *x, float *y);
+    /* NULL, or the kernel multiplies words of two bf16 (linear_bf16.c) and these make them, rounding to nearest even; an
+     * odd end is filled with zero.
+     * pairs: word i of row r, out[r * ldo + i], holds elements 2 i and 2 i + 1 of src[r * ld ..], n of them. */
+    void (*pairs)(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t n, float *out, int64_t ldo);
+    /* pair_rows: a word holds rows 2 i and 2 i + 1 of one column; columns in panels of nr, `step` words apart. */
+    void (*pair_rows)(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t step);
 } dtx_native;
 
 /* One element of a stored matrix; may stand at any byte of a mapped file. */
@@ -53,6 +59,8 @@ static inline float dtx_native_element(dtx_dtype t, const void *src, int64_t i)
 const dtx_native *dtx_native_avx512(void);
 const dtx_native *dtx_native_avx2(void);
 const dtx_native *dtx_native_portable(void);
+/* Products in bf16, not among those that dtx_native_pick takes by itself. */
+const dtx_native *dtx_native_bf16(void);
 
 /* The best of them here; `isa` forces one by name (tests). NULL = that one is not there. */
 const dtx_native *dtx_native_pick(const char *isa);

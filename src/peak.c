@@ -51,6 +51,37 @@ __attribute__((target("avx512f,fma"))) static void chains_avx512(float *x)
 }
 #endif
 
+#ifdef __x86_64__
+/* 32 products of bf16 a chain and step. */
+__attribute__((target("avx512f"))) static int chains_bf16(float *x)
+{
+    vec16 acc[CHAINS], a = (vec16){0} + *x;
+
+#pragma GCC unroll 24 /* a loop with an index would keep the chains in memory */
+    for (int i = 0; i < CHAINS; i++) {
+        acc[i] = (vec16){0} + (float)i;
+    }
+    for (int s = 0; s < STEPS; s++) {
+#pragma GCC unroll 24
+        for (int i = 0; i < CHAINS; i++) {
+            __asm__("vdpbf16ps %1, %1, %0" : "+v"(acc[i]) : "v"(a));
+        }
+    }
+#pragma GCC unroll 24
+    for (int i = 1; i < CHAINS; i++) {
+        acc[0] += acc[i];
+    }
+    *x = acc[0][0] * 1e-9f;
+    return 32;
+}
+#else
+static int chains_bf16(float *x)
+{
+    *x = 0.0f;
+    return 0;
+}
+#endif
+
 /* One run of the loop with the widest vectors here; returns their width. */
 static int run_chains(float *x)
 {
@@ -68,7 +99,8 @@ static int run_chains(float *x)
     return 4;
 }
 
-double dtx_peak_fma(int threads, double seconds)
+/* run: one run of a loop, returns the multiply-adds of a chain and step. */
+static double peak(int (*run)(float *x), int threads, double seconds)
 {
     double total = 0.0;
 
@@ -81,7 +113,7 @@ double dtx_peak_fma(int threads, double seconds)
         do {
             for (int i = 0; i < 16; i++) {
                 OPAQUE(&x);
-                flops += 2.0 * CHAINS * STEPS * run_chains(&x);
+                flops += 2.0 * CHAINS * STEPS * run(&x);
             }
             OPAQUE(&x);
             now = omp_get_wtime();
@@ -89,6 +121,16 @@ double dtx_peak_fma(int threads, double seconds)
         total += flops / (now - begun);
     }
     return total;
+}
+
+double dtx_peak_fma(int threads, double seconds)
+{
+    return peak(run_chains, threads, seconds);
+}
+
+double dtx_peak_bf16(int threads, double seconds)
+{
+    return dtx_native_bf16() != NULL ? peak(chains_bf16, threads, seconds) : 0.0;
 }
 
 enum { READ_FLOATS = 64 << 20, READ_PIECE = 1 << 18 };

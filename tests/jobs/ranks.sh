@@ -33,8 +33,11 @@ code() {
 both 1 one --set threads=2
 both 2 two --set threads=1 --set generate.batch=4 --set round_seconds=0.02
 both 3 three --set threads=2 --set attribute.memory_mb=1
-both 5 five --set generate.batch=1 --set round_seconds=0.02
+both 5 five --set generate.batch=2 --set round_seconds=0.02
 for run in two three five; do same one $run; done
+both 1 single1 --set threads=2 --set generate.batch=1 # a kernel of its own: other last bits, but the same everywhere
+both 5 single5 --set generate.batch=1 --set round_seconds=0.02
+same single1 single5
 
 echo "slices, out of order"
 stage 2 slices generate --set "data.prompts=$texts" --set data.limit=21 --rows 15:21

@@ -129,6 +129,57 @@ static void every_backend_agrees_with_the_reference(void **state)
     assert_int_equal(dtx_linear_setup(DTX_GEMM_AUTO, 0), DTX_ERR_USAGE);
 }
 
+/* Operands that are bf16 already: only sums round. f16 weights are rounded to bf16 on the way. */
+static void bf16_products_agree_with_the_reference(void **state)
+{
+    (void)state;
+    assert_int_equal(dtx_linear_setup(DTX_GEMM_OPENBLAS, 1), DTX_OK);
+    assert_int_equal(dtx_linear_set_bf16(), DTX_ERR_USAGE);
+    assert_int_equal(dtx_linear_setup(DTX_GEMM_NATIVE, 1), DTX_OK);
+    assert_false(dtx_linear_is_bf16());
+    if (dtx_native_bf16() == NULL) {
+        assert_int_equal(dtx_linear_set_bf16(), DTX_ERR_USAGE);
+        skip();
+    }
+    for (size_t s = 1; s < 2 * N_SHAPES; s++) {
+        const shape *at = &SHAPES[s % N_SHAPES];
+        const int64_t M = at->M, N = at->N, K = at->K + (s >= N_SHAPES ? 1030 : 0);
+        for (size_t t = 1; t < 3; t++) {
+            weights w = new_weights(TYPES[t], N, K, 31, s % 3), rounded = new_weights(DTX_BF16, N, K, 31, 0);
+            float *x = new_floats(M * K, 32), *dy = new_floats(M * N, 33), *bias = new_floats(N, 34);
+            float *y = new_floats(M * N, 35), *y_ref = new_floats(M * N, 35), *dx = new_floats(M * K, 36);
+            float *dx_ref = new_floats(M * K, 36);
+            for (int64_t i = 0; i < M * K; i++) {
+                x[i] = dtx_bf16_to_f32(dtx_f32_to_bf16(x[i]));
+            }
+            for (int64_t i = 0; i < M * N; i++) {
+                dy[i] = dtx_bf16_to_f32(dtx_f32_to_bf16(dy[i]));
+            }
+            for (int64_t i = 0; i < N * K && TYPES[t] == DTX_F16; i++) {
+                uint16_t h;
+                memcpy(&h, w.memory + s % 3 + 2 * i, sizeof h);
+                h = dtx_f32_to_bf16(dtx_f16_to_f32(h));
+                memcpy(rounded.memory + 2 * i, &h, sizeof h);
+            }
+            dtx_linear_forward_ref(&rounded.m, bias, M, x, K, y_ref, N, true);
+            dtx_linear_backward_input_ref(&rounded.m, M, dy, N, dx_ref, K, false);
+            for (int threads = 1; threads <= 2; threads++) {
+                assert_int_equal(dtx_linear_setup(DTX_GEMM_NATIVE, threads), DTX_OK);
+                assert_int_equal(dtx_linear_set_bf16(), DTX_OK);
+                fill(y, M * N, 35);
+                dtx_linear_forward(&w.m, bias, M, x, K, y, N, true);
+                dtx_linear_backward_input(&w.m, M, dy, N, dx, K, false);
+                check_close(y, y_ref, M * N, 3 * K, "forward in bf16");
+                check_close(dx, dx_ref, M * K, 3 * N, "backward_input in bf16");
+            }
+            void *all[] = {w.memory, rounded.memory, x, dy, bias, y, y_ref, dx, dx_ref};
+            for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+                dtx_free(all[i]);
+            }
+        }
+    }
+}
+
 /* One row through each instruction set's matrix-vector kernel: odd widths, weights at any byte, 1 and 2 threads. */
 static void one_row_agrees_with_the_reference(void **state)
 {
@@ -212,8 +263,16 @@ static void every_instruction_set_agrees_with_the_reference(void **state)
     assert_true(tried >= (int)(3 * (N_SHAPES - 1)));
 }
 
+static void set_up(dtx_gemm gemm, int threads, bool bf16)
+{
+    assert_int_equal(dtx_linear_setup(gemm, threads), DTX_OK);
+    if (bf16) {
+        assert_int_equal(dtx_linear_set_bf16(), DTX_OK);
+    }
+}
+
 /* Rows 0..129 in one call give the bits; then every M, the rows beginning at other places, on 1 and 2 threads. */
-static void rows_do_not_depend_on_their_neighbours(dtx_gemm gemm, int64_t N, int64_t K, int64_t step)
+static void rows_do_not_depend_on_their_neighbours(dtx_gemm gemm, bool bf16, int64_t N, int64_t K, int64_t step)
 {
     enum { ROWS = 130 };
     weights w = new_weights(DTX_BF16, N, K, 11, 0);
@@ -221,11 +280,11 @@ static void rows_do_not_depend_on_their_neighbours(dtx_gemm gemm, int64_t N, int
     float *y = new_floats(ROWS * N, 0), *dx = new_floats(ROWS * K, 0);
     float *y1 = new_floats(ROWS * N, 0), *dx1 = new_floats(ROWS * K, 0);
 
-    assert_int_equal(dtx_linear_setup(gemm, 1), DTX_OK);
+    set_up(gemm, 1, bf16);
     dtx_linear_forward(&w.m, bias, ROWS, x, K, y, N, false);
     dtx_linear_backward_input(&w.m, ROWS, dy, N, dx, K, false);
     for (int threads = 1; threads <= 2; threads++) {
-        assert_int_equal(dtx_linear_setup(gemm, threads), DTX_OK);
+        set_up(gemm, threads, bf16);
         for (int64_t M = 1; M <= ROWS; M += step) {
             int64_t r = (M * 37) % (ROWS - M + 1);
             dtx_linear_forward(&w.m, bias, M, x + r * K, K, y1, N, false);
@@ -244,15 +303,19 @@ static void rows_do_not_depend_on_their_neighbours(dtx_gemm gemm, int64_t N, int
 static void native_rows_do_not_depend_on_their_neighbours(void **state)
 {
     (void)state;
-    rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, 200, 600, 1);
-    rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, 2560, 700, 43);
+    rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, false, 200, 600, 1);
+    rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, false, 2560, 700, 43);
+    if (dtx_native_bf16() != NULL) {
+        rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, true, 200, 1030, 3);
+        rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, true, 1100, 700, 43);
+    }
 }
 
 static void openblas_rows_do_not_depend_on_their_neighbours(void **state)
 {
     (void)state;
-    rows_do_not_depend_on_their_neighbours(DTX_GEMM_OPENBLAS, 200, 600, 1);
-    rows_do_not_depend_on_their_neighbours(DTX_GEMM_OPENBLAS, 1100, 700, 43);
+    rows_do_not_depend_on_their_neighbours(DTX_GEMM_OPENBLAS, false, 200, 600, 1);
+    rows_do_not_depend_on_their_neighbours(DTX_GEMM_OPENBLAS, false, 1100, 700, 43);
 }
 
 /* More rows than a chunk, deeper than the packing buffer holds, from inside a parallel region: other cuts, equal bits. */
@@ -406,6 +469,7 @@ int main(void)
         cmocka_unit_test(weights_may_stand_at_any_byte),
         cmocka_unit_test(native_rows_do_not_depend_on_their_neighbours),
         cmocka_unit_test(openblas_rows_do_not_depend_on_their_neighbours),
+        cmocka_unit_test(bf16_products_agree_with_the_reference),
         cmocka_unit_test(one_row_agrees_with_the_reference),
         cmocka_unit_test(other_cuts_give_equal_bits),
         cmocka_unit_test(real_shapes_agree_with_the_reference),
