@@ -39,7 +39,7 @@ static dtx_status choose_layout(dtx_plan *p)
 
 /* --- the command that would run it --- */
 
-static const char *const own_flags[] = {"--nodes", "--cores", "--memory", "--gflops", "--bandwidth", "--bench"};
+static const char *const own_flags[] = {"--nodes", "--cores", "--memory", "--gflops", "--bandwidth", "--bench", "--simulate"};
 
 static bool is_own(const char *word, bool *has_value)
 {
@@ -320,6 +320,19 @@ static dtx_status run(dtx_job *job)
     p->job = job;
     p->name = job->args[0];
     DTX_GO(plan_job(p));
+    const char *simulated = dtx_job_flag(job, "simulate");
+    if (simulated != NULL) {
+        char *end = NULL;
+        const long ranks = strtol(simulated, &end, 10);
+        double span, efficiency;
+        if (*end != '\0' || ranks < 1 || ranks > 100000 || strcmp(p->name, "attribute") != 0) {
+            st = DTX_FAIL(DTX_ERR_USAGE, "--simulate %.40s: a number of ranks, 1..100000, is expected, with attribute", simulated);
+            goto done;
+        }
+        DTX_GO(dtx_plan_simulate(p, ranks, &span, &efficiency));
+        printf("simulated: %ld ranks of %d threads, %.1f s until the last row ends, efficiency %.3f\n", ranks, p->threads, span, efficiency);
+        goto done;
+    }
     if (job->json) {
         st = print_json(json_of(p));
     } else {
@@ -336,6 +349,7 @@ static const dtx_job_option own_options[] = {
     {"cores", "C", NULL, "cores of a node (default: of this machine)"},
     {"memory", "GB", NULL, "memory of a node; the layout is chosen to fit"},
     {"gflops", "G", NULL, "f32 peak of a node in GFLOP/s, instead of a benchmark here"},
+    {"simulate", "N", NULL, "attribute: hand the rows out to N ranks, costliest first, and print the efficiency"},
     {"bench", "FILE", NULL, "speeds of the target: what `bench layer --json` printed there (or `bench peak --json`)"},
     {"bandwidth", "B", NULL, "memory bandwidth of a node in GB/s"},
     {0},

@@ -90,6 +90,8 @@ dtx_status dtx_plan_time(dtx_plan *p, int ranks);
 double dtx_plan_seconds(const dtx_plan *p, const dtx_plan_work *w, int ranks);
 /* Memory tables of `ranks` a node. */
 dtx_status dtx_plan_memory(dtx_plan *p, int ranks);
+/* The units of attribution over `ranks` ranks of the chosen layout: seconds until the last one ends, and the ranks' busy share. */
+dtx_status dtx_plan_simulate(const dtx_plan *p, int64_t ranks, double *span, double *efficiency);
 /* Frees what the plan holds; the struct is the caller's. */
 void dtx_plan_free(dtx_plan *p);
 

@@ -80,6 +80,11 @@ echo '{"bench": "gemm", "threads": 2, "achieved": 1e11}' >gemm.json
 expect 3 "bench layer --json" --config "$configs/redpajama-3b.json" attribute --bench gemm.json
 expect 2 "one of them" --config "$configs/redpajama-3b.json" attribute --bench node.json --gflops 100
 
+# the hand-out over many ranks
+expect 0 "efficiency 1.000" --config "$configs/redpajama-3b.json" attribute "${target[@]}" --simulate 1
+expect 0 "4096 ranks" --config "$configs/redpajama-3b.json" attribute "${target[@]}" --simulate 4096
+expect 2 "--simulate" --config "$configs/redpajama-3b.json" attribute "${target[@]}" --simulate none
+
 # the line for sbatch holds the other options, quoted
 expect 0 "finetune --config $configs/redpajama-3b.json --set 'data.dialogues=my file.csv'" \
     --config "$configs/redpajama-3b.json" finetune "${target[@]}" --set 'data.dialogues=my file.csv'
