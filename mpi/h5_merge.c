@@ -163,37 +163,54 @@ static bool is_by_row(hid_t dset)
     return name != NULL && strcmp(name, "/row") == 0;
 }
 
+static dtx_status read_flag(const merging *g, const char *path, stage *s)
+{
+    hsize_t a[2], b[2];
+
+    if (!dtx_h5_exists(g->to, path)) {
+        return CONFLICT(g, "%s is there and not here", path);
+    }
+    DTX_TRY(dtx_h5_shape(g->to, path, a));
+    DTX_TRY(dtx_h5_shape(g->from, path, b));
+    if (a[0] != b[0] || a[1] != 1 || b[1] != 1) {
+        return CONFLICT(g, "%s has %llu rows there and %llu here", path, (unsigned long long)b[0], (unsigned long long)a[0]);
+    }
+    s->n = (int64_t)a[0];
+    DTX_TRY(DTX_NEW_RAW(s->to_done, s->n + 1));
+    DTX_TRY(DTX_NEW_RAW(s->from_done, s->n + 1));
+    DTX_TRY(dtx_h5_read(g->to, path, H5T_NATIVE_UINT8, s->to_done));
+    DTX_TRY(dtx_h5_read(g->from, path, H5T_NATIVE_UINT8, s->from_done));
+    for (int64_t r = 0; r < s->n; r++) {
+        s->fresh += s->from_done[r] != 0 && s->to_done[r] == 0;
+    }
+    return DTX_OK;
+}
+
 /* The flags of a stage, if `group` is one. */
 static dtx_status read_flags(const merging *g, const char *group, stage *s)
 {
     static const char *const names[] = {"finish", "done", "status"};
     char path[PATH_SIZE];
-    hsize_t a[2], b[2];
 
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof *names && s->to_done == NULL; i++) {
         DTX_TRY(join_path(path, group, names[i]));
-        if (!dtx_h5_exists(g->from, path)) {
-            continue;
+        if (dtx_h5_exists(g->from, path)) {
+            DTX_TRY(read_flag(g, path, s));
         }
-        if (!dtx_h5_exists(g->to, path)) {
-            return CONFLICT(g, "%s is there and not here", path);
-        }
-        DTX_TRY(dtx_h5_shape(g->to, path, a));
-        DTX_TRY(dtx_h5_shape(g->from, path, b));
-        if (a[0] != b[0] || a[1] != 1 || b[1] != 1) {
-            return CONFLICT(g, "%s has %llu rows there and %llu here", path, (unsigned long long)b[0], (unsigned long long)a[0]);
-        }
-        s->n = (int64_t)a[0];
-        DTX_TRY(DTX_NEW_RAW(s->to_done, s->n + 1));
-        DTX_TRY(DTX_NEW_RAW(s->from_done, s->n + 1));
-        DTX_TRY(dtx_h5_read(g->to, path, H5T_NATIVE_UINT8, s->to_done));
-        DTX_TRY(dtx_h5_read(g->from, path, H5T_NATIVE_UINT8, s->from_done));
-        for (int64_t r = 0; r < s->n; r++) {
-            s->fresh += s->from_done[r] != 0 && s->to_done[r] == 0;
-        }
-        return DTX_OK;
     }
     return DTX_OK;
+}
+
+/* NAME of a stage may come later than its rows, with flags of its own, NAME_done. */
+static dtx_status read_own_flags(const merging *g, const char *path, stage *s)
+{
+    static const char ending[] = "_done";
+    char flag[PATH_SIZE];
+    size_t n = strlen(path), tail = sizeof ending - 1;
+    bool is_flag = n > tail && strcmp(path + n - tail, ending) == 0;
+
+    int len = snprintf(flag, sizeof flag, "%s%s", path, is_flag ? "" : ending);
+    return len < PATH_SIZE && dtx_h5_exists(g->from, flag) && dtx_h5_exists(g->to, flag) ? read_flag(g, flag, s) : DTX_OK;
 }
 
 static void free_stage(stage *s)
@@ -372,7 +389,19 @@ static dtx_status join_member(merging *g, const char *path, void *user)
         }
         return g->m->apply ? dtx_h5_copy(g->from, path, g->to) : DTX_OK;
     }
-    return s->to_done != NULL ? join_dataset(g, path, s) : must_be_same(g, path);
+    if (s->to_done == NULL) {
+        return must_be_same(g, path);
+    }
+    stage own = {0};
+    dtx_status st = read_own_flags(g, path, &own);
+    if (st == DTX_OK) {
+        st = join_dataset(g, path, own.to_done != NULL ? &own : s);
+    }
+    if (own.to_done != NULL && strcmp(strrchr(path, '_'), "_done") == 0) { /* counted once */
+        g->m->rows += own.fresh;
+    }
+    free_stage(&own);
+    return st;
 }
 
 static dtx_status join_group(merging *g, const char *path, void *user)

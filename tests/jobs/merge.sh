@@ -112,6 +112,12 @@ merge s/done s/xa s/xb
 job whole attribute
 job whole score
 same whole s/done
+for k in a b; do merge s/y$k s/done; done # what is added to rows that are scored has flags of its own
+job s/ya score --keywords true --rows 0:12
+job s/yb score --keywords true --rows 9:21
+merge s/keys s/ya s/yb
+job whole score --keywords true
+same whole s/keys
 
 echo "axes of other lengths: several samples, published completions"
 /usr/bin/python3 - <<'PY'
