@@ -184,7 +184,7 @@ for behaviour, words in ((reply(*error(403, "The caller does not have permission
     s = Service(lambda text, n: behaviour)
     said = run(4, "--run", "down", "--set", "score.endpoint=" + s.endpoint, *FAST, "--set", "http.tries=2", "--redo", ranks=2 if words == "endpoint" else 0)
     assert words in said, said
-    assert set(read("down")[2]) <= {0, 2, 4} and s.requests < 30, s.requests
+    assert set(read("down")[2]) <= {0, 2, 4} and s.requests < 45, s.requests  # 16 connections, two tries each, and a few
 run(4, "--run", "down", "--set", "score.endpoint=" + Service(tls=pair).endpoint, *FAST, "--redo")  # nobody vouches for the certificate
 for endpoint in ("ftp://x/y", "https://host/x?key=S3CRET", "https://me:S3CRET@host/", ""):
     run(2, "--run", "down", "--set", "score.endpoint=" + endpoint)
@@ -249,6 +249,7 @@ assert "damaged cache" in run(3, "--run", "other", "--set", "score.endpoint=" + 
 
 # the key stands in no file
 files = [os.path.join(d, name) for d, _, names in os.walk(".") for name in names]
+files = [path for path in files if os.path.isfile(path)]  # a killed launcher leaves a pipe, on which open() would wait
 assert len(files) > 20
 for path in files:
     with open(path, "rb") as f:
