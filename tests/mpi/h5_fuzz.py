@@ -33,7 +33,7 @@ for k in range(files):
         data = data[:choose.randrange(len(data))]
     with open("damaged.h5", "wb") as file:
         file.write(data)
-    done = subprocess.run([tool, "same", "whole/run.h5", "damaged.h5"], capture_output=True, timeout=100)
+    done = subprocess.run([tool, "same", "whole/run.h5", "damaged.h5"], capture_output=True, timeout=400)
     codes[done.returncode] += 1
     assert done.returncode in (0, 1, 2, 3, 4), (k, done.returncode, done.stderr)
     assert done.returncode == 0 or done.stderr, k
