@@ -49,13 +49,13 @@ choose_launcher() {
 queue_again() {
     if [ "$restarts" -ge "$MAX_RESTARTS" ]; then
         say "$1: after $restarts restarts (MAX_RESTARTS) not queued again; submit it again to continue"
-    elif scontrol requeue "$SLURM_JOB_ID"; then
-        say "$1: queued again"
-        sleep 120 # Slurm ends this script
-    elif [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = PENDING ]; then # a node was lost, and Slurm was faster
-        say "$1: it is in the queue already"
-    else
-        say "$1: it could not be queued again; submit it again to continue"
+        return
+    fi
+    say "$1: queued again" # said first: Slurm ends this script at once
+    if scontrol requeue "$SLURM_JOB_ID"; then
+        sleep 120
+    elif [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" != PENDING ]; then # else a node was lost, and Slurm was faster
+        say "that is not possible here; submit it again to continue"
     fi
 }
 
