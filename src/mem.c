@@ -1,16 +1,37 @@
 #include "src/mem.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-/* In front of each block: its size, so that the counters can be kept. One cache line keeps the alignment. */
+/* In front of each block, one cache line, which keeps the alignment. */
 enum { HEADER = 64 };
+typedef struct {
+    size_t bytes;    /* asked for */
+    size_t capacity; /* asked for when the block was made */
+} header;
 
 /* From this size on a block asks for huge pages: activations and cotangents are walked in strides of whole rows, where
  * small pages cost a table walk each, and fresh small pages cost a fault each. */
 enum { HUGE_PAGE = 2 << 20, HUGE_FROM = 4 * HUGE_PAGE };
+
+/* Large blocks that were freed are kept for the next one of about their size: the pages of a new one would have to be
+ * cleared by the system first, which measured a fifth of an attribution. What is kept and what is in use stay together
+ * below the largest use so far. Not under the address sanitizer, which watches freed memory itself. */
+#ifdef __SANITIZE_ADDRESS__
+enum { MAX_KEPT = 0 };
+#else
+enum { MAX_KEPT = 64 };
+#endif
+enum { KEEP_FROM = 1 << 20 };
+static struct {
+    pthread_mutex_t lock;
+    int n;
+    size_t bytes;                /* sum of capacities */
+    char *base[MAX_KEPT + 1];    /* oldest first */
+} kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static atomic_size_t used, peak;
 static atomic_llong fail_countdown; /* 0 = off, 1 = failing */
@@ -36,6 +57,57 @@ static void count_add(size_t bytes)
     }
 }
 
+static header *header_of(char *base)
+{
+    return (header *)(void *)base;
+}
+
+/* Removes entry i. The caller holds the lock. */
+static char *take(int i)
+{
+    char *base = kept.base[i];
+
+    kept.bytes -= header_of(base)->capacity;
+    kept.n--;
+    memmove(kept.base + i, kept.base + i + 1, (size_t)(kept.n - i) * sizeof *kept.base);
+    return base;
+}
+
+/* A kept block of at least `bytes` and at most a quarter more, NULL = none; room is then made for a new one. */
+static char *reuse(size_t bytes)
+{
+    char *base = NULL;
+    int best = -1;
+
+    pthread_mutex_lock(&kept.lock);
+    for (int i = 0; i < kept.n; i++) {
+        size_t has = header_of(kept.base[i])->capacity;
+        if (has >= bytes && has - bytes <= bytes / 4 && (best < 0 || has < header_of(kept.base[best])->capacity)) {
+            best = i;
+        }
+    }
+    if (best >= 0) {
+        base = take(best);
+    }
+    while (base == NULL && kept.n > 0 && atomic_load(&used) + kept.bytes + bytes > atomic_load(&peak)) {
+        free(take(0));
+    }
+    pthread_mutex_unlock(&kept.lock);
+    return base;
+}
+
+/* Takes a freed block, and parts with the oldest ones where too much is kept. */
+static void keep(char *base)
+{
+    pthread_mutex_lock(&kept.lock);
+    kept.base[kept.n++] = base;
+    kept.bytes += header_of(base)->capacity;
+    while (kept.n > MAX_KEPT || (kept.n > 0 && atomic_load(&used) + kept.bytes > atomic_load(&peak))) {
+        free(take(0));
+    }
+    pthread_mutex_unlock(&kept.lock);
+}
+
 void *dtx_malloc(size_t n, size_t size)
 {
     size_t bytes;
@@ -44,18 +116,22 @@ void *dtx_malloc(size_t n, size_t size)
     if (__builtin_mul_overflow(n, size, &bytes) || bytes > SIZE_MAX - HEADER - HUGE_PAGE || must_fail()) {
         return NULL;
     }
-    /* aligned_alloc wants a multiple of the alignment */
-    size_t align = bytes >= HUGE_FROM ? HUGE_PAGE : HEADER;
-    base = aligned_alloc(align, (bytes + HEADER + align - 1) / align * align);
+    base = bytes >= KEEP_FROM ? reuse(bytes) : NULL;
     if (base == NULL) {
-        return NULL;
-    }
+        /* aligned_alloc wants a multiple of the alignment */
+        size_t align = bytes >= HUGE_FROM ? HUGE_PAGE : HEADER, whole = (bytes + HEADER + align - 1) / align * align;
+        base = aligned_alloc(align, whole);
+        if (base == NULL) {
+            return NULL;
+        }
 #ifdef MADV_HUGEPAGE
-    if (bytes >= HUGE_FROM) {
-        madvise(base, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* advice: may be refused */
-    }
+        if (bytes >= HUGE_FROM) {
+            madvise(base, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* advice: may be refused */
+        }
 #endif
-    *(size_t *)(void *)base = bytes;
+        header_of(base)->capacity = bytes;
+    }
+    header_of(base)->bytes = bytes;
     count_add(bytes);
     return base + HEADER;
 }
@@ -75,7 +151,7 @@ void *dtx_realloc(void *old, size_t n, size_t size)
     void *p = dtx_malloc(n, size);
 
     if (p != NULL && old != NULL) {
-        size_t had = *(size_t *)(void *)((char *)old - HEADER);
+        size_t had = header_of((char *)old - HEADER)->bytes;
         memcpy(p, old, had < n * size ? had : n * size);
         dtx_free(old);
     }
@@ -86,8 +162,12 @@ void dtx_free(void *p)
 {
     if (p != NULL) {
         char *base = (char *)p - HEADER;
-        atomic_fetch_sub(&used, *(size_t *)(void *)base);
-        free(base);
+        atomic_fetch_sub(&used, header_of(base)->bytes);
+        if (header_of(base)->capacity >= KEEP_FROM) {
+            keep(base);
+        } else {
+            free(base);
+        }
     }
 }
 

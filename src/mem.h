@@ -1,4 +1,5 @@
 /* mem.h - the only door to the heap: overflow-checked, zeroed, 64-byte aligned, counted.
+ * Large blocks that were freed are kept for later ones (mem.c), never more than brings use back to its largest value.
  * A test can make the N-th allocation fail (dtx_mem_fail_at), so that every clean-up path is walked. */
 #ifndef DTX_MEM_H
 #define DTX_MEM_H
