@@ -50,7 +50,7 @@ typedef struct {
     const char *name, *text; /* NULL: a number */
     int64_t number;
 } setting;
-enum { N_SETTINGS = 12 };
+enum { N_SETTINGS = 13 };
 
 /* The attributes of the stage, in one place for writing and comparing. */
 static void list_settings(const attribution *g, setting s[N_SETTINGS])
@@ -70,6 +70,7 @@ static void list_settings(const attribution *g, setting s[N_SETTINGS])
         {"template_tokens", NULL, c->attribute.template_tokens},
         {"baseline", ig ? c->attribute.baseline : "none", 0},
         {"steps", NULL, ig ? c->attribute.steps : 0},
+        {"precision", c->compute.precision, 0},
     };
 
     memcpy(s, all, sizeof all);

@@ -17,18 +17,12 @@
 enum { MAX_BATCH = 1024 };
 
 typedef struct {
-    dtx_job *job;
+    dtx_lora_training l;
     const dtx_config *c;
-    dtx_run *run;
-    char name[80], out_dir[1200];
-    dtx_stage_model base;
-    dtx_adapter *adapter;
     dtx_reduce_range *ranges;        /* one a layer, from the top down: the order in which gradients become final */
-    dtx_tape *tape;
     dtx_samples samples;
-    dtx_sample_order order;
+    char digest[DTX_SHA256_TEXT];    /* of the dialogues */
     int64_t parts;                   /* units that a micro-batch is cut into */
-    dtx_training training;
 } trainer;
 
 /* --- data: rank 0 reads and tokenizes, all get the samples --- */
@@ -38,8 +32,9 @@ typedef struct {
     char digest[DTX_SHA256_TEXT];
 } sample_facts;
 
-static dtx_status load_root(trainer *t, void **message, size_t *size)
+static dtx_status read_data(void *user, void **message, size_t *size)
 {
+    trainer *t = user;
     const dtx_config *c = t->c;
     dtx_dialogues d = {0};
     dtx_tokenizer *tok = NULL;
@@ -47,17 +42,12 @@ static dtx_status load_root(trainer *t, void **message, size_t *size)
     sample_facts facts = {0};
     dtx_status st = DTX_OK;
 
-    DTX_GO(dtx_job_need(t->job, "data.dialogues", c->data.dialogues));
-    DTX_GO(dtx_dialogues_read(c->data.dialogues, c->model.tmpl.user, c->model.tmpl.bot, &d));
-    if (d.n_blank > 0) {
-        dtx_log(DTX_LOG_WARN, "finetune", "%s: %" PRId64 " turns without text (the first on line %" PRId64 ") are kept",
-                c->data.dialogues, d.n_blank, d.first_blank_line);
-    }
+    DTX_GO(dtx_lora_dialogues(t->l.job, &d));
     if (d.n_odd > 0) {
         dtx_log(DTX_LOG_INFO, "finetune", "the last turn of %" PRId64 " dialogues of odd length is left out", d.n_odd);
     }
     DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
-    DTX_GO(dtx_samples_from_dialogues(tok, &d, c->finetune.context, (int32_t)t->base.arch.eos_id,
+    DTX_GO(dtx_samples_from_dialogues(tok, &d, c->finetune.context, (int32_t)t->l.base.arch.eos_id,
                                       strcmp(c->finetune.loss_on, "assistant") == 0, &s));
     facts.n = s.n;
     facts.rows = s.offset[s.n];
@@ -81,36 +71,25 @@ done:
     return st;
 }
 
-static dtx_status unpack(trainer *t, const char *m, sample_facts *facts)
+static dtx_status unpack(void *user, const char *m)
 {
+    trainer *t = user;
+    sample_facts facts;
     dtx_samples *s = &t->samples;
 
-    memcpy(facts, m, sizeof *facts);
-    const size_t offsets = (size_t)(facts->n + 1) * sizeof(int64_t), rows = (size_t)facts->rows * sizeof(int32_t);
-    s->n = facts->n;
-    s->n_truncated = facts->n_truncated;
-    DTX_TRY(DTX_NEW_RAW(s->offset, facts->n + 1));
-    DTX_TRY(DTX_NEW_RAW(s->id, facts->rows));
-    DTX_TRY(DTX_NEW_RAW(s->label, facts->rows));
-    memcpy(s->offset, m + sizeof *facts, offsets);
-    memcpy(s->id, m + sizeof *facts + offsets, rows);
-    memcpy(s->label, m + sizeof *facts + offsets + rows, rows);
-    return dtx_sample_order_init(&t->order, s->n, t->c->finetune.holdout, t->c->finetune.batch, t->c->finetune.accumulate,
+    memcpy(&facts, m, sizeof facts);
+    const size_t offsets = (size_t)(facts.n + 1) * sizeof(int64_t), rows = (size_t)facts.rows * sizeof(int32_t);
+    s->n = facts.n;
+    s->n_truncated = facts.n_truncated;
+    DTX_TRY(DTX_NEW_RAW(s->offset, facts.n + 1));
+    DTX_TRY(DTX_NEW_RAW(s->id, facts.rows));
+    DTX_TRY(DTX_NEW_RAW(s->label, facts.rows));
+    memcpy(s->offset, m + sizeof facts, offsets);
+    memcpy(s->id, m + sizeof facts + offsets, rows);
+    memcpy(s->label, m + sizeof facts + offsets + rows, rows);
+    memcpy(t->digest, facts.digest, sizeof t->digest);
+    return dtx_sample_order_init(&t->l.order, s->n, t->c->finetune.holdout, t->c->finetune.batch, t->c->finetune.accumulate,
                                  t->c->finetune.epochs, (uint64_t)t->c->seed);
-}
-
-static dtx_status load(trainer *t, sample_facts *facts)
-{
-    void *message = NULL;
-    size_t size = 0;
-    dtx_status st = t->job->par.rank == 0 ? load_root(t, &message, &size) : DTX_OK;
-
-    st = dtx_par_bcast(&t->job->par, st, &message, &size);
-    if (st == DTX_OK) {
-        st = dtx_par_agree(&t->job->par, unpack(t, message, facts));
-    }
-    dtx_free(message);
-    return st;
 }
 
 /* --- gradient of a shard, held-out loss --- */
@@ -120,7 +99,7 @@ static void layer_done(void *user, int64_t layer)
 {
     trainer *t = user;
 
-    dtx_training_ready(&t->training, (int)(t->base.arch.n_layers - layer));
+    dtx_training_ready(&t->l.training, (int)(t->l.base.arch.n_layers - layer));
 }
 
 /* A step's samples are cut into units: `parts` consecutive pieces of each micro-batch. A leaf takes consecutive units. */
@@ -128,28 +107,28 @@ static dtx_status shard(void *user, int64_t step, int64_t leaf, float *grads, do
 {
     trainer *t = user;
     const dtx_config *c = t->c;
-    const int64_t accumulate = c->finetune.accumulate, units = accumulate * t->parts, leaves = t->training.n_leaves;
+    const int64_t accumulate = c->finetune.accumulate, units = accumulate * t->parts, leaves = t->l.training.n_leaves;
     const bool by_token = strcmp(c->finetune.loss_average, "token") == 0;
     int64_t sample[MAX_BATCH];
     const double ear = c->finetune.ear_weight;
     double all = 0, all_entropies = 0;
 
     for (int64_t a = 0; by_token && a < accumulate; a++) {
-        int64_t n = dtx_sample_order_get(&t->order, step * accumulate + a, sample);
+        int64_t n = dtx_sample_order_get(&t->l.order, step * accumulate + a, sample);
         for (int64_t i = 0; i < n; i++) {
             all += (double)dtx_samples_tokens(&t->samples, sample[i]);
-            all_entropies += (double)dtx_samples_entropies(&t->base.arch, &t->samples, sample[i]);
+            all_entropies += (double)dtx_samples_entropies(&t->l.base.arch, &t->samples, sample[i]);
         }
     }
     dtx_adapter *view;
-    DTX_TRY(dtx_adapter_view(t->adapter, grads, &view));
+    DTX_TRY(dtx_adapter_view(t->l.adapter, grads, &view));
     dtx_status st = DTX_OK;
     for (int64_t u = units * leaf / leaves; u < units * (leaf + 1) / leaves; u++) {
-        int64_t n, first, count = dtx_sample_order_unit(&t->order, step, t->parts, u, sample, &n, &first);
+        int64_t n, first, count = dtx_sample_order_unit(&t->l.order, step, t->parts, u, sample, &n, &first);
         double micro = 0, entropies = 0, sum = 0;
         for (int64_t i = 0; i < n; i++) {
             micro += (double)dtx_samples_tokens(&t->samples, sample[i]);
-            entropies += (double)dtx_samples_entropies(&t->base.arch, &t->samples, sample[i]);
+            entropies += (double)dtx_samples_entropies(&t->l.base.arch, &t->samples, sample[i]);
         }
         double weight = by_token ? 1 / all : 1 / (micro * (double)accumulate);
         double entropy_weight = by_token ? 1 / all_entropies : 1 / (entropies * (double)accumulate);
@@ -157,13 +136,13 @@ static dtx_status shard(void *user, int64_t step, int64_t leaf, float *grads, do
             continue;
         }
         dtx_wanted want = {.lora = view, .entropy = -(float)(ear * entropy_weight)};
-        if (t->training.last_leaf && u + 1 == units * (leaf + 1) / leaves) { /* the step's last piece here: what is final is sent on */
+        if (t->l.training.last_leaf && u + 1 == units * (leaf + 1) / leaves) { /* the step's last piece here: what is final is sent on */
             want.layer_done = layer_done;
             want.user = t;
         }
-        DTX_GO(dtx_samples_loss(t->base.model, t->adapter, t->tape, &t->samples, sample + first, count, (float)weight,
+        DTX_GO(dtx_samples_loss(t->l.base.model, t->l.adapter, t->l.tape, &t->samples, sample + first, count, (float)weight,
                                 c->lora.dropout, (uint64_t)c->seed, step, &sum, &want));
-        t->training.extra_part[0][leaf] += dtx_tape_entropy(t->tape) * entropy_weight; /* 0 without EAR */
+        t->l.training.extra_part[0][leaf] += dtx_tape_entropy(t->l.tape) * entropy_weight; /* 0 without EAR */
         *loss += sum * weight; /* comparable with the held-out loss: the entropy is a curve of its own */
         for (int64_t i = first; i < first + count; i++) {
             *tokens += (double)(t->samples.offset[sample[i] + 1] - t->samples.offset[sample[i]]);
@@ -178,22 +157,22 @@ done:
 static dtx_status evaluate(void *user, double *mean)
 {
     trainer *t = user;
-    const dtx_par *par = &t->job->par;
+    const dtx_par *par = &t->l.job->par;
     double *sum = NULL, tokens = 0;
-    dtx_status st = DTX_NEW(sum, t->order.n_held);
+    dtx_status st = DTX_NEW(sum, t->l.order.n_held);
 
-    for (int64_t i = par->rank; st == DTX_OK && i < t->order.n_held; i += par->size) {
-        st = dtx_samples_loss(t->base.model, t->adapter, NULL, &t->samples, &t->order.held[i], 1, 1.0f, 0, 0, 0,
+    for (int64_t i = par->rank; st == DTX_OK && i < t->l.order.n_held; i += par->size) {
+        st = dtx_samples_loss(t->l.base.model, t->l.adapter, NULL, &t->samples, &t->l.order.held[i], 1, 1.0f, 0, 0, 0,
                               &sum[i], NULL);
     }
     st = dtx_par_agree(par, st);
     if (st == DTX_OK) {
-        st = dtx_sum_disjoint(par, sum, (int)t->order.n_held);
+        st = dtx_sum_disjoint(par, sum, (int)t->l.order.n_held);
     }
     *mean = 0;
-    for (int64_t i = 0; st == DTX_OK && i < t->order.n_held; i++) {
+    for (int64_t i = 0; st == DTX_OK && i < t->l.order.n_held; i++) {
         *mean += sum[i];
-        tokens += (double)dtx_samples_tokens(&t->samples, t->order.held[i]);
+        tokens += (double)dtx_samples_tokens(&t->samples, t->l.order.held[i]);
     }
     *mean = tokens > 0 ? *mean / tokens : NAN;
     dtx_free(sum);
@@ -207,7 +186,7 @@ static const dtx_training_curve attention_entropy = {
 
 static dtx_status layer_ranges(trainer *t)
 {
-    const int64_t L = t->base.arch.n_layers;
+    const int64_t L = t->l.base.arch.n_layers;
     int64_t at = 0;
 
     DTX_TRY(DTX_NEW(t->ranges, L));
@@ -215,48 +194,45 @@ static dtx_status layer_ranges(trainer *t)
         dtx_reduce_range *g = &t->ranges[L - 1 - layer];
         g->first = at;
         for (int k = 0; k < DTX_MODULES; k++) {
-            const dtx_lora *l = &t->adapter->slot[layer * DTX_MODULES + k];
-            g->count += l->A != NULL ? t->adapter->r * (l->n_in + l->n_out) : 0;
+            const dtx_lora *l = &t->l.adapter->slot[layer * DTX_MODULES + k];
+            g->count += l->A != NULL ? t->l.adapter->r * (l->n_in + l->n_out) : 0;
         }
         at += g->count;
     }
     return DTX_OK;
 }
 
-static dtx_status set_up(trainer *t, const sample_facts *facts)
+static dtx_status set_up(trainer *t)
 {
     const dtx_config *c = t->c;
-    dtx_training *tr = &t->training;
+    dtx_training *tr = &t->l.training;
 
-    DTX_TRY(dtx_lora_begin(c, &t->base, &t->adapter));
+    DTX_TRY(dtx_lora_begin(c, &t->l.base, &t->l.adapter));
     DTX_TRY(layer_ranges(t));
-    DTX_TRY(dtx_tape_new(t->base.model, c->finetune.checkpoint_layers, &t->tape));
+    DTX_TRY(dtx_tape_new(t->l.base.model, c->finetune.checkpoint_layers, &t->l.tape));
     t->parts = DTX_TRAINING_LEAVES / c->finetune.accumulate;
     t->parts = t->parts < 1 ? 1 : t->parts > c->finetune.batch ? c->finetune.batch : t->parts;
     const int64_t units = c->finetune.accumulate * t->parts;
-    *tr = (dtx_training){.job = t->job, .run = t->run, .name = t->name, .n_steps = t->order.n_steps,
+    *tr = (dtx_training){.job = t->l.job, .run = t->l.run, .name = t->l.name, .n_steps = t->l.order.n_steps,
                          .n_leaves = units < DTX_TRAINING_LEAVES ? units : DTX_TRAINING_LEAVES,
-                         .n_params = t->adapter->n_params, .params = t->adapter->arena, .lr = c->finetune.lr,
+                         .n_params = t->l.adapter->n_params, .params = t->l.adapter->arena, .lr = c->finetune.lr,
                          .clip = c->finetune.clip, .warmup_steps = c->finetune.warmup_steps,
                          .eval_every = c->finetune.eval_every, .save_every = c->finetune.save_every,
-                         .adamw = {0.9, 0.999, 1e-8, 0}, .ranges = t->ranges, .n_ranges = (int)t->base.arch.n_layers,
+                         .adamw = {0.9, 0.999, 1e-8, 0}, .ranges = t->ranges, .n_ranges = (int)t->l.base.arch.n_layers,
                          .shard = shard, .evaluate = evaluate, .user = t,
                          .extra = &attention_entropy, .n_extra = c->finetune.ear_weight > 0};
     DTX_TRY(dtx_schedule_parse(c->finetune.schedule, &tr->schedule));
-    int n = snprintf(tr->state.identity, sizeof tr->state.identity,
+    snprintf(tr->state.identity, sizeof tr->state.identity,
                      "init=%s r=%" PRId64 " alpha=%.9g dropout=%.9g epochs=%" PRId64 " batch=%" PRId64 " accumulate=%" PRId64
                      " lr=%.9g warmup=%" PRId64 " schedule=%s context=%" PRId64 " holdout=%.9g loss_on=%s loss_average=%s"
                      " ear_weight=%.9g clip=%.9g eval_every=%" PRId64 " seed=%" PRId64
-                     " reduce=%s dialogues=%s weights=%s adapter=%s targets=",
+                     " reduce=%s dialogues=%s weights=%s adapter=%s",
                      c->finetune.init, c->lora.r, c->lora.alpha, c->lora.dropout, c->finetune.epochs, c->finetune.batch,
                      c->finetune.accumulate, c->finetune.lr, c->finetune.warmup_steps, c->finetune.schedule,
                      c->finetune.context, c->finetune.holdout, c->finetune.loss_on, c->finetune.loss_average,
-                     c->finetune.ear_weight, c->finetune.clip, c->finetune.eval_every, c->seed, c->reduce, facts->digest,
-                     t->base.fingerprint, t->base.adapter_sha256);
-    for (int i = 0; i < t->adapter->n_targets && n > 0 && (size_t)n < sizeof tr->state.identity; i++) {
-        n += snprintf(tr->state.identity + n, sizeof tr->state.identity - (size_t)n, "%s%s", i > 0 ? "," : "",
-                      t->adapter->targets[i]);
-    }
+                     c->finetune.ear_weight, c->finetune.clip, c->finetune.eval_every, c->seed, c->reduce, t->digest,
+                     t->l.base.fingerprint, t->l.base.adapter_sha256);
+    dtx_lora_identify(&t->l);
     return DTX_OK;
 }
 
@@ -265,91 +241,52 @@ static dtx_status expect_memory(trainer *t)
 {
     const dtx_config *c = t->c;
     int64_t *len = NULL, n;
-    double weights = 0;
 
-    for (int64_t i = 0; i < dtx_model_n_params(t->base.model) && strcmp(c->model.dtype, "auto") == 0; i++) {
-        const dtx_param *p = dtx_model_param(t->base.model, i);
-        weights += (double)p->n_elements * (double)dtx_dtype_size(p->dtype);
-    }
     DTX_TRY(DTX_NEW(len, c->finetune.batch));
-    dtx_status st = dtx_sample_order_longest(&t->order, t->parts, 0, c->finetune.accumulate * t->parts, t->samples.offset, len, &n);
-    t->training.expected_bytes = weights + dtx_cost_train_bytes(&t->base.arch, t->adapter, n, len, c->lora.dropout > 0,
-                                                                c->finetune.checkpoint_layers);
+    dtx_status st = dtx_sample_order_longest(&t->l.order, t->parts, 0, c->finetune.accumulate * t->parts, t->samples.offset, len, &n);
+    t->l.training.expected_bytes = dtx_lora_mapped_bytes(&t->l) + dtx_cost_train_bytes(&t->l.base.arch, t->l.adapter, n, len,
+                                                                                       c->lora.dropout > 0,
+                                                                                       c->finetune.checkpoint_layers);
     dtx_free(len);
     return st;
 }
 
 static dtx_status train(trainer *t)
 {
-    dtx_training *tr = &t->training;
-    dtx_status st = DTX_OK;
+    dtx_training *tr = &t->l.training;
 
-    DTX_TRY(dtx_par_agree(&t->job->par, expect_memory(t)));
-    DTX_TRY(dtx_training_open(tr));
-    DTX_TRY(dtx_training_run(tr));
-    if (t->job->par.rank == 0) {
-        st = dtx_file_mkdirs(t->out_dir);
-        if (st == DTX_OK) {
-            st = dtx_adapter_write(t->out_dir, &t->base.arch, t->adapter, t->base.base_model);
-        }
-    }
-    DTX_TRY(dtx_par_agree(&t->job->par, st));
-    DTX_TRY(dtx_training_publish(tr));
+    DTX_TRY(dtx_par_agree(&t->l.job->par, expect_memory(t)));
+    DTX_TRY(dtx_lora_train(&t->l));
     dtx_log(DTX_LOG_INFO, "finetune", "done: loss %.4f -> %.4f, held-out %.4f; adapter of %" PRId64 " parameters in %s",
             tr->curves[DTX_CURVE_LOSS].value[0], tr->curves[DTX_CURVE_LOSS].value[tr->n_steps - 1],
-            tr->curves[DTX_CURVE_EVAL].value[tr->n_steps - 1], tr->n_params, t->out_dir);
+            tr->curves[DTX_CURVE_EVAL].value[tr->n_steps - 1], tr->n_params, t->l.out_dir);
     return DTX_OK;
-}
-
-static void tear_down(trainer *t)
-{
-    dtx_training_close(&t->training);
-    dtx_sample_order_free(&t->order);
-    dtx_samples_free(&t->samples);
-    dtx_tape_del(t->tape);
-    dtx_free(t->ranges);
-    dtx_adapter_del(t->adapter);
-    dtx_stage_model_close(&t->base);
-    dtx_run_close(t->run);
-    dtx_free(t);
 }
 
 static dtx_status run_finetune(dtx_job *job)
 {
     trainer *t = NULL;
-    dtx_training_found found = {0};
-    sample_facts facts;
+    char plan[256];
+    bool go = false;
     dtx_status st = DTX_OK;
 
     DTX_TRY(dtx_par_agree(&job->par, DTX_NEW(t, 1)));
-    t->job = job;
     t->c = &job->config;
-    snprintf(t->name, sizeof t->name, "finetune-%s", job->variant);
-    DTX_GO(dtx_run_open(&job->par, t->c->run, &t->run));
-    snprintf(t->out_dir, sizeof t->out_dir, "%s/adapters/%s", t->run->dir, job->variant);
-    DTX_GO(dtx_stage_model_open(job, t->c->finetune.init, &t->base));
-    DTX_GO(load(t, &facts));
-    DTX_GO(dtx_par_agree(&job->par, set_up(t, &facts)));
-    DTX_GO(dtx_training_find(t->run, t->name, &found));
-    DTX_GO(dtx_par_agree(&job->par, dtx_lora_check_found(job, t->run, &found, t->training.state.identity, t->out_dir)));
-    if (job->dry_run) {
-        dtx_log(DTX_LOG_INFO, "finetune", "plan: %" PRId64 " steps of %" PRId64 " x %" PRId64 " samples, %" PRId64
-                " trainable parameters, checkpoint %.1f MB", t->order.n_steps, t->c->finetune.accumulate, t->c->finetune.batch,
-                t->adapter->n_params, 12e-6 * (double)t->adapter->n_params);
-        goto done;
+    DTX_GO(dtx_lora_open(job, t->c->finetune.init, &t->l));
+    DTX_GO(dtx_lora_share(&job->par, read_data, unpack, t));
+    DTX_GO(dtx_par_agree(&job->par, set_up(t)));
+    snprintf(plan, sizeof plan, "%" PRId64 " steps of %" PRId64 " x %" PRId64 " samples, %" PRId64
+            " trainable parameters, checkpoint %.1f MB", t->l.order.n_steps, t->c->finetune.accumulate, t->c->finetune.batch,
+            t->l.adapter->n_params, 12e-6 * (double)t->l.adapter->n_params);
+    DTX_GO(dtx_lora_ready(job, t->l.run, t->l.name, t->l.training.state.identity, t->l.out_dir, plan, &go));
+    if (go) {
+        st = dtx_stage_end(t->l.run, train(t));
     }
-    if (found.complete && !job->redo) {
-        dtx_log(DTX_LOG_INFO, "finetune", "nothing to do: the adapter is in %s", t->out_dir);
-        goto done;
-    }
-    if (job->redo && (found.complete || found.begun)) {
-        DTX_GO(dtx_training_discard(t->run, t->name));
-    }
-    DTX_GO(dtx_run_provenance_begin(t->run, "finetune", job->argc, job->argv, job->config_json));
-    st = dtx_stage_end(t->run, train(t));
 done:
-    dtx_free(found.settings);
-    tear_down(t);
+    dtx_lora_close(&t->l);
+    dtx_samples_free(&t->samples);
+    dtx_free(t->ranges);
+    dtx_free(t);
     return st;
 }
 

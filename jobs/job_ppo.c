@@ -185,14 +185,14 @@ static dtx_status identify(dtx_ppo *p)
         " epochs=%" PRId64 " lr=%.9g kl_coef=%.9g kl_target=%.9g kl_horizon=%.9g kl_estimator=%s gamma=%.9g lambda=%.9g clip=%.9g"
         " value_clip=%.9g vf_coef=%.9g max_grad_norm=%.9g compat=%s context=%" PRId64 " save_every=%" PRId64 " guard=%.9g,%.9g,%.9g,"
         "%.9g,%.9g,%.9g patience=%" PRId64 " max_new=%" PRId64 " min_new=%" PRId64 " do_sample=%d temperature=%.9g top_k=%" PRId64
-        " top_p=%.9g no_repeat_ngram=%" PRId64 " eos=%d reward=%s seed=%" PRId64 " reduce=%s prompts=%s weights=%s adapter=%s",
+        " top_p=%.9g no_repeat_ngram=%" PRId64 " eos=%d reward=%s seed=%" PRId64 " reduce=%s prompts=%s weights=%s adapter=%s precision=%s",
         c->ppo.init, c->lora.r, c->lora.alpha, p->trl ? p->adapter->dropout : 0, p->n_steps, c->ppo.batch, c->ppo.mini_batch, c->ppo.accumulate, c->ppo.epochs,
         c->ppo.lr, c->ppo.kl_coef, c->ppo.kl_target, c->ppo.kl_horizon, c->ppo.kl_estimator, c->ppo.gamma, c->ppo.lambda,
         c->ppo.clip, c->ppo.value_clip, c->ppo.vf_coef, c->ppo.max_grad_norm, c->ppo.compat, c->ppo.context, c->ppo.save_every,
         p->guard.kl_min, p->guard.kl_max, p->guard.entropy, p->guard.value_error, p->guard.repeat, p->guard.empty, c->ppo.patience,
         p->sampling.max_new_tokens, p->sampling.min_new_tokens, p->sampling.do_sample, p->sampling.temperature, p->sampling.top_k,
         p->sampling.top_p, p->sampling.no_repeat_ngram, p->sampling.eos, c->reward.kind, c->seed, c->reduce, p->digest,
-        p->base.fingerprint, p->base.adapter_sha256);
+        p->base.fingerprint, p->base.adapter_sha256, c->compute.precision);
     for (int i = 0; i < p->reward.n && p->job->par.rank == 0; i++) {
         DTX_TRY(dtx_model_fingerprint(p->reward.model[i].model, fingerprint));
         n += (size_t)snprintf(s + n, size - n, " judge=%.16s,%" PRId64 ",%.9g", fingerprint, p->reward.model[i].label, p->reward.weight[i]);
@@ -551,7 +551,7 @@ static void tear_down(dtx_ppo *p)
 
 static dtx_status open_all(dtx_ppo *p)
 {
-    const char *run = p->run->dir, *variant = p->job->variant;
+    const char *run = p->c->run, *variant = p->job->variant;
 
     snprintf(p->group, sizeof p->group, "/training/%s", p->name);
     snprintf(p->store, sizeof p->store, "/rollouts/%s", variant);
@@ -572,36 +572,26 @@ static dtx_status open_all(dtx_ppo *p)
 static dtx_status run_ppo(dtx_job *job)
 {
     dtx_ppo *p = NULL;
-    dtx_training_found found = {0};
+    char plan[256];
+    bool go = false;
     dtx_status st = DTX_OK;
 
     DTX_TRY(dtx_par_agree(&job->par, DTX_NEW(p, 1)));
     p->job = job;
     p->c = &job->config;
     snprintf(p->name, sizeof p->name, "ppo-%s", job->variant);
-    DTX_GO(dtx_run_open(&job->par, p->c->run, &p->run));
+    DTX_GO(dtx_training_open_run(job, &p->run));
     DTX_GO(open_all(p));
-    DTX_GO(dtx_training_find(p->run, p->name, &found));
-    DTX_GO(dtx_par_agree(&job->par, job->par.rank == 0 ? dtx_lora_check_found(job, p->run, &found, p->state.identity, p->out_dir) : DTX_OK));
-    if (job->dry_run) {
-        dtx_log(DTX_LOG_INFO, "ppo", "plan: %" PRId64 " steps of %" PRId64 " rollouts of at most %" PRId64 " tokens, %" PRId64
-                " updates each; %" PRId64 " trainable parameters, two checkpoints of %.1f MB", p->n_steps, p->c->ppo.batch,
-                p->roll.N, p->c->ppo.epochs * ((p->c->ppo.batch / p->c->ppo.mini_batch + p->c->ppo.accumulate - 1) / p->c->ppo.accumulate),
-                p->n_params, 12e-6 * (double)p->n_params);
-        goto done;
+    snprintf(plan, sizeof plan, "%" PRId64 " steps of %" PRId64 " rollouts of at most %" PRId64 " tokens, %" PRId64
+             " updates each; %" PRId64 " trainable parameters, two checkpoints of %.1f MB", p->n_steps, p->c->ppo.batch, p->roll.N,
+             p->c->ppo.epochs * ((p->c->ppo.batch / p->c->ppo.mini_batch + p->c->ppo.accumulate - 1) / p->c->ppo.accumulate),
+             p->n_params, 12e-6 * (double)p->n_params);
+    DTX_GO(dtx_lora_ready(job, p->run, p->name, p->state.identity, p->out_dir, plan, &go));
+    if (go) {
+        st = job->redo ? dtx_ppo_store_discard(p) : DTX_OK;
+        st = dtx_stage_end(p->run, st == DTX_OK ? train(p) : st);
     }
-    if (found.complete && !job->redo) {
-        dtx_log(DTX_LOG_INFO, "ppo", "nothing to do: the adapter is in %s", p->out_dir);
-        goto done;
-    }
-    if (job->redo) {
-        DTX_GO(dtx_training_discard(p->run, p->name));
-        DTX_GO(dtx_ppo_store_discard(p));
-    }
-    DTX_GO(dtx_run_provenance_begin(p->run, "ppo", job->argc, job->argv, job->config_json));
-    st = dtx_stage_end(p->run, train(p));
 done:
-    dtx_free(found.settings);
     tear_down(p);
     return st;
 }

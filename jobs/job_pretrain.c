@@ -179,8 +179,8 @@ static dtx_status run_pretrain(dtx_job *job)
     t->c = &job->config;
     t->task = strcmp(t->c->pretrain.task, "classifier") == 0 ? &dtx_pretrain_classifier : &dtx_pretrain_lm;
     snprintf(t->name, sizeof t->name, "pretrain-%s", job->variant);
-    DTX_GO(dtx_run_open(&job->par, t->c->run, &t->run));
-    snprintf(t->tokenizer_dir, sizeof t->tokenizer_dir, "%s/checkpoints/%s-tokenizer", t->run->dir, t->name);
+    DTX_GO(dtx_training_open_run(job, &t->run));
+    snprintf(t->tokenizer_dir, sizeof t->tokenizer_dir, "%s/checkpoints/%s-tokenizer", t->c->run, t->name);
     DTX_GO(dtx_training_find(t->run, t->name, &found));
     DTX_GO(dtx_par_agree(&job->par, job->par.rank == 0 ? check_target(t, &found) : DTX_OK));
     DTX_GO(t->task->load(t));

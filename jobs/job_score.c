@@ -187,6 +187,7 @@ static dtx_status list_settings(dtx_scoring *g)
     if (!g->service) {
         DTX_TRY(dtx_model_fingerprint(g->classifier.model, text));
         add_setting(g, "weights_fingerprint", text);
+        add_setting(g, "precision", c->compute.precision);
         return DTX_OK;
     }
     add_setting(g, "endpoint", c->score.endpoint);

@@ -1,8 +1,32 @@
 #include "jobs/lora.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "src/file.h"
+#include "src/log.h"
+#include "src/mem.h"
+
+dtx_status dtx_lora_open(dtx_job *job, const char *init, dtx_lora_training *t)
+{
+    t->job = job;
+    t->c = &job->config;
+    snprintf(t->name, sizeof t->name, "%s-%s", job->def->name, job->variant);
+    snprintf(t->out_dir, sizeof t->out_dir, "%s/adapters/%s", t->c->run, job->variant);
+    DTX_TRY(dtx_training_open_run(job, &t->run));
+    return dtx_stage_model_open(job, init, &t->base);
+}
+
+void dtx_lora_close(dtx_lora_training *t)
+{
+    dtx_training_close(&t->training);
+    dtx_sample_order_free(&t->order);
+    dtx_tape_del(t->tape);
+    dtx_adapter_del(t->adapter);
+    dtx_stage_model_close(&t->base);
+    dtx_run_close(t->run);
+}
 
 dtx_status dtx_lora_begin(const dtx_config *c, dtx_stage_model *base, dtx_adapter **out)
 {
@@ -20,8 +44,59 @@ dtx_status dtx_lora_begin(const dtx_config *c, dtx_stage_model *base, dtx_adapte
                            (uint64_t)c->seed, out);
 }
 
-dtx_status dtx_lora_check_found(const dtx_job *job, const dtx_run *run, const dtx_training_found *found, const char *identity,
-                                const char *adapter_dir)
+dtx_status dtx_lora_dialogues(const dtx_job *job, dtx_dialogues *d)
+{
+    const dtx_config *c = &job->config;
+
+    DTX_TRY(dtx_job_need(job, "data.dialogues", c->data.dialogues));
+    DTX_TRY(dtx_dialogues_read(c->data.dialogues, c->model.tmpl.user, c->model.tmpl.bot, d));
+    if (d->n_blank > 0) {
+        dtx_log(DTX_LOG_WARN, job->def->name, "%s: %" PRId64 " turns without text (the first on line %" PRId64 ") are kept",
+                c->data.dialogues, d->n_blank, d->first_blank_line);
+    }
+    return DTX_OK;
+}
+
+dtx_status dtx_lora_share(const dtx_par *par, dtx_status (*read)(void *user, void **message, size_t *size),
+                          dtx_status (*unpack)(void *user, const char *message), void *user)
+{
+    void *message = NULL;
+    size_t size = 0;
+    dtx_status st = par->rank == 0 ? read(user, &message, &size) : DTX_OK;
+
+    st = dtx_par_bcast(par, st, &message, &size);
+    if (st == DTX_OK) {
+        st = dtx_par_agree(par, unpack(user, message));
+    }
+    dtx_free(message);
+    return st;
+}
+
+void dtx_lora_identify(dtx_lora_training *t)
+{
+    char *text = t->training.state.identity;
+    const size_t size = sizeof t->training.state.identity;
+
+    for (int i = 0; i < t->adapter->n_targets; i++) {
+        const size_t n = strlen(text);
+        snprintf(text + n, size - n, "%s%s", i > 0 ? "," : " targets=", t->adapter->targets[i]);
+    }
+    const size_t n = strlen(text);
+    snprintf(text + n, size - n, " precision=%s", t->c->compute.precision);
+}
+
+double dtx_lora_mapped_bytes(const dtx_lora_training *t)
+{
+    double bytes = 0;
+
+    for (int64_t i = 0; i < dtx_model_n_params(t->base.model) && strcmp(t->c->model.dtype, "auto") == 0; i++) {
+        const dtx_param *p = dtx_model_param(t->base.model, i);
+        bytes += (double)p->n_elements * (double)dtx_dtype_size(p->dtype);
+    }
+    return bytes;
+}
+
+static dtx_status check_found(const dtx_job *job, const dtx_training_found *found, const char *identity, const char *adapter_dir)
 {
     if (strcmp(job->variant, "IT") == 0) {
         return DTX_FAIL(DTX_ERR_USAGE, "%s makes a new variant: give it a name, such as --variant %s", job->def->name,
@@ -31,8 +106,8 @@ dtx_status dtx_lora_check_found(const dtx_job *job, const dtx_run *run, const dt
         return DTX_OK;
     }
     if (found->settings != NULL && strcmp(found->settings, identity) != 0) {
-        return DTX_FAIL(DTX_ERR_USAGE, "%s holds a training of %s with other settings or data.\n  there: %s\n  here:  %s\n"
-                        "choose another --variant or --run, or say --redo to replace it", run->path, job->variant,
+        return DTX_FAIL(DTX_ERR_USAGE, "%s/run.h5 holds a training of %s with other settings or data.\n  there: %s\n  here:  %s\n"
+                        "choose another --variant or --run, or say --redo to replace it", job->config.run, job->variant,
                         found->settings, identity);
     }
     if (!dtx_file_is_dir(adapter_dir)) {
@@ -40,4 +115,47 @@ dtx_status dtx_lora_check_found(const dtx_job *job, const dtx_run *run, const dt
                         adapter_dir, job->variant);
     }
     return DTX_OK;
+}
+
+dtx_status dtx_lora_ready(dtx_job *job, dtx_run *run, const char *name, const char *identity, const char *adapter_dir, const char *plan,
+                          bool *go)
+{
+    dtx_training_found found = {0};
+    dtx_status st = DTX_OK;
+
+    *go = false;
+    DTX_GO(dtx_training_find(run, name, &found));
+    DTX_GO(dtx_par_agree(&job->par, job->par.rank == 0 ? check_found(job, &found, identity, adapter_dir) : DTX_OK));
+    if (job->dry_run) {
+        dtx_log(DTX_LOG_INFO, job->def->name, "plan: %s", plan);
+        goto done;
+    }
+    if (found.complete && !job->redo) {
+        dtx_log(DTX_LOG_INFO, job->def->name, "nothing to do: the adapter is in %s", adapter_dir);
+        goto done;
+    }
+    if (job->redo && (found.complete || found.begun)) {
+        DTX_GO(dtx_training_discard(run, name));
+    }
+    DTX_GO(dtx_run_provenance_begin(run, job->def->name, job->argc, job->argv, job->config_json));
+    *go = true;
+done:
+    dtx_free(found.settings);
+    return st;
+}
+
+dtx_status dtx_lora_train(dtx_lora_training *t)
+{
+    dtx_status st = DTX_OK;
+
+    DTX_TRY(dtx_training_open(&t->training));
+    DTX_TRY(dtx_training_run(&t->training));
+    if (t->job->par.rank == 0) {
+        st = dtx_file_mkdirs(t->out_dir);
+        if (st == DTX_OK) {
+            st = dtx_adapter_write(t->out_dir, &t->base.arch, t->adapter, t->base.base_model);
+        }
+    }
+    DTX_TRY(dtx_par_agree(&t->job->par, st));
+    return dtx_training_publish(&t->training);
 }

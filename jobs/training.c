@@ -34,6 +34,9 @@ dtx_status dtx_training_find(dtx_run *run, const char *name, dtx_training_found 
     char *settings = NULL;
     dtx_status st = DTX_OK;
 
+    if (run == NULL) {
+        return DTX_OK;
+    }
     names(run, name, group, sizeof group, path, sizeof path);
     if (run->par->rank == 0) {
         hid_t file = -1;
@@ -56,6 +59,19 @@ dtx_status dtx_training_find(dtx_run *run, const char *name, dtx_training_found 
     out->begun = dtx_par_any(run->par, begun);
     out->settings = settings;
     return DTX_OK;
+}
+
+dtx_status dtx_training_open_run(dtx_job *job, dtx_run **out)
+{
+    char path[1200];
+
+    if (job->dry_run) {
+        DTX_TRY(dtx_file_join(path, sizeof path, job->config.run, "run.h5"));
+        if (!dtx_par_any(&job->par, job->par.rank == 0 && dtx_file_exists(path))) {
+            return DTX_OK;
+        }
+    }
+    return dtx_run_open(&job->par, job->config.run, out);
 }
 
 static dtx_status delete_group(hid_t file, void *user)

@@ -70,7 +70,10 @@ typedef struct {
     bool complete, begun;           /* begun: there is a checkpoint */
     char *settings;                 /* identity of the complete one */
 } dtx_training_found;
-dtx_status dtx_training_find(dtx_run *run, const char *name, dtx_training_found *out);
+dtx_status dtx_training_find(dtx_run *run, const char *name, dtx_training_found *out); /* run NULL: nothing */
+
+/* Opens the run directory; --dry-run makes none: *out stays NULL where there is none. */
+dtx_status dtx_training_open_run(dtx_job *job, dtx_run **out);
 
 /* --redo: names and removes the training in run.h5 and its checkpoint. */
 dtx_status dtx_training_discard(dtx_run *run, const char *name);

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # dpo: the same adapter on 1, 2, 3 and 5 ranks, after kills and a time limit; the held-out margin grows; refusals.
 set -eu
+# shellcheck source=tests/kills.sh
+. "$DTX_SOURCE/tests/kills.sh"
 fail() { echo "FAILED: $*" >&2; exit 1; }
 cat >tiny.json <<JSON
 {"model": {"path": "model"}, "data": {"text": ["$DTX_SOURCE/data/quickstart/corpus.txt"], "dialogues": "talk.csv"},
@@ -48,17 +50,7 @@ predicted, seen = (g["timing"].attrs[f"peak_memory_{k}_bytes"] for k in ("predic
 assert seen > 1e7 and 0.8 < predicted / seen < 1.25, (predicted, seen)
 PY
 
-RANDOM=5
-kills=0
-for _ in 1 2 3 4; do
-    setsid --wait bash -c 'dpo "$@"' kill 2 kill >log 2>&1 & # a session of its own: only these ranks are killed
-    session=$!
-    until pgrep -s "$session" -x detoxlens >/dev/null || ! kill -0 "$session" 2>/dev/null; do sleep 0.05; done
-    sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
-    ! pkill -9 -s "$session" -x detoxlens || kills=$((kills + 1))
-    wait "$session" 2>/dev/null || true
-done
-[ "$kills" -gt 0 ] || fail "no rank was killed"
+kill_often 4 dpo 2 kill
 dpo 3 kill >log 2>&1 || { cat log; fail "after kills"; }
 [ "$(sum one)" = "$(sum kill)" ] || fail "another adapter after kills"
 "$DETOXLENS" verify --same one/run.h5 kill/run.h5 >log || { cat log; fail "run.h5 differs after kills"; }

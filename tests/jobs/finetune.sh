@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # finetune: the same adapter on 1, 2, 3 and 5 ranks, after kills and a time limit; held-out loss falls; refusals.
 set -eu
+# shellcheck source=tests/kills.sh
+. "$DTX_SOURCE/tests/kills.sh"
 fail() { echo "FAILED: $*" >&2; exit 1; }
 cat >tiny.json <<JSON
 {"model": {"path": "model"}, "data": {"text": ["$DTX_SOURCE/data/quickstart/corpus.txt"], "dialogues": "talk.csv"},
@@ -19,6 +21,8 @@ tune() { # RANKS RUN [ARG...]
 export -f tune
 sum() { (cd "$1/adapters/FT" && cat adapter_config.json adapter_model.safetensors | sha256sum); }
 
+tune 2 none --dry-run >log 2>&1 || { cat log; fail "a dry run"; }
+grep -q 'plan: .* trainable parameters' log && [ ! -e none ] || { cat log; fail "a dry run makes a run directory"; }
 tune 1 one >one.log 2>&1 || { cat one.log; fail "one rank"; }
 grep -q 'peak memory of a rank: predicted' one.log && grep -q 'GFLOP/s=' one.log || { cat one.log; fail "no memory, no speed in the log"; }
 for n in 2 3 5; do
@@ -43,17 +47,7 @@ predicted, seen = t.attrs["peak_memory_predicted_bytes"], t.attrs["peak_memory_s
 assert seen > 1e7 and 0.8 < predicted / seen < 1.25, (predicted, seen)
 PY
 
-RANDOM=5
-kills=0
-for _ in 1 2 3 4; do
-    setsid --wait bash -c 'tune "$@"' kill 2 kill >log 2>&1 & # a session of its own: only these ranks are killed
-    session=$!
-    until pgrep -s "$session" -x detoxlens >/dev/null || ! kill -0 "$session" 2>/dev/null; do sleep 0.05; done
-    sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
-    ! pkill -9 -s "$session" -x detoxlens || kills=$((kills + 1))
-    wait "$session" 2>/dev/null || true
-done
-[ "$kills" -gt 0 ] || fail "no rank was killed"
+kill_often 4 tune 2 kill
 tune 3 kill >log 2>&1 || { cat log; fail "after kills"; }
 [ "$(sum one)" = "$(sum kill)" ] || fail "another adapter after kills"
 "$DETOXLENS" verify --same one/run.h5 kill/run.h5 >log || { cat log; fail "run.h5 differs after kills"; }

@@ -2,6 +2,8 @@
 # ppo: the same bytes on 1, 2, 3 and 5 ranks, after kills and stops; rollouts and curves as an analyst reads them; a policy
 # that really collapses (large rate, warped sampling, k1) is taken back, given up and not published.
 set -eu
+# shellcheck source=tests/kills.sh
+. "$DTX_SOURCE/tests/kills.sh"
 fail() { echo "FAILED: $*" >&2; exit 1; }
 data=$DTX_SOURCE/data/quickstart
 cat >cfg.json <<JSON
@@ -50,16 +52,9 @@ same trl1 trl3
 t = h5py.File("trl1/run.h5")["training/ppo-RL"]
 assert t["ppo/policy/ratio"][0] != 1 and t["ppo/policy/approxkl"][0] > 0, t["ppo/policy/approxkl"][:]' || fail "compat has no dropout"
 
-# killed at random times, by process id, then continued by the same command
-descendants() { for p in $(pgrep -P "$1"); do descendants "$p"; echo "$p"; done; }
-RANDOM=5
-for _ in 1 2 3 4; do
-    ppo 2 kill >log 2>&1 &
-    sleep "0.$((3 + RANDOM % 6))$((RANDOM % 10))"
-    mapfile -t ranks < <(descendants $!)
-    kill -9 "${ranks[@]}" 2>/dev/null || true
-    wait $! 2>/dev/null || true
-done
+# killed at random times, then continued by the same command
+export -f job ppo
+kill_often 4 ppo 2 kill
 ppo 2 kill >log 2>&1 || { cat log; fail "after kills"; }
 same one kill
 # a time limit stops with 75 until all is done

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # pretrain: the same bytes on 1, 2, 3 and 5 ranks and 1 and 2 threads, after stops and kills, and honest refusals.
 set -eu
+# shellcheck source=tests/kills.sh
+. "$DTX_SOURCE/tests/kills.sh"
 fail() { echo "FAILED: $*" >&2; exit 1; }
 cat >tiny.json <<JSON
 {"data": {"text": ["$DTX_SOURCE/data/quickstart/corpus.txt"]},
@@ -27,17 +29,7 @@ train 1 threads --set threads=2 >log 2>&1 || { cat log; fail "two threads"; }
 [ "$(sum one)" = "$(sum threads)" ] || fail "other bytes on two threads"
 
 # killed at random times, then continued by the same command
-RANDOM=7
-kills=0
-for _ in 1 2 3 4; do
-    setsid --wait bash -c 'train "$@"' kill 2 kill >log 2>&1 & # a session of its own: only these ranks are killed
-    session=$!
-    until pgrep -s "$session" -x detoxlens >/dev/null || ! kill -0 "$session" 2>/dev/null; do sleep 0.05; done
-    sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
-    ! pkill -9 -s "$session" -x detoxlens || kills=$((kills + 1))
-    wait "$session" 2>/dev/null || true
-done
-[ "$kills" -gt 0 ] || fail "no rank was killed"
+kill_often 4 train 2 kill
 train 2 kill >log 2>&1 || { cat log; fail "after kills"; }
 [ "$(sum one)" = "$(sum kill)" ] || fail "other bytes after kills"
 "$DETOXLENS" verify --same one/run.h5 kill/run.h5 >log || { cat log; fail "run.h5 differs after kills"; }

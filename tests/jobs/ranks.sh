@@ -69,6 +69,8 @@ echo "what does not fit is refused, and nothing is touched"
 cp one/run.h5 before.h5
 code 2 "another seed" stage 2 one generate --set "data.prompts=$texts" --set data.limit=21 --set seed=1
 grep -q 'generation.seed is 42 there and 1 now' err.txt
+code 2 "another precision" stage 1 one generate --set "data.prompts=$texts" --set data.limit=21 --set compute.precision=bf16
+grep -Eq 'generation.precision is "f32" there and "bf16" now|compute.precision = bf16' err.txt # the second: not on this processor
 code 2 "other texts" stage 1 one generate --set "data.prompts=$texts" --set data.limit=20
 code 2 "another model" stage 3 one generate --set "data.prompts=$texts" --set data.limit=21 --set model.path=falcon
 cp -r model flipped # equal tensors in another residual order
