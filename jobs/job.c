@@ -39,12 +39,12 @@ static void on_signal(int sig)
     stop_signal = sig;
 }
 
-static void catch_signals(bool parallel)
+static void catch_signals(bool stops)
 {
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 
     signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is then an error of the write */
-    if (!parallel) { /* a local job ends like any other program: nothing it writes needs a clean stop */
+    if (!stops) { /* a local job ends like any other program: nothing it writes needs a clean stop */
         return;
     }
     sigemptyset(&act.sa_mask);
@@ -387,7 +387,7 @@ static int run_job(const dtx_job_def *def, int argc, char **argv)
         }
         dtx_error_set(text);
     }
-    catch_signals(def->parallel);
+    catch_signals(def->parallel || def->stops);
     st = prepare(&job, &o, parsed);
     if (st == DTX_OK && job.dry_run && !def->own_dry_run) {
         if (job.par.rank == 0) {

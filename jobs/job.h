@@ -50,6 +50,7 @@ typedef struct dtx_job_def {
     const char *help;           /* paragraphs with an example, shown by `detoxlens JOB --help` */
     unsigned bit;               /* DTX_JOB_*, which configuration keys concern it */
     bool parallel;              /* starts MPI; else runs alone and never touches MPI */
+    bool stops;                 /* local: SIGTERM, SIGUSR1 and --max-hours end it cleanly, as they do parallel jobs */
     bool own_dry_run;           /* run() honours dry_run; else --dry-run ends after the resolved configuration */
     int min_ranks;              /* parallel: started without a launcher, it starts itself again under mpirun with so many; 0, 1 = no */
     /* NULL, or: the definition that counts for these arguments, which differs in `parallel`, `min_ranks` and `run` alone. */
@@ -104,6 +105,6 @@ dtx_status dtx_job_summary(const dtx_job *job, double compute_s, double wait_s, 
 
 extern const dtx_job_def dtx_job_pretrain, dtx_job_finetune, dtx_job_dpo, dtx_job_ppo, dtx_job_generate, dtx_job_import,
     dtx_job_score, dtx_job_attribute, dtx_job_report, dtx_job_inspect, dtx_job_tokenize, dtx_job_verify, dtx_job_bench, dtx_job_export,
-    dtx_job_plan, dtx_job_merge, dtx_job_pipeline;
+    dtx_job_plan, dtx_job_merge, dtx_job_pipeline, dtx_job_fetch;
 
 #endif

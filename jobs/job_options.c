@@ -399,7 +399,8 @@ void dtx_job_help_one(const dtx_job_def *def, FILE *out)
     fprintf(out, "Options of all jobs\n");
     for (int i = 0; i < N_COMMON; i++) {
         bool long_jobs = common[i].key == OPT_ROWS || common[i].key == OPT_REDO || common[i].key == OPT_MAX_HOURS;
-        if (def->parallel || !long_jobs) {
+        bool shown = def->parallel || !long_jobs || (def->stops && common[i].key != OPT_ROWS);
+        if (shown) {
             option_line(out, &common[i]);
         }
     }

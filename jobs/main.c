@@ -2,6 +2,7 @@
 #include "jobs/job.h"
 
 static const dtx_job_def *const jobs[] = {
+    &dtx_job_fetch,
     &dtx_job_pretrain,
     &dtx_job_finetune,
     &dtx_job_dpo,

@@ -28,6 +28,7 @@ enum {
     DTX_JOB_SCORE = 1 << 13,
     DTX_JOB_MERGE = 1 << 18,
     DTX_JOB_PIPELINE = 1 << 19,
+    DTX_JOB_FETCH = 1 << 20,
     DTX_JOB_ALL = (1 << 24) - 1
 };
 
@@ -128,6 +129,12 @@ typedef struct {
         double lr, clip, weight_decay, holdout, mask, average;
         char schedule[16], label[128], group[128];
     } pretrain;
+    struct {
+        char to[DTX_PATH_MAX], hub[DTX_PATH_MAX], github[DTX_PATH_MAX], token[256], sha256[65]; /* token: never to be shown */
+        int64_t parallel;
+        bool accept_licence;
+        dtx_config_list include;
+    } fetch;
     struct {
         dtx_config_list variants, train;    /* names; NAME=JOB */
         bool pretrain;

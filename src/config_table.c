@@ -21,6 +21,7 @@ enum {
     COMPUTE = TRAIN | ROWS | DTX_JOB_SCORE | DTX_JOB_VERIFY | DTX_JOB_BENCH,
     IMPORT = DTX_JOB_IMPORT,
     SCORE = DTX_JOB_SCORE,
+    FETCH = DTX_JOB_FETCH,
     EXPORT = DTX_JOB_EXPORT,
     MERGE = DTX_JOB_MERGE,
     WITH_RUN = TRAIN | ROWS | REPORT | IMPORT | SCORE | EXPORT | MERGE
@@ -55,6 +56,11 @@ static bool valid_word_or_empty(const char *s)
 static bool valid_not_empty(const char *s)
 {
     return s[0] != '\0';
+}
+
+static bool valid_sha256(const char *s)
+{
+    return s[0] == '\0' || (strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64);
 }
 
 static bool valid_endpoint(const char *s)
@@ -272,11 +278,11 @@ const dtx_config_row dtx_config_table[] = {
          "--calibrate: the set whose scores they shall resemble; empty = perspective, else service"),
     CHOICE("score.map", score.map, "auto", "auto|isotonic|logistic", SCORE, "--calibrate: the map; auto = the smaller held-out error"),
     INT("score.folds", score.folds, "5", 2, 100, SCORE, "--calibrate: parts of the texts, each held out once"),
-    NUMBER("http.timeout", http.timeout, "30", 0.1, 86400, SCORE, "seconds until a connection or a reply counts as failed"),
-    INT("http.tries", http.tries, "8", 1, 1000, SCORE, "attempts at a request that fails or is answered by 429 or 5xx"),
-    NUMBER("http.backoff", http.backoff, "1", 0.001, 60, SCORE,
+    NUMBER("http.timeout", http.timeout, "30", 0.1, 86400, SCORE | FETCH, "seconds until a connection or a reply counts as failed"),
+    INT("http.tries", http.tries, "8", 1, 1000, SCORE | FETCH, "attempts at a request that fails or is answered by 429 or 5xx"),
+    NUMBER("http.backoff", http.backoff, "1", 0.001, 60, SCORE | FETCH,
            "seconds before the second attempt, doubled for each further one up to 60, with jitter; Retry-After is honoured"),
-    TEXT("http.ca_file", http.ca_file, "", "a file", NULL, SCORE,
+    TEXT("http.ca_file", http.ca_file, "", "a file", NULL, SCORE | FETCH,
          "certificates to trust (PEM); empty = CURL_CA_BUNDLE, else SSL_CERT_FILE, else the system's"),
 
     CHOICE("pretrain.task", pretrain.task, "lm", "lm|classifier", PRETRAIN, "causal language model, or classifier of labelled text"),
@@ -305,6 +311,19 @@ const dtx_config_row dtx_config_table[] = {
     NUMBER("pretrain.holdout", pretrain.holdout, "0.05", 0, 0.9, PRETRAIN, "share of the texts held out for evaluation"),
     INT("pretrain.eval_every", pretrain.eval_every, "100", 1, 1000000000, PRETRAIN, "steps between held-out losses"),
     INT("pretrain.save_every", pretrain.save_every, "200", 1, 1000000000, PRETRAIN, "steps between checkpoints"),
+
+    TEXT("fetch.to", fetch.to, "", "a folder", NULL, FETCH,
+         "where the folders are made; empty = models for models and adapters, data for data sets"),
+    INT("fetch.parallel", fetch.parallel, "4", 1, 64, FETCH, "files at a time, each over a connection of its own"),
+    BOOL("fetch.accept_licence", fetch.accept_licence, "false", FETCH,
+         "agree to the licences and terms that are shown; needed where they are not one of the common open licences"),
+    {"fetch.include", DTX_CFG_LIST, AT(fetch.include), "[]", 0, 0, "a list of at most 16 shell patterns", NULL, FETCH,
+     "files of a repository to take instead of those that detoxlens reads", DTX_CFG_OPEN},
+    TEXT("fetch.sha256", fetch.sha256, "", "64 hexadecimal digits", valid_sha256, FETCH, "of the one file when a URL is given"),
+    ENDPOINT("fetch.hub", fetch.hub, "", FETCH, "a Hugging Face hub or mirror; empty = HF_ENDPOINT, else https://huggingface.co"),
+    ENDPOINT("fetch.github", fetch.github, "https://raw.githubusercontent.com", FETCH, "where files of GitHub's repositories are read, or a mirror"),
+    SECRET("fetch.token", fetch.token, FETCH,
+           "the hub's access token, in HF_TOKEN or DETOXLENS_FETCH__TOKEN; goes to the hub alone, appears in no log, file or message"),
 
     {"pipeline.variants", DTX_CFG_LIST, AT(pipeline.variants), "[\"IT\",\"FT\",\"RL\"]", 0, 0, "a list of at most 16 names", NULL,
      DTX_JOB_PIPELINE, "variants that answer, are scored and attributed, in this order", DTX_CFG_OPEN},

@@ -15,6 +15,13 @@ static dtx_status failed(void)
     return DTX_FAIL(DTX_ERR_CHECK, "libcrypto cannot compute SHA-256");
 }
 
+static void write_hex(const unsigned char *digest, unsigned int n, char *out)
+{
+    for (unsigned int i = 0; i < n; i++) {
+        snprintf(out + 2 * i, 3, "%02x", digest[i]);
+    }
+}
+
 dtx_status dtx_sha256_new(dtx_sha256 **out)
 {
     dtx_sha256 *h;
@@ -42,9 +49,7 @@ dtx_status dtx_sha256_end(dtx_sha256 *h, char out[DTX_SHA256_TEXT])
     if (EVP_DigestFinal_ex(h->ctx, digest, &n) != 1 || n != 32) {
         return failed();
     }
-    for (unsigned int i = 0; i < n; i++) {
-        snprintf(out + 2 * i, 3, "%02x", digest[i]);
-    }
+    write_hex(digest, n, out);
     return DTX_OK;
 }
 
@@ -77,4 +82,25 @@ dtx_status dtx_sha256_file(const char *path, char out[DTX_SHA256_TEXT])
     dtx_status st = dtx_sha256_bytes(map.data, map.size, out);
     dtx_file_map_close(&map);
     return st;
+}
+
+dtx_status dtx_git_blob_file(const char *path, char out[DTX_GIT_TEXT])
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int n = 0;
+    char head[40];
+    dtx_file_map map;
+
+    DTX_TRY(dtx_file_map_open(path, &map));
+    int len = snprintf(head, sizeof head, "blob %zu", map.size) + 1; /* the NUL belongs to it */
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    int good = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) == 1 && EVP_DigestUpdate(ctx, head, (size_t)len) == 1
+            && EVP_DigestUpdate(ctx, map.data, map.size) == 1 && EVP_DigestFinal_ex(ctx, digest, &n) == 1 && n == 20;
+    EVP_MD_CTX_free(ctx);
+    dtx_file_map_close(&map);
+    if (!good) {
+        return DTX_FAIL(DTX_ERR_CHECK, "libcrypto cannot compute SHA-1");
+    }
+    write_hex(digest, n, out);
+    return DTX_OK;
 }

@@ -15,6 +15,7 @@
 #include "src/mem.h"
 
 enum { PLACE_SIZE = 512, WHY_SIZE = 1024, MAX_REDIRECTS = 10 };
+static const long SINK_PIECE = 256 << 10;
 static const double longest_backoff = 60, longest_wait = 3600, loud_wait = 10;
 
 struct dtx_http {
@@ -40,6 +41,7 @@ typedef struct {
     size_t cap;
     double retry_after;    /* seconds, < 0 = not told */
     int64_t range_first, range_total; /* of Content-Range, -1 = none */
+    char etag[DTX_HTTP_VALIDATOR], modified[DTX_HTTP_VALIDATOR];
     bool begun;            /* the sink got its first byte of this attempt */
     dtx_status sink_status;
     char fault[WHY_SIZE];  /* "" = none yet */
@@ -107,26 +109,6 @@ static double backoff(dtx_http *h, int n)
 
 /* ---- texts ---- */
 
-void dtx_http_place(const char *url, char *out, size_t size)
-{
-    char *scheme = NULL, *host = NULL, *port = NULL, *path = NULL;
-    CURLU *u = curl_url();
-
-    out[0] = '\0';
-    if (u != NULL && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK
-        && curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK && curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK
-        && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0)) {
-        bool has_port = curl_url_get(u, CURLUPART_PORT, &port, 0) == CURLUE_OK;
-        bool has_path = curl_url_get(u, CURLUPART_PATH, &path, 0) == CURLUE_OK;
-        snprintf(out, size, "%s://%s%s%s%s", scheme, host, has_port ? ":" : "", has_port ? port : "", has_path ? path : "");
-    }
-    curl_free(scheme);
-    curl_free(host);
-    curl_free(port);
-    curl_free(path);
-    curl_url_cleanup(u);
-}
-
 static void cover(char *text, const char *word)
 {
     size_t n = strlen(word);
@@ -140,15 +122,6 @@ void dtx_http_redact(const dtx_http *h, char *text)
 {
     cover(text, h->secret);
     cover(text, h->escaped_secret);
-}
-
-dtx_status dtx_http_escape(const char *text, char **out)
-{
-    char *escaped = curl_easy_escape(NULL, text, (int)strlen(text));
-
-    *out = escaped != NULL ? dtx_strdup(escaped) : NULL;
-    curl_free(escaped);
-    return dtx_mem_check(*out, strlen(text), 3, "an escaped text");
 }
 
 /* ---- clients and connections ---- */
@@ -283,15 +256,36 @@ static bool header(const char *line, size_t n, const char *name, char *value, si
     return true;
 }
 
+/* <URL>; rel="next", perhaps among others. */
+static void next_page(dtx_http_reply *reply, const char *links)
+{
+    const char *rel = strstr(links, "rel=\"next\""), *from = rel;
+
+    while (from != NULL && from > links && *from != '<') {
+        from--;
+    }
+    const char *end = from != NULL ? strchr(from, '>') : NULL;
+    if (end != NULL && *from == '<' && end < rel && (size_t)(end - from) <= sizeof reply->next_page) {
+        snprintf(reply->next_page, sizeof reply->next_page, "%.*s", (int)(end - from - 1), from + 1);
+    }
+}
+
 static size_t on_header(char *line, size_t one, size_t n, void *user)
 {
     attempt *a = user;
-    char value[1024], *end;
+    char value[4096], *end;
     (void)one;
 
     if (n >= 5 && memcmp(line, "HTTP/", 5) == 0) { /* of a redirection's target too */
         a->retry_after = -1;
         a->range_first = a->range_total = -1;
+        a->etag[0] = a->modified[0] = '\0';
+    } else if (header(line, n, "ETag", a->etag, sizeof a->etag)) {
+        if (a->etag[0] != '"' || strlen(a->etag) == sizeof a->etag - 1) { /* a weak one says nothing of the bytes */
+            a->etag[0] = '\0';
+        }
+    } else if (header(line, n, "Last-Modified", a->modified, sizeof a->modified)) {
+        ;
     } else if (header(line, n, "Retry-After", value, sizeof value)) {
         double seconds = strtod(value, &end);
         time_t date = end == value ? curl_getdate(value, NULL) : -1;
@@ -303,8 +297,8 @@ static size_t on_header(char *line, size_t one, size_t n, void *user)
             a->range_first = first;
             a->range_total = total;
         }
-    } else if (header(line, n, "Link", value, sizeof value) && strstr(value, "rel=\"next\"") != NULL) {
-        a->reply->more_pages = true;
+    } else if (header(line, n, "Link", value, sizeof value)) {
+        next_page(a->reply, value);
     }
     return n;
 }
@@ -331,6 +325,9 @@ static bool sink_begin(attempt *a)
     if (!part && s->have > 0) {
         s->have = 0;
         a->sink_status = s->restart(s->user);
+    }
+    if (!part && s->validator != NULL) {
+        memcpy(s->validator, a->etag[0] != '\0' ? a->etag : a->modified, DTX_HTTP_VALIDATOR);
     }
     return a->sink_status == DTX_OK;
 }
@@ -411,11 +408,15 @@ static void set_up(attempt *a, struct curl_slist *headers, bool secure)
         curl_easy_setopt(c, CURLOPT_CAINFO, h->ca_file);
     }
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)(h->o.timeout * 1000));
+    if (r->head) {
+        curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
+    }
     if (r->sink == NULL) {
         curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)(h->o.timeout * 1000));
     } else {
         curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
         curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)ceil(h->o.timeout));
+        curl_easy_setopt(c, CURLOPT_BUFFERSIZE, SINK_PIECE);
     }
     if (r->body != NULL) {
         curl_easy_setopt(c, CURLOPT_POST, 1L);
@@ -473,7 +474,7 @@ static outcome judge(attempt *a, CURLcode code)
         snprintf(a->fault, sizeof a->fault, "%s", a->curl_text[0] != '\0' ? a->curl_text : curl_easy_strerror(code));
         return hopeless(code) ? HOPELESS : AGAIN;
     }
-    if (status == 408 || status == 429 || status >= 500 || status < 200) {
+    if (status == 408 || status == 429 || (status >= 500 && status != 501) || status < 200) {
         snprintf(a->fault, sizeof a->fault, "HTTP status %ld%s", status, status == 429 ? " (too many requests)" : "");
         return AGAIN;
     }
@@ -499,6 +500,16 @@ static dtx_status make_headers(const dtx_http_request *r, struct curl_slist **ou
         }
         list = longer;
     }
+    const dtx_http_sink *s = r->sink;
+    if (list != NULL && s != NULL && s->have > 0 && s->validator != NULL) {
+        char line[DTX_HTTP_VALIDATOR + 16];
+        snprintf(line, sizeof line, "If-Range: %s", s->validator);
+        struct curl_slist *longer = curl_slist_append(list, line);
+        if (longer == NULL) {
+            curl_slist_free_all(list);
+        }
+        list = longer;
+    }
     *out = list;
     return dtx_mem_check(list, 1, 1, "a request's headers");
 }
@@ -512,12 +523,18 @@ static dtx_status perform(attempt *a, bool secure, outcome *what)
     DTX_TRY(make_headers(a->r, &headers));
     a->retry_after = a->range_first = a->range_total = -1;
     a->reply->size = 0;
-    a->reply->more_pages = false;
+    a->reply->next_page[0] = '\0';
+    a->reply->length = -1;
     set_up(a, headers, secure);
     CURLcode code = curl_easy_perform(a->c->curl);
     curl_easy_setopt(a->c->curl, CURLOPT_HTTPHEADER, NULL);
     curl_slist_free_all(headers);
     curl_easy_getinfo(a->c->curl, CURLINFO_NUM_CONNECTS, &connects);
+    if (a->r->head) {
+        curl_off_t length = -1;
+        curl_easy_getinfo(a->c->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+        a->reply->length = length;
+    }
     pthread_mutex_lock(&h->lock);
     h->counts.requests++;
     h->counts.connections += connects;
@@ -576,6 +593,10 @@ dtx_status dtx_http_send(dtx_http_conn *c, const dtx_http_request *r, dtx_http_r
     bool secure = strncmp(place, "https:", 6) == 0;
     size_t cap = 0;
     for (int n = 1;; n++) {
+        if (r->sink != NULL && r->sink->have > 0 && r->sink->validator != NULL && r->sink->validator[0] == '\0') {
+            r->sink->have = 0; /* nothing says that the rest would belong to it */
+            DTX_GO(r->sink->restart(r->sink->user));
+        }
         const int64_t had = r->sink != NULL ? r->sink->have : 0;
         attempt a = {.c = c, .r = r, .reply = reply, .cap = cap};
         DTX_GO(take_token(c->http));

@@ -48,7 +48,8 @@ typedef struct {
     int status;       /* 200; 3xx where redirects are not followed, 4xx */
     char *body;       /* whole reply, NUL-terminated; "" after a sink took it */
     size_t size;
-    bool more_pages;  /* a Link header with rel="next" */
+    char next_page[2048]; /* URL of a Link header with rel="next", "" = none */
+    int64_t length;   /* Content-Length of what `head` asked for; -1 = not told */
 } dtx_http_reply;
 void dtx_http_reply_free(dtx_http_reply *r);
 
@@ -59,7 +60,12 @@ typedef struct {
     dtx_status (*restart)(void *user); /* the server sends it all: forget what is there */
     dtx_status (*write)(void *user, const void *data, size_t size);
     void *user;
+    /* NULL where a checksum tells in the end whether the pieces belong together. Else what the server calls this state of the
+     * file (a strong ETag, else Last-Modified; "" = nothing): a file that has another state by now begins anew, and so does
+     * one without. Set before the first `write`. */
+    char *validator;
 } dtx_http_sink;
+enum { DTX_HTTP_VALIDATOR = 256 }; /* bytes of it */
 
 typedef struct {
     const char *url;
@@ -67,14 +73,15 @@ typedef struct {
     const char *body;           /* NULL: GET; else POST of this many bytes */
     size_t body_size;
     bool follow;                /* redirects, at most 10, never from https to http */
+    bool head;                  /* HEAD: no body, reply->length; not with a body or sink */
     dtx_http_sink *sink;        /* may be NULL */
     /* Looks at a 2xx reply in memory; a failure is a fault of this attempt, as a lost connection is. May be NULL. */
     dtx_status (*check)(const dtx_http_reply *reply, void *user);
     void *user;
 } dtx_http_request;
 
-/* Faults (no connection, time-out, 408, 429, 5xx, a reply that is too large, cut short or fails the check) are tried again.
- * DTX_OK: *reply is what the server finally says, which may be a 4xx; free it. DTX_ERR_MISSING: the tries are used up, or
+/* Faults (no connection, time-out, 408, 429, 5xx but 501, a reply that is too large, cut short or fails the check) are tried again.
+ * DTX_OK: *reply is what the server finally says, which may be a 4xx or 501; free it. DTX_ERR_MISSING: the tries are used up, or
  * there is no sense in another one (certificate, malformed URL); DTX_STOPPED: should_stop said so. What a sink's functions
  * return ends the request too. */
 dtx_status dtx_http_send(dtx_http_conn *c, const dtx_http_request *r, dtx_http_reply *reply);

@@ -32,7 +32,7 @@ class Request(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
             self.close_connection = True
 
-    do_GET = do_POST = any
+    do_GET = do_POST = do_HEAD = any
 
     def reply(self, code, body=b"", headers=(), length=None, send=None):
         """`length`: what Content-Length says (default: the truth); `send`: bytes after which the connection is reset."""
