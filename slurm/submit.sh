@@ -6,6 +6,8 @@
 #
 #   --variants LIST    what the study compares (IT,FT,RL). NAME:JOB names the training (FT:finetune, RL:ppo, DPO:dpo);
 #                      NAME:none has an adapter already (variants.NAME.adapter in the configuration)
+#   --fetch LIST       first downloads these (detoxlens fetch: redpajama-3b,dialoconan), on a node that has internet; licences that
+#                      need agreement are agreed to only with fetch.accept_licence in the environment: DETOXLENS_FETCH__ACCEPT_LICENCE=true
 #   --scorers LIST     toxicity by local, service, both (local,service), or none (local)
 #   --site FILE        settings of the cluster (site.conf beside this script)
 #   --after JOBID      begin after that job
@@ -22,11 +24,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 die() { local rc=$1; shift; echo "submit.sh: error: $*" >&2; exit "$rc"; }
 usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//p}' "$0"; }
 
-variants=IT,FT,RL scorers=local run='' after='' dry=no job='' configs=() options=()
+variants=IT,FT,RL scorers=local fetch='' run='' after='' dry=no job='' configs=() options=()
 need() { [ $# -ge 2 ] || die 2 "$1 needs a value"; }
 while [ $# -gt 0 ]; do
     case $1 in
     --variants) need "$@"; variants=$2; shift ;;
+    --fetch) need "$@"; fetch=$2; shift ;;
     --scorers) need "$@"; scorers=$2; shift ;;
     --site) need "$@"; DTX_SITE=$(realpath -e "$2") || exit 4; shift ;;
     --after) need "$@"; after=$2; shift ;;
@@ -166,6 +169,14 @@ chain() { # NAME JOB
     step attribute
     for scorer in ${scorers//,/ }; do [ "$scorer" != service ] || step score-service; done # last: slow, and may fail
 }
+
+if [ -n "$fetch" ]; then # one job for all models, before any of them
+    all=("${models[@]}")
+    models=()
+    submit fetch fetch "$DTX_LOGS/fetch.log" "${after:+afterok:$after}" ${fetch//,/ }
+    models=("${all[@]}")
+    after=$id
+fi
 
 sources=() ids=''
 for variant in ${variants//,/ }; do

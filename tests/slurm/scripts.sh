@@ -94,6 +94,12 @@ expect score-service '--dependency=aftercorr:<FT-attribute>' '--ntasks-per-node=
 expect merge 'r/%m/IT r/%m/FT r/%m/B --config r/%m/study.json --run r/%m'
 ! grep -q 'B-finetune' out.txt || failed "B is trained"
 
+submit --dry-run --run r --after 9 --fetch redpajama-3b,dialoconan tiny.json other.json || failed "$(cat out.txt)"
+expect fetch '--dependency=afterok:9' '--output=r/slurm/fetch.log' 'fetch.sbatch redpajama-3b dialoconan'
+expect generate '--dependency=afterok:<fetch>' '--array=0-1' '--run r/%m/IT'
+expect finetune '--dependency=afterok:<fetch>'
+[ "$(grep -c -- '--array' out.txt)" = 13 ] || failed "the download is an array, or something else is not: $(cat out.txt)"
+
 submit --dry-run --after 12 attribute --variant "two words" || failed "$(cat out.txt)"
 expect attribute '--dependency=afterok:12' 'attribute.sbatch --variant two\ words'
 refused() { # CODE WORD ARG...
