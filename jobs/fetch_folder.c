@@ -189,7 +189,6 @@ done:
 static dtx_status lock_part(const dtx_fetch_plan *p, int *out)
 {
     char path[PATH];
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
     DTX_TRY(dtx_file_mkdirs(p->part));
     DTX_TRY(dtx_file_join(path, sizeof path, p->part, "lock"));
@@ -198,7 +197,7 @@ static dtx_status lock_part(const dtx_fetch_plan *p, int *out)
         return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot make the lock file: %s", path, strerror(errno));
     }
     struct stat mine, there;
-    bool locked = fcntl(fd, F_SETLK, &whole) == 0;
+    bool locked = dtx_file_try_lock(fd) == 0;
     int why = errno;
     if (!locked && why != EAGAIN && why != EACCES) { /* some file systems are mounted without locks */
         dtx_log(DTX_LOG_WARN, "fetch", "%s: cannot lock (%s): nothing keeps a second run off this folder", path, strerror(why));

@@ -290,6 +290,9 @@ dtx_status dtx_fetch_plan_make(const dtx_fetch_net *net, dtx_http_conn *c, dtx_f
     }
     for (size_t i = 0; i < p->files.n; i++) {
         const dtx_hub_file *f = &p->files.file[i];
+        if (strcmp(f->path, DTX_FETCH_RECORD) == 0 || strcmp(f->path, "lock") == 0) {
+            return DTX_FAIL(DTX_ERR_INPUT, "%s: a file called %s cannot be fetched: the name is taken by fetch itself", p->source->name, f->path);
+        }
         dtx_download d = {.dir = p->part, .path = f->path, .size = f->size, .sha256 = f->sha256, .git_blob = f->git_blob, .bytes = &ignored};
         p->total += f->size > 0 ? f->size : 0;
         p->there += dtx_download_there(&d);

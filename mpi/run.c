@@ -20,20 +20,6 @@ enum { LOCK_TRIES = 50, LOCK_PAUSE_US = 100000, COPY_PIECE = 1 << 23 };
 
 /* --- the lock --- */
 
-/* An open-file-description lock is not lost when some library closes the same file; plain fcntl where there is none. */
-static int try_lock(int fd)
-{
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-
-    if (fcntl(fd, F_OFD_SETLK, &whole) == 0) {
-        return 0;
-    }
-    if (errno == EINVAL) {
-        return fcntl(fd, F_SETLK, &whole);
-    }
-    return -1;
-}
-
 dtx_status dtx_run_lock(const dtx_par *par, const char *dir, bool to_read, int *out)
 {
     char path[1100], text[512];
@@ -49,7 +35,7 @@ dtx_status dtx_run_lock(const dtx_par *par, const char *dir, bool to_read, int *
     if (fd < 0) {
         return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot make the lock file: %s", path, strerror(errno));
     }
-    for (int i = 0; try_lock(fd) != 0; i++) {
+    for (int i = 0; dtx_file_try_lock(fd) != 0; i++) {
         if (errno != EAGAIN && errno != EACCES && errno != EINTR) { /* some file systems are mounted without locks */
             dtx_log(DTX_LOG_WARN, "run", "%s: cannot lock (%s): nothing keeps a second job off this run directory", path,
                     strerror(errno));

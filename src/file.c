@@ -63,6 +63,16 @@ bool dtx_file_is_dir(const char *path)
     return stat(path, &sb) == 0 && S_ISDIR(sb.st_mode);
 }
 
+int dtx_file_try_lock(int fd)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    if (fcntl(fd, F_OFD_SETLK, &whole) == 0) {
+        return 0;
+    }
+    return errno == EINVAL ? fcntl(fd, F_SETLK, &whole) : -1;
+}
+
 dtx_status dtx_file_mkdirs(const char *path)
 {
     char part[4096];

@@ -18,6 +18,9 @@ void dtx_file_map_close(dtx_file_map *map);
 
 bool dtx_file_exists(const char *path);
 bool dtx_file_is_dir(const char *path);
+/* Locks a whole file for writing, without waiting: 0, or -1 with errno (EAGAIN, EACCES: another has it). An open-file-description
+ * lock, which is not lost when some library closes the same file; plain fcntl where there is none. */
+int dtx_file_try_lock(int fd);
 /* mkdir -p. */
 dtx_status dtx_file_mkdirs(const char *path);
 /* Joins into out (size bytes); DTX_ERR_USAGE when the result is too long. */

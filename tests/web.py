@@ -70,14 +70,14 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, answer, tls=None):
-        super().__init__(("127.0.0.1", 0), Request)
+    def __init__(self, answer, tls=None, host="127.0.0.1"):
+        super().__init__((host, 0), Request)
         self.answer, self.lock, self.requests, self.connections = answer, threading.Lock(), 0, 0
         if tls is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*tls)
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-        self.url = f"{'https' if tls else 'http'}://{'localhost' if tls else '127.0.0.1'}:{self.server_address[1]}"
+        self.url = f"{'https' if tls else 'http'}://{'localhost' if tls else host}:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request, client_address):

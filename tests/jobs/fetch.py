@@ -45,7 +45,7 @@ class Hub(Server):
         super().__init__(self.serve)
         self.repos, self.fault, self.info, self.listing, self.page, self.delay, self.ranges, self.etag = repos, fault, info, listing, page, delay, ranges, etag
         self.seen, self.firsts, self.at_once, self.most = [], {}, 0, 0
-        self.cdn = "http://localhost:%d/cdn" % self.server_address[1]
+        self.cdn = Server(self.serve, host="127.0.0.2").url + "/cdn"
 
     def serve(self, q):
         path, _, query = q.path.partition("?")
@@ -198,7 +198,7 @@ print("ok shards", "%.1f s" % (time.monotonic() - BEGUN))
 
 # --- kills: everything goes on where it was ---
 clean()
-hub = Hub({"me/big": sharded}, delay=.03)
+hub = Hub({"me/big": sharded}, delay=.02)
 
 
 def parts():
@@ -206,7 +206,7 @@ def parts():
 
 
 kills = 0
-for k in range(6):
+for k in range(5):
     child = subprocess.Popen(command(hub, "me/big", "--parallel", "2"), env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     seen, want, until = {n: len(v) for n, v in hub.firsts.items()}, rng.uniform(.05, .25), time.monotonic() + 20
     before = parts() if k else {}
@@ -220,7 +220,7 @@ for k in range(6):
     for name, firsts in hub.firsts.items():
         for first in firsts[seen.get(name, 0):]:
             assert first == before.get(name, 0), (name, first, before)
-assert kills >= 4, kills
+assert kills >= 3, kills
 child = subprocess.Popen(command(hub, "me/big"), env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 n = sum(map(len, hub.firsts.values()))
 while sum(map(len, hub.firsts.values())) == n and child.poll() is None:
@@ -228,6 +228,8 @@ while sum(map(len, hub.firsts.values())) == n and child.poll() is None:
 assert "in use by another run" in run(2, hub, "me/big")
 child.send_signal(signal.SIGUSR1)
 assert child.wait() == 75 and "the same command continues" in child.stderr.read()
+hub.delay = .3
+run(75, hub, "me/big", "--max-hours", "0.0002")
 hub.delay = 0
 run(0, hub, "me/big")
 same("models/big", sharded)
@@ -261,7 +263,7 @@ def moody(q, path):
     first = int(q.headers["Range"][6:-1]) if "Range" in q.headers else 0
     head = {"Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"} if first else {}
     k = (len(path) + sum(path.encode()) + n) % 7
-    if n > 6 or k == 6:
+    if n > 4 or k == 6:
         return False
     if k in (0, 1):
         q.reply(429 if k else 503)
@@ -285,7 +287,7 @@ for ranges in (True, False):
     assert sum(count.values()) > len(sharded) + 8, count
 clean()
 start = time.monotonic()
-hub = Hub({"me/tiny": small}, fault=lambda q, path: time.monotonic() < start + 1 and (q.reply(429), True)[1])
+hub = Hub({"me/tiny": small}, fault=lambda q, path: time.monotonic() < start + .4 and (q.reply(429), True)[1])
 run(0, hub, "me/tiny", "--set", "http.tries=20")
 print("ok faults", "%.1f s" % (time.monotonic() - BEGUN))
 
@@ -294,13 +296,14 @@ clean()
 wrong = lambda q, path: path.endswith("00002-of-00005.safetensors") and (q.reply(200, bytes(len(shards["model-00002-of-00005.safetensors"]))), True)[1]
 hub = Hub({"me/big": sharded}, fault=wrong)
 assert "expected SHA-256" in run(3, hub, "me/big") and not os.path.exists("models/big")
+clean()
 hub.fault = lambda q, path: path.endswith("config.json") and (q.reply(200, b"[]"), True)[1]
 assert "expected git object" in run(3, hub, "me/big")
 hub.fault = lambda q, path: False
 # what an earlier run left is damaged: found out and fetched again
 name = next(iter(shards))
-for n in os.listdir("models/big.part"):
-    os.remove("models/big.part/" + n)
+clean()
+os.makedirs("models/big.part")
 with open(f"models/big.part/{name}.{sha256(shards[name])[:16]}.part", "wb") as f:
     f.write(bytes(100000))
 with open("models/big.part/tokenizer.json", "wb") as f:
@@ -372,6 +375,8 @@ run(0, hub, "me/lora")
 same("models/lora", {k: v for k, v in adapter.items() if k[0] == "a"})
 run(0, hub, "datasets/me/texts", "--include", '["g.*"]', "--to", "other")
 same("other/texts", {"g.parquet": b""})
+hub.repos["datasets/me/odd"] = {"fetch.json": b"{}"}
+assert "taken by fetch" in run(3, hub, "datasets/me/odd", "--include", '["*"]')
 assert "both become" in run(2, hub, "me/lora", "you/lora")
 conan = "marcoguerini/CONAN/17d4b9ed3fd56a1b6c9be87b30618872f536396d/DIALOCONAN/DIALOCONAN.csv"
 hub.repos["raw"][conan] = b"text,dialogue_id\n"
