@@ -41,26 +41,38 @@ typedef struct {
     int64_t streams;
     int32_t prompt[PROMPT], *tokens; /* (streams, new tokens) */
     dtx_generation *items;
+    int32_t *first;                  /* (streams) tokens that stood when the clock was started */
     dtx_bench_limit limit;
-    int threads, asked;
-    double before, begun;
+    int threads, steps;              /* steps = those under the clock */
+    double before, begun, seconds;
 } generate_case;
 
-/* Asked before each step: once the prompts are processed and the first tokens chosen, the limit is measured and the
- * clock started. */
+/* Asked before each step. Once every stream has its first token, all prompts are processed: the limit is measured and the
+ * clock started. It stops at the first stream's end, as those after it have less company. */
 static bool watch(void *user)
 {
     generate_case *c = user;
+    int32_t least = c->items[0].length, most = 0;
 
-    if (c->asked++ == 1) {
+    for (int64_t i = 0; i < c->streams; i++) {
+        least = c->items[i].length < least ? c->items[i].length : least;
+        most = c->items[i].length > most ? c->items[i].length : most;
+    }
+    if (c->begun > 0 && c->seconds == 0) {
+        c->steps++;
+        c->seconds = most == c->opt.sampling.max_new_tokens ? dtx_now() - c->begun : 0;
+    } else if (c->begun == 0 && least > 0) {
+        for (int64_t i = 0; i < c->streams; i++) {
+            c->first[i] = c->items[i].length;
+        }
         c->before = c->limit(c->threads, 0.1);
         c->begun = dtx_now();
     }
-    return false;
+    return c->seconds > 0;
 }
 
 /* Seconds of the decoding steps, and the limit around them. */
-static dtx_status decode_seconds(generate_case *c, double *seconds, double *limit)
+static dtx_status decode_seconds(generate_case *c, double *limit)
 {
     for (int64_t i = 0; i < c->streams; i++) {
         c->items[i] = (dtx_generation){.prompt = c->prompt,
@@ -68,13 +80,33 @@ static dtx_status decode_seconds(generate_case *c, double *seconds, double *limi
                                        .row = (uint64_t)i,
                                        .tokens = c->tokens + i * c->opt.sampling.max_new_tokens};
     }
-    c->asked = 0;
+    c->steps = 0;
+    c->begun = c->seconds = 0;
     c->opt.stop = watch;
     c->opt.user = c;
-    DTX_TRY(dtx_generate(c->m, &c->opt, c->items, c->streams));
-    *seconds = dtx_now() - c->begun;
+    dtx_status st = dtx_generate(c->m, &c->opt, c->items, c->streams);
+    if (st != DTX_OK && st != DTX_STOPPED) {
+        return st;
+    }
+    if (c->seconds == 0) { /* all streams ended together */
+        c->steps++;
+        c->seconds = dtx_now() - c->begun;
+    }
     *limit = 0.5 * (c->before + c->limit(c->threads, 0.1));
     return DTX_OK;
+}
+
+/* Of the steps under the clock. */
+static double decode_flops(const generate_case *c)
+{
+    const dtx_arch *a = dtx_model_arch(c->m);
+    double flops = 0;
+
+    for (int64_t i = 0; i < c->streams; i++) {
+        flops += dtx_flops_total(dtx_cost_generation(a, NULL, PROMPT, c->first[i] + c->steps)) -
+                 dtx_flops_total(dtx_cost_generation(a, NULL, PROMPT, c->first[i]));
+    }
+    return flops;
 }
 
 dtx_status dtx_bench_generate(const dtx_job *job, int repeat, dtx_bench_result *out)
@@ -91,6 +123,7 @@ dtx_status dtx_bench_generate(const dtx_job *job, int repeat, dtx_bench_result *
     }
     DTX_GO(make_decoder(job, &c.m));
     DTX_GO(DTX_NEW(c.items, streams));
+    DTX_GO(DTX_NEW(c.first, streams));
     DTX_GO(DTX_NEW(c.tokens, streams * (steps + 1)));
     const dtx_arch *a = dtx_model_arch(c.m);
     c.opt = (dtx_generate_options){.batch = streams, .seed = 1, .domain = DTX_RNG_SAMPLE};
@@ -105,30 +138,26 @@ dtx_status dtx_bench_generate(const dtx_job *job, int repeat, dtx_bench_result *
     for (int t = 0; t < PROMPT; t++) {
         c.prompt[t] = (t * 7919 + 13) % (int32_t)a->vocab;
     }
-    double flops = dtx_flops_total(dtx_cost_generation(a, NULL, PROMPT, steps + 1)) -
-                   dtx_flops_total(dtx_cost_generation(a, NULL, PROMPT, 1));
-    double bytes = dtx_cost_read_bytes(a, 2) * (double)steps;
-    flops *= (double)streams;
+    double flops = dtx_flops_total(dtx_cost_generation(a, NULL, PROMPT, 2)) - dtx_flops_total(dtx_cost_generation(a, NULL, PROMPT, 1));
+    double bytes = dtx_cost_read_bytes(a, 2);
     /* what bounds it: below some streams reading the weights, then arithmetic */
-    bool reads = bytes / dtx_peak_read(job->par.threads, 0.2) > flops / dtx_peak_fma(job->par.threads, 0.2);
-    double work = reads ? bytes : flops;
+    bool reads = bytes / dtx_peak_read(job->par.threads, 0.2) > flops * (double)streams / dtx_peak_fma(job->par.threads, 0.2);
 
     c.limit = reads ? dtx_peak_read : dtx_bench_peak();
     for (int i = 0; i < repeat; i++) {
-        double seconds;
-        DTX_GO(decode_seconds(&c, &seconds, &limit[i]));
-        rate[i] = work / seconds;
+        DTX_GO(decode_seconds(&c, &limit[i]));
+        rate[i] = (reads ? bytes * c.steps : decode_flops(&c)) / c.seconds;
         share[i] = rate[i] / limit[i];
         if (!job->json) {
-            printf("%ld stream%s, %" PRId64 " steps: %.1f tokens/s, %.1f of %.1f %s\n", streams,
-                   streams == 1 ? "" : "s", steps, (double)(streams * steps) / seconds, rate[i] / 1e9, limit[i] / 1e9,
-                   reads ? "GB/s" : "GF/s");
+            printf("%ld stream%s, %d steps: %.1f tokens/s, %.1f of %.1f %s\n", streams, streams == 1 ? "" : "s", c.steps,
+                   (double)(streams * c.steps) / c.seconds, rate[i] / 1e9, limit[i] / 1e9, reads ? "GB/s" : "GF/s");
             fflush(stdout);
         }
     }
     *out = medians(repeat, share, rate, limit, reads ? "byte/s" : "flop/s");
 done:
     dtx_free(c.items);
+    dtx_free(c.first);
     dtx_free(c.tokens);
     dtx_model_del(c.m);
     return st;

@@ -64,9 +64,9 @@ void dtx_alibi_slopes(int64_t n_heads, float *slope);
 float dtx_alibi_bias(float slope, int64_t position);
 
 /* Attention of one sequence: queries are the rows 0..n_q-1 of qkv, which stand at key positions past..past+n_q-1.
- * Keys and values of all past + n_q positions are at k, v with row stride ld_kv, group g at column g * kv_step
- * (a cache: kv_step = head_dim; the qkv buffer itself: k = qkv + dtx_heads_k(h, 0), ld = width, kv_step = distance
- * between groups). causal: query i sees keys 0..past+i. slope != NULL adds ALiBi. out (n_q, n_heads * head_dim; ld_out).
+ * Keys and values of all past + n_q positions are at k, v with row stride ld_kv, group g at g * kv_step
+ * (a cache: ld = head_dim, kv_step = room for a group's keys; the qkv buffer itself: k = qkv + dtx_heads_k(h, 0),
+ * ld = width, kv_step = distance between groups). causal: query i sees keys 0..past+i. slope != NULL adds ALiBi. out (n_q, n_heads * head_dim; ld_out).
  * probs: NULL, or (n_heads, n_q, past + n_q) softmax weights, zeros above the diagonal. entropy: NULL, or (n_heads), for
  * each head the sum over the queries of -sum_j p_j ln p_j; a query that sees one key adds 0. */
 typedef struct {

@@ -90,12 +90,34 @@ static double row_entropy(const float *p, int64_t n)
     return sum;
 }
 
+typedef float v8 __attribute__((vector_size(32), may_alias));
+typedef float v4 __attribute__((vector_size(16), may_alias));
+
+/* Sum of the lanes, halves onto each other. */
+DTX_INLINE float fold(const dtx_v16 *v)
+{
+    v8 h = __builtin_shufflevector(*v, *v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(*v, *v, 8, 9, 10, 11, 12, 13, 14, 15);
+    v4 q = __builtin_shufflevector(h, h, 0, 1, 2, 3) + __builtin_shufflevector(h, h, 4, 5, 6, 7);
+
+    return (q[0] + q[2]) + (q[1] + q[3]);
+}
+
+/* Row j of what is read next is asked for while row j of this is used: a cache's rows are too few in one place for the
+ * processor to foresee them. */
+DTX_INLINE void ask_row(const float *row, int64_t hd)
+{
+    for (int64_t d = 0; d < hd; d += 16) {
+        __builtin_prefetch(row + d);
+    }
+}
+
 /* One query: s[j] = q . k[j] of n keys; lanes and their order depend on the head's width alone. */
 DTX_CLONES
-static void query_keys(int64_t hd, const float *q, const float *k, int64_t ld, int64_t n, float *s)
+static void query_keys(int64_t hd, const float *q, const float *k, int64_t ld, int64_t n, float *s, const float *next)
 {
     for (int64_t j = 0; j < n; j++) {
         const float *key = k + j * ld;
+        ask_row(next + j * ld, hd);
         dtx_v16 a = {0}, b = {0};
         float rest = 0.0f;
         int64_t d = 0;
@@ -110,25 +132,24 @@ static void query_keys(int64_t hd, const float *q, const float *k, int64_t ld, i
         for (; d < hd; d++) {
             rest += q[d] * key[d];
         }
-        union { dtx_v16 v; float f[16]; } sum = {.v = a + b};
-        for (int half = 8; half > 0; half /= 2) {
-            for (int l = 0; l < half; l++) {
-                sum.f[l] += sum.f[l + half];
-            }
-        }
-        s[j] = sum.f[0] + rest;
+        a += b;
+        s[j] = fold(&a) + rest;
     }
 }
 
 /* out = sum over n keys of p[j] v[j], keys in order. */
 DTX_CLONES
-static void query_values(int64_t hd, const float *p, const float *v, int64_t ld, int64_t n, float *out)
+static void query_values(int64_t hd, const float *p, const float *v, int64_t ld, int64_t n, float *out, const float *next)
 {
     int64_t d = 0;
 
+    for (int64_t j = 0; hd < 80 && j < n; j++) {
+        ask_row(next + j * ld, hd);
+    }
     for (; d + 80 <= hd; d += 80) {
         dtx_v16 acc[5] = {{0}};
         for (int64_t j = 0; j < n; j++) {
+            ask_row(next + j * ld + d, 80);
 #pragma GCC unroll 5
             for (int l = 0; l < 5; l++) {
                 acc[l] += p[j] * *(const dtx_v16 *)(v + j * ld + d + 16 * l);
@@ -158,9 +179,9 @@ static void forward_query(const dtx_heads *h, const float *slope, const dtx_attn
     int64_t hd = h->head_dim, group = head / (h->n_heads / h->n_kv), n = a->past + 1;
     const float *k = a->k + group * a->kv_step, *v = a->v + group * a->kv_step;
 
-    query_keys(hd, a->qkv + dtx_heads_q(h, head), k, a->ld_kv, n, scratch);
+    query_keys(hd, a->qkv + dtx_heads_q(h, head), k, a->ld_kv, n, scratch, v);
     weights_row(scratch, n, n, (float)(1.0 / sqrt((double)hd)), slope != NULL, slope != NULL ? slope[head] : 0.0f);
-    query_values(hd, scratch, v, a->ld_kv, n, a->out + head * hd);
+    query_values(hd, scratch, v, a->ld_kv, n, a->out + head * hd, group + 1 < h->n_kv ? k + a->kv_step : k);
 }
 
 static void forward_head(const dtx_heads *h, bool causal, const float *slope, const dtx_attn_seq *a, int64_t head)
@@ -203,8 +224,9 @@ void dtx_attention_forward(const dtx_heads *h, bool causal, const float *slope, 
         work += seq[s].n_q * (seq[s].past + seq[s].n_q) * h->n_heads * h->head_dim;
     }
     int threads = work > 65536 ? dtx_linear_threads() : 1;
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (int64_t t = 0; t < n_seq * h->n_heads; t++) {
+    int64_t tasks = n_seq * h->n_heads, share = tasks / (16 * threads) + 1; /* few keys each: some at a time */
+#pragma omp parallel for schedule(dynamic, share) num_threads(threads) if (threads > 1)
+    for (int64_t t = 0; t < tasks; t++) {
         const dtx_attn_seq *a = &seq[t / h->n_heads];
         if (a->n_q == 1 && a->past > 0 && a->probs == NULL && a->entropy == NULL) {
             forward_query(h, slope, a, t % h->n_heads);

@@ -12,6 +12,13 @@
 #define FMA(acc, x, y) __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(x), "v"(y))
 #define SPREAD(x) _mm512_set1_ps(x)
 #define WIDEN_F16(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)(const void *)(p)))
+typedef uint16_t carried[32];
+#define CARRY(to, from)                                                                                              \
+    do {                                                                                                             \
+        _mm512_storeu_si512(to, _mm512_slli_epi32(_mm512_cvtepu16_epi32(*(const __m256i_u *)(const void *)(from)), 16)); \
+        _mm512_storeu_si512((to) + 16,                                                                               \
+                            _mm512_slli_epi32(_mm512_cvtepu16_epi32(*(const __m256i_u *)(const void *)((from) + 32)), 16)); \
+    } while (0)
 #include "src/linear_micro.h"
 
 /* 16 x 16 floats (or pairs of halves) in registers: rows become columns. */
@@ -158,21 +165,27 @@ enum { AHEAD = 24 }; /* rows */
 DTX_INLINE void copy_rows(dtx_dtype t, int64_t size, const char *src, int64_t ld, int64_t rows, int64_t cols,
                           float *out, int64_t ldo, int64_t width, int64_t step)
 {
+    const int64_t ahead = AHEAD * ld * size; /* rows are far apart: the processor does not foresee the next */
+
     for (int64_t r = 0; r < rows; r++) {
-        for (int64_t c0 = 0; c0 < cols; c0 += width) {
-            const char *from = src + (r * ld + c0) * size;
-            float *to = out + c0 / width * step + r * ldo;
-            int64_t n = cols - c0 < width ? cols - c0 : width;
-            int64_t c = 0;
-            for (; c + 16 <= n; c += 16) {
-                _mm512_storeu_ps(to + c, load(t, from + c * size, 0xFFFF));
+        const char *from = src + r * ld * size;
+        float *to = out + r * ldo;
+        for (int64_t left = cols; left > 0; left -= width, from += width * size, to += step) {
+            int64_t n = left < width ? left : width, c = 0;
+#pragma GCC unroll 4
+            for (; c + 32 <= n; c += 32) {
+                const char *at = from + c * size;
+                _mm_prefetch(at + ahead, _MM_HINT_T0);
+                if (size == 4) {
+                    _mm_prefetch(at + ahead + 64, _MM_HINT_T0);
+                }
+                _mm512_storeu_ps(to + c, load(t, at, 0xFFFF));
+                _mm512_storeu_ps(to + c + 16, load(t, at + 16 * size, 0xFFFF));
             }
-            if (c < n) {
-                __mmask16 mask = (__mmask16)((1u << (n - c)) - 1u);
+            for (; c < n; c += 16) {
+                __mmask16 mask = n - c < 16 ? (__mmask16)((1u << (n - c)) - 1u) : (__mmask16)0xFFFF;
+                _mm_prefetch(from + c * size + ahead, _MM_HINT_T0);
                 _mm512_mask_storeu_ps(to + c, mask, load(t, from + c * size, mask));
-            }
-            for (c = 0; c < n * size; c += 64) { /* rows are far apart: the processor does not foresee the next */
-                _mm_prefetch(from + AHEAD * ld * size + c, _MM_HINT_T0);
             }
         }
     }
@@ -190,7 +203,7 @@ static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t
     }
 }
 
-static const dtx_native avx512 = {"avx512", MR, NR, kernel, transpose, copy, vector, NULL, NULL};
+static const dtx_native avx512 = {"avx512", MR, NR, kernel, transpose, copy, vector, NULL, NULL, true};
 
 const dtx_native *dtx_native_avx512(void)
 {

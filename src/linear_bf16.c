@@ -15,6 +15,12 @@
 #define FMA(acc, x, y) __asm__("vdpbf16ps %2, %1, %0" : "+v"(acc) : "v"(x), "v"(y))
 #define SPREAD(x) _mm512_set1_ps(x)
 #define TILE_ONLY
+typedef uint32_t carried[32];
+#define CARRY(to, from)                                                                    \
+    do {                                                                                   \
+        _mm512_storeu_si512(to, _mm512_loadu_si512(from));                                 \
+        _mm512_storeu_si512((to) + 16, _mm512_loadu_si512((from) + 64));                   \
+    } while (0)
 #include "src/linear_micro.h"
 
 /* 32 neighbours as 16 words; what lies outside the mask is zero. */
@@ -86,7 +92,8 @@ static void pair_rows(dtx_dtype t, const void *src, int64_t ld, int64_t rows, in
 
 const dtx_native *dtx_native_bf16(void)
 {
-    static dtx_native bf16 = {.name = "avx512-bf16", .mr = MR, .nr = NR, .kernel = kernel, .pairs = pairs, .pair_rows = pair_rows};
+    static dtx_native bf16 = {.name = "avx512-bf16", .mr = MR, .nr = NR, .kernel = kernel, .pairs = pairs, .pair_rows = pair_rows,
+                              .carries = true};
     const dtx_native *base = dtx_native_avx512();
 
     if (base == NULL || !__builtin_cpu_supports("avx512bf16")) {

@@ -1,6 +1,7 @@
 /* linear_micro.h - the register tile, written once with GCC's vector types. A file that includes it defines first
  *   VW   floats of a vector          MR   rows of the tile          (its width is always two vectors)
  *   FMA(acc, x, y)   acc += x y   SPREAD(f)   all lanes f    WIDEN_F16(p)   VW halves at p as floats
+ *   CARRY(to, from)   where it packs for the next call: 32 floats (words) from what is stored in bf16
  *   TILE_ONLY   where only the tile is wanted
  * and selects the instruction set by `#pragma GCC target`. No guard: one inclusion per instruction set. */
 #include "src/linear_native.h"
@@ -29,6 +30,12 @@ DTX_INLINE void tile(const int rows, int cols, int64_t kc, const float *a, const
 {
     const char *next_a = next->a, *next_b = next->b;
     int64_t stride = next->b_stride, k = 0;
+#ifdef CARRY
+    enum { CARRY_BYTES = sizeof(carried) / 4 }; /* read for 8 floats */
+    const char *from = next->from;
+    float *to = next->to;
+    int64_t from_stride = next->from_stride, carry = next->carry;
+#endif
     vec acc[MR][2];
     float edge[MR * NR] __attribute__((aligned(64)));
     float *out = c;
@@ -44,6 +51,11 @@ DTX_INLINE void tile(const int rows, int cols, int64_t kc, const float *a, const
         __builtin_prefetch(next_b + (k >> 4) * stride + (k & 12) * 32, 0, 2);
         __builtin_prefetch(next_b + (k >> 4) * stride + (k & 12) * 32 + 64, 0, 2);
         __builtin_prefetch(next_a + k * 16, 0, 2);
+#ifdef CARRY
+        if (k >> 5 < carry) {
+            CARRY(to + (k >> 5) * LDA + (k & 28) * 8, from + (k >> 5) * from_stride + (k & 28) * CARRY_BYTES);
+        }
+#endif
 #pragma GCC unroll 4
         for (int u = 0; u < 4; u++) {
             STEP(k + u);

@@ -29,8 +29,9 @@ static const double SERIAL_FLOPS = 1e6; /* below this, waking threads costs more
 typedef struct {
     const dtx_native *isa;
     int64_t M, N, K;
-    const float *a;        /* A[i][k] at a[i * lda + k], or a[k * lda + i] when a_turned */
+    const void *a;         /* A[i][k] at a[i * lda + k], or a[k * lda + i] when a_turned (then f32) */
     int64_t lda;
+    dtx_dtype a_type;
     bool a_turned;
     const void *b;         /* B[k][j] at b[k * ldb + j], or b[j * ldb + k] when b_turned */
     int64_t ldb;
@@ -74,66 +75,69 @@ static inline int64_t ceil_div(int64_t a, int64_t b)
 /* Rows i0 .. i0 + rows - 1 and one block of A: packed row i of block kb stands at (kb * chunk + i) * LDA. */
 static void pack_a(const product *p, int64_t i0, int64_t rows, int64_t k0, int64_t kc, float *out)
 {
+    const int64_t size = p->a_type == DTX_F32 ? 4 : 2, k = p->isa->pairs != NULL ? 2 * k0 : k0;
+    const char *a = (const char *)p->a + (p->a_turned ? k * p->lda + i0 : i0 * p->lda + k) * size;
+
     if (p->isa->pairs != NULL) {
-        p->isa->pairs(DTX_F32, p->a + i0 * p->lda + 2 * k0, p->lda, rows, min64(2 * kc, p->depth - 2 * k0), out, LDA);
+        p->isa->pairs(p->a_type, a, p->lda, rows, min64(2 * kc, p->depth - k), out, LDA);
     } else if (p->a_turned) {
-        p->isa->transpose(DTX_F32, p->a + k0 * p->lda + i0, p->lda, kc, rows, out, LDA);
+        p->isa->transpose(DTX_F32, a, p->lda, kc, rows, out, LDA);
     } else {
-        p->isa->copy(DTX_F32, p->a + i0 * p->lda + k0, p->lda, rows, kc, out, LDA, KC, 0);
+        p->isa->copy(p->a_type, a, p->lda, rows, kc, out, LDA, KC, 0);
     }
 }
 
 /* The same for words of two bf16; nr is a multiple of 16. */
-static void pack_b_words(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t nc)
+static void pack_b_words(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t nc, float *out)
 {
     const int64_t nr = p->isa->nr, size = p->b_type == DTX_F32 ? 4 : 2, n = min64(2 * kc, p->depth - 2 * k0);
     const char *b = p->b;
     float turned[32 * KC];
 
     if (!p->b_turned) {
-        p->isa->pair_rows(p->b_type, b + (2 * k0 * p->ldb + j0) * size, p->ldb, n, nc, b_buffer, kc * nr);
+        p->isa->pair_rows(p->b_type, b + (2 * k0 * p->ldb + j0) * size, p->ldb, n, nc, out, kc * nr);
         return;
     }
     for (int64_t j = 0; j < nc; j += nr) {
         const char *from = b + ((j0 + j) * p->ldb + 2 * k0) * size;
         const int64_t cols = min64(nr, nc - j);
         if (p->b_type == DTX_BF16 && p->ldb % 2 == 0 && n == 2 * kc) { /* words as they are stored */
-            p->isa->transpose(DTX_F32, from, p->ldb / 2, cols, kc, b_buffer + j * kc, nr);
+            p->isa->transpose(DTX_F32, from, p->ldb / 2, cols, kc, out + j * kc, nr);
         } else {
             p->isa->pairs(p->b_type, from, p->ldb, cols, n, turned, KC);
-            p->isa->transpose(DTX_F32, turned, KC, cols, kc, b_buffer + j * kc, nr);
+            p->isa->transpose(DTX_F32, turned, KC, cols, kc, out + j * kc, nr);
         }
     }
 }
 
 /* Block (kc, nc) of B at (k0, j0) as panels of nr columns, each (kc, nr); columns past the end are zero. */
-static void pack_b(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t nc)
+static void pack_b(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t nc, float *out)
 {
     int64_t nr = p->isa->nr;
     const char *b = p->b;
     int64_t size = p->b_type == DTX_F32 ? 4 : 2;
 
     if (nc % nr != 0) {
-        memset(b_buffer + nc / nr * nr * kc, 0, (size_t)(kc * nr) * sizeof *b_buffer);
+        memset(out + nc / nr * nr * kc, 0, (size_t)(kc * nr) * sizeof *out);
     }
     if (p->isa->pairs != NULL) {
-        pack_b_words(p, k0, kc, j0, nc);
+        pack_b_words(p, k0, kc, j0, nc, out);
         return;
     }
     if (!p->b_turned) {
-        p->isa->copy(p->b_type, b + (k0 * p->ldb + j0) * size, p->ldb, kc, nc, b_buffer, nr, nr, kc * nr);
+        p->isa->copy(p->b_type, b + (k0 * p->ldb + j0) * size, p->ldb, kc, nc, out, nr, nr, kc * nr);
         return;
     }
     for (int64_t j = 0; j < nc; j += nr) {
-        float *out = b_buffer + j * kc;
+        float *panel = out + j * kc;
         int64_t cols = min64(nr, nc - j);
         if (nr % 16 == 0) {
-            p->isa->transpose(p->b_type, b + ((j0 + j) * p->ldb + k0) * size, p->ldb, cols, kc, out, nr);
+            p->isa->transpose(p->b_type, b + ((j0 + j) * p->ldb + k0) * size, p->ldb, cols, kc, panel, nr);
         } else { /* a panel narrower than what transpose rounds up to */
             float wide[16 * KC];
             p->isa->transpose(p->b_type, b + ((j0 + j) * p->ldb + k0) * size, p->ldb, cols, kc, wide, 16);
             for (int64_t k = 0; k < kc; k++) {
-                memcpy(out + k * nr, wide + k * 16, (size_t)nr * sizeof *out);
+                memcpy(panel + k * nr, wide + k * 16, (size_t)nr * sizeof *panel);
             }
         }
     }
@@ -194,7 +198,7 @@ static void run_block(const tile_work *t, int64_t k, int64_t kc, int64_t j, int6
         memset(bias, 0, sizeof bias);
         memcpy(bias, p->bias + j, (size_t)nc * sizeof *bias);
     }
-    pack_b(p, k, kc, j, nc);
+    pack_b(p, k, kc, j, nc, b_buffer);
     for (int64_t q = 0; q < panels; q++) { /* panels of nearly equal height */
         int64_t r0 = q * rows / panels, r1 = (q + 1) * rows / panels;
         float *c = p->c + (t->m0 + t->i0 + r0) * p->ldc + j;
@@ -314,6 +318,138 @@ static float *shared_buffer(void)
     return buffer;
 }
 
+/* --- few rows --- */
+
+/* With few rows of x, packing W by columns would cost a good part of the product. Its rows need no turning: here they are
+ * the A side, x^T is the B side, and C^T is formed in strips of STRIP columns of C, which are turned at the end. The sums
+ * are the same, so are the bits. */
+enum {
+    STRIP = 104,           /* rows of W at a time */
+    GROUP = 16 * LDA,      /* packed rows of W for a call, two of them in the thread's own buffer */
+    FEW = 256              /* most rows of x */
+};
+
+typedef struct {
+    const product *p;      /* as of `run` */
+    product t;             /* the same with sides changed */
+    float *packed;         /* x^T: panels of a block of k after each other, then the next block */
+    int64_t panels, strips;
+    bool carries;          /* rows of W are packed inside the kernel */
+    int64_t words;         /* values in a word */
+} few_work;
+
+static void few_pack_task(const few_work *f, int64_t task)
+{
+    const int64_t nr = f->t.isa->nr, k = task / f->panels * KC, j = task % f->panels * nr, kc = min64(KC, f->t.K - k);
+
+    pack_b(&f->t, k, kc, j, min64(nr, f->t.N - j), f->packed + k * f->panels * nr + j * kc);
+}
+
+/* What the first block of k is added to: t (rows, ld) = (t + bias) + C^T. */
+static void few_begin(const few_work *f, int64_t n0, int64_t rows, float *t, int64_t ld, float *turned)
+{
+    const product *p = f->p;
+
+    if (p->accumulate) {
+        p->isa->transpose(DTX_F32, p->c + n0, p->ldc, p->M, rows, turned, ld);
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t m = 0; p->bias != NULL && m < p->M; m++) {
+            t[r * ld + m] += p->bias[n0 + r];
+        }
+        for (int64_t m = 0; p->accumulate && m < p->M; m++) {
+            t[r * ld + m] += turned[r * ld + m];
+        }
+    }
+}
+
+static void few_strip_task(const few_work *f, int64_t s)
+{
+    const product *p = f->p;
+    const int64_t n0 = s * p->N / f->strips, rows = (s + 1) * p->N / f->strips - n0, nr = p->isa->nr, ld = f->panels * nr;
+    const int64_t groups = ceil_div(rows, f->carries ? p->isa->mr - 1 : p->isa->mr); /* a register for what is carried */
+    float *t = b_buffer, *turned = b_buffer + STRIP * FEW;
+    int64_t step = 0, carried = 0; /* rows of the group that are packed already */
+
+    for (int64_t k = 0; k < p->K; k += KC) {
+        const int64_t kc = min64(KC, p->K - k);
+        const float *x = f->packed + k * ld;
+        ahead later = {0};
+        if (k + KC < p->K) {
+            later = plan_ahead(p, k + KC, min64(KC, p->K - k - KC), n0, rows);
+        } else if (n0 + rows < p->N) {
+            later = plan_ahead(p, 0, min64(KC, p->K), n0 + rows, min64(rows, p->N - n0 - rows));
+        }
+        for (int64_t g = 0; g < groups; g++, step++) { /* of nearly equal height */
+            const int64_t r0 = g * rows / groups, r1 = (g + 1) * rows / groups;
+            /* the next group: its rows are packed while this one is multiplied, as far as there are calls for it */
+            const int64_t g2 = (g + 1) % groups, k2 = k + (g2 == 0 ? KC : 0), s0 = g2 * rows / groups, s1 = (g2 + 1) * rows / groups;
+            const bool carry = f->carries && kc == KC && k2 + KC <= p->K && f->words * (k2 + KC) <= (f->words == 2 ? p->depth : p->K);
+            float *packed = private_buffer + step % 2 * GROUP, *other = private_buffer + (step + 1) % 2 * GROUP;
+            pack_a(&f->t, n0 + r0 + carried, r1 - r0 - carried, k, kc, packed + carried * LDA);
+            carried = carry ? min64(s1 - s0, f->panels * DTX_NATIVE_CARRY) : 0;
+            for (int64_t j = 0; j < f->panels; j++) {
+                const int64_t c0 = j * DTX_NATIVE_CARRY;
+                dtx_native_ahead next = {.a = (const char *)(x + (j + 1) % f->panels * kc * nr)};
+                if (c0 < carried) {
+                    next.from = (const char *)p->b + ((n0 + s0 + c0) * p->ldb + k2 * f->words) * 2;
+                    next.from_stride = p->ldb * 2;
+                    next.to = other + c0 * LDA;
+                    next.carry = min64(DTX_NATIVE_CARRY, carried - c0);
+                }
+                step_ahead(&later, packed, &next);
+                p->isa->kernel((int)(r1 - r0), (int)nr, kc, packed, x + j * kc * nr, t + r0 * ld + j * nr, ld, NULL, k > 0, &next);
+            }
+        }
+        if (k == 0 && (p->bias != NULL || p->accumulate)) {
+            few_begin(f, n0, rows, t, ld, turned);
+        }
+    }
+    const int64_t wide = ceil_div(rows, 16) * 16;
+    p->isa->transpose(DTX_F32, t, ld, rows, p->M, turned, wide);
+    for (int64_t m = 0; m < p->M; m++) {
+        memcpy(p->c + m * p->ldc + n0, turned + m * wide, (size_t)rows * sizeof *turned);
+    }
+}
+
+/* Whether this way is open: the last panel of x^T nearly full, and all of it in the shared buffer. */
+static bool is_few(const product *p)
+{
+    const int64_t nr = p->isa->nr, wide = ceil_div(p->M, nr) * nr;
+
+    return p->b_turned && nr % 16 == 0 && wide <= FEW && 8 * (wide - p->M) <= p->M && p->K * wide <= (int64_t)SHARED_ROWS * LDA;
+}
+
+static void run_few(const product *p, int threads, float *packed)
+{
+    few_work f = {.p = p, .t = *p, .packed = packed, .panels = ceil_div(p->M, p->isa->nr)};
+    const int64_t n_pack = ceil_div(p->K, KC) * f.panels;
+
+    f.t.M = p->N;
+    f.t.N = p->M;
+    f.t.a = p->b;
+    f.t.a_type = p->b_type;
+    f.t.lda = p->ldb;
+    f.t.b = p->a;
+    f.t.b_type = DTX_F32;
+    f.t.ldb = p->lda;
+    f.carries = p->isa->carries && p->b_type == DTX_BF16;
+    f.words = p->isa->pairs != NULL ? 2 : 1;
+    f.strips = threads * ceil_div(p->N, threads * STRIP);
+    f.strips = min64(f.strips, p->N);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < n_pack; i++) {
+            few_pack_task(&f, i);
+        }
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < f.strips; i++) {
+            few_strip_task(&f, i);
+        }
+    }
+}
+
 static void run(const product *p, int threads)
 {
     if (p->M <= 0 || p->N <= 0) {
@@ -334,6 +470,11 @@ static void run(const product *p, int threads)
     int64_t depth = room / chunk * KC;
 
     threads = shared ? threads : 1;
+    if (shared && is_few(p)) {
+        run_few(p, threads, packed);
+        atomic_flag_clear(&shared_taken);
+        return;
+    }
     chunk = ceil_div(p->M, ceil_div(p->M, chunk)); /* chunks of equal height */
     for (int64_t m = 0; m < p->M; m += chunk) {
         for (int64_t k = 0; k < p->K; k += depth) {

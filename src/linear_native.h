@@ -10,13 +10,18 @@ enum {
     DTX_NATIVE_NC = 256                       /* most columns of a tile, a multiple of every nr */
 };
 
-/* What a later step will read: the register tile asks for it while it computes. Never dereferenced. */
+/* What the register tile does for later steps while it computes: it asks for what they will read (b and a, which are not
+ * dereferenced), and packs rows of A for the next call in the shadow of the multiply-adds. */
 typedef struct {
     const char *b;      /* DTX_NATIVE_AHEAD rows of 512 bytes */
     int64_t b_stride;   /* bytes from row to row */
     const char *a;      /* 4 kB */
+    const char *from;   /* `carry` rows of DTX_NATIVE_KC values as stored in bf16 (words: twice as many) ... */
+    int64_t from_stride;
+    float *to;          /* ... packed, stride DTX_NATIVE_LDA; with kc = DTX_NATIVE_KC alone */
+    int64_t carry;      /* 0 .. DTX_NATIVE_CARRY */
 } dtx_native_ahead;
-enum { DTX_NATIVE_AHEAD = 16 };
+enum { DTX_NATIVE_AHEAD = 16, DTX_NATIVE_CARRY = 8 };
 
 typedef struct {
     const char *name;
@@ -39,6 +44,7 @@ typedef struct {
     void (*pairs)(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t n, float *out, int64_t ldo);
     /* pair_rows: a word holds rows 2 i and 2 i + 1 of one column; columns in panels of nr, `step` words apart. */
     void (*pair_rows)(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t step);
+    bool carries;       /* the kernel packs for the next call (dtx_native_ahead.carry) */
 } dtx_native;
 
 /* One element of a stored matrix; may stand at any byte of a mapped file. */

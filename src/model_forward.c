@@ -39,6 +39,26 @@ static void module_forward(const model_pass *p, int64_t layer, dtx_module_kind k
     }
 }
 
+/* Keys and values of the pass's rows go to the cache. */
+static void append(const model_pass *p, int64_t layer, const float *qkv)
+{
+    const dtx_heads *h = &p->m->heads;
+    const int64_t hd = h->head_dim, step = p->kv->max_len * hd;
+    const int threads = p->R * p->kv->width >= 32768 ? dtx_linear_threads() : 1;
+
+#pragma omp parallel for schedule(dynamic, 4) num_threads(threads) if (threads > 1)
+    for (int64_t s = 0; s < p->n_seq; s++) {
+        const int64_t slot = p->slot[s], past = p->kv->len[slot];
+        float *K = dtx_kv_keys(p->kv, layer, slot) + past * hd, *V = dtx_kv_values(p->kv, layer, slot) + past * hd;
+        for (int64_t i = p->offset[s]; i < p->offset[s + 1]; i++, K += hd, V += hd) {
+            for (int64_t g = 0; g < h->n_kv; g++) {
+                memcpy(K + g * step, qkv + i * h->width + dtx_heads_k(h, g), (size_t)hd * sizeof(float));
+                memcpy(V + g * step, qkv + i * h->width + dtx_heads_v(h, g), (size_t)hd * sizeof(float));
+            }
+        }
+    }
+}
+
 /* rec->qkv and rec->attn from n (R, d), what the projections read. */
 static void attention(model_pass *p, int64_t layer, const float *n, const model_record *rec)
 {
@@ -54,6 +74,9 @@ static void attention(model_pass *p, int64_t layer, const float *n, const model_
     }
     if (m->arch.position == DTX_POS_ROTARY) {
         dtx_rotary(h, m->arch.rotary_dims, m->rotary->cos_t, m->rotary->sin_t, p->R, p->pos, rec->qkv, false);
+    }
+    if (p->kv != NULL) {
+        append(p, layer, rec->qkv);
     }
     for (int64_t s = 0; s < p->n_seq; s++) {
         const int64_t at = p->offset[s], len = p->offset[s + 1] - at;
@@ -76,20 +99,11 @@ static void attention(model_pass *p, int64_t layer, const float *n, const model_
             q->probs = rec->probs + p->probs_at[s];
         }
         if (p->kv != NULL) {
-            const int64_t past = p->kv->len[p->slot[s]], w = p->kv->width;
-            float *K = dtx_kv_keys(p->kv, layer, p->slot[s]), *V = dtx_kv_values(p->kv, layer, p->slot[s]);
-            for (int64_t i = 0; i < len; i++) {
-                for (int64_t g = 0; g < h->n_kv; g++) {
-                    const int64_t to = (past + i) * w + g * h->head_dim;
-                    memcpy(K + to, qkv + i * h->width + dtx_heads_k(h, g), (size_t)h->head_dim * sizeof(float));
-                    memcpy(V + to, qkv + i * h->width + dtx_heads_v(h, g), (size_t)h->head_dim * sizeof(float));
-                }
-            }
-            q->k = K;
-            q->v = V;
-            q->ld_kv = w;
-            q->kv_step = h->head_dim;
-            q->past = past;
+            q->past = p->kv->len[p->slot[s]];
+            q->k = dtx_kv_keys(p->kv, layer, p->slot[s]);
+            q->v = dtx_kv_values(p->kv, layer, p->slot[s]);
+            q->ld_kv = h->head_dim;
+            q->kv_step = p->kv->max_len * h->head_dim;
         }
     }
     dtx_attention_forward(h, m->arch.causal, m->slopes, n_seq, p->seq);

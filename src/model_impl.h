@@ -132,9 +132,11 @@ struct dtx_kv {
     const dtx_model *m;
     int64_t n_slots, max_len, width; /* width = n_kv * head_dim */
     int64_t *len;                    /* (n_slots) */
-    float *data;                     /* (n_layers, n_slots, 2, max_len, width): keys, then values */
+    float *data;                     /* (n_layers, n_slots, 2, n_kv, max_len, head_dim): keys, then values; a head's one after
+                                      * the other, as attention reads them */
     model_work work;
 };
+/* Of the first head: (n_kv, max_len, head_dim). */
 float *dtx_kv_keys(const dtx_kv *kv, int64_t layer, int64_t slot);
 float *dtx_kv_values(const dtx_kv *kv, int64_t layer, int64_t slot);
 

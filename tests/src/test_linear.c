@@ -271,17 +271,20 @@ static void set_up(dtx_gemm gemm, int threads, bool bf16)
     }
 }
 
-/* Rows 0..129 in one call give the bits; then every M, the rows beginning at other places, on 1 and 2 threads. */
-static void rows_do_not_depend_on_their_neighbours(dtx_gemm gemm, bool bf16, int64_t N, int64_t K, int64_t step)
+/* Rows 0..129 in one call give the bits; then every M, the rows beginning at other places, on 1 and 2 threads, added to
+ * what stands there for every third M. */
+static void rows_do_not_depend_on_their_neighbours(dtx_gemm gemm, bool bf16, dtx_dtype t, int64_t N, int64_t K, int64_t step)
 {
     enum { ROWS = 130 };
-    weights w = new_weights(DTX_BF16, N, K, 11, 0);
+    weights w = new_weights(t, N, K, 11, 0);
     float *x = new_floats(ROWS * K, 12), *dy = new_floats(ROWS * N, 13), *bias = new_floats(N, 14);
-    float *y = new_floats(ROWS * N, 0), *dx = new_floats(ROWS * K, 0);
+    float *y = new_floats(ROWS * N, 0), *twice = new_floats(ROWS * N, 0), *dx = new_floats(ROWS * K, 0);
     float *y1 = new_floats(ROWS * N, 0), *dx1 = new_floats(ROWS * K, 0);
 
     set_up(gemm, 1, bf16);
     dtx_linear_forward(&w.m, bias, ROWS, x, K, y, N, false);
+    memcpy(twice, y, sizeof *y * (size_t)(ROWS * N));
+    dtx_linear_forward(&w.m, bias, ROWS, x, K, twice, N, true);
     dtx_linear_backward_input(&w.m, ROWS, dy, N, dx, K, false);
     for (int threads = 1; threads <= 2; threads++) {
         set_up(gemm, threads, bf16);
@@ -289,12 +292,16 @@ static void rows_do_not_depend_on_their_neighbours(dtx_gemm gemm, bool bf16, int
             int64_t r = (M * 37) % (ROWS - M + 1);
             dtx_linear_forward(&w.m, bias, M, x + r * K, K, y1, N, false);
             assert_memory_equal(y1, y + r * N, (size_t)(M * N) * sizeof *y);
+            if (M % 3 == 1) {
+                dtx_linear_forward(&w.m, bias, M, x + r * K, K, y1, N, true);
+                assert_memory_equal(y1, twice + r * N, (size_t)(M * N) * sizeof *y);
+            }
             dtx_linear_backward_input(&w.m, M, dy + r * N, N, dx1, K, false);
             assert_memory_equal(dx1, dx + r * K, (size_t)(M * K) * sizeof *dx);
         }
     }
 
-    void *all[] = {w.memory, x, dy, bias, y, dx, y1, dx1};
+    void *all[] = {w.memory, x, dy, bias, y, twice, dx, y1, dx1};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         dtx_free(all[i]);
     }
@@ -303,19 +310,22 @@ static void rows_do_not_depend_on_their_neighbours(dtx_gemm gemm, bool bf16, int
 static void native_rows_do_not_depend_on_their_neighbours(void **state)
 {
     (void)state;
-    rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, false, 200, 600, 1);
-    rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, false, 2560, 700, 43);
+    rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, false, DTX_BF16, 200, 600, 1);
+    rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, false, DTX_F16, 113, 600, 7);
+    rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, false, DTX_F32, 230, 520, 7);
+    rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, false, DTX_BF16, 2560, 700, 43);
     if (dtx_native_bf16() != NULL) {
-        rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, true, 200, 1030, 3);
-        rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, true, 1100, 700, 43);
+        rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, true, DTX_BF16, 200, 1030, 3);
+        rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, true, DTX_F16, 113, 1030, 7);
+        rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, true, DTX_BF16, 1100, 700, 43);
     }
 }
 
 static void openblas_rows_do_not_depend_on_their_neighbours(void **state)
 {
     (void)state;
-    rows_do_not_depend_on_their_neighbours(DTX_GEMM_OPENBLAS, false, 200, 600, 1);
-    rows_do_not_depend_on_their_neighbours(DTX_GEMM_OPENBLAS, false, 1100, 700, 43);
+    rows_do_not_depend_on_their_neighbours(DTX_GEMM_OPENBLAS, false, DTX_BF16, 200, 600, 1);
+    rows_do_not_depend_on_their_neighbours(DTX_GEMM_OPENBLAS, false, DTX_BF16, 1100, 700, 43);
 }
 
 /* More rows than a chunk, deeper than the packing buffer holds, from inside a parallel region: other cuts, equal bits. */
