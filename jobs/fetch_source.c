@@ -9,7 +9,8 @@
 /* %s is the folder. */
 static const char as_model[] = "detoxlens inspect %s";
 static const char as_classifier[] = "detoxlens inspect %s, then --set score.path=... or reward.path=...";
-static const char as_adapter[] = "detoxlens inspect %s, then --set variants.FT.adapter=...";
+static const char as_ft[] = "detoxlens inspect %s, then --set variants.FT.adapter=...";
+static const char as_rl[] = "detoxlens inspect %s, then --set variants.RL.adapter=...";
 
 static const struct {
     const char *name;
@@ -21,10 +22,10 @@ static const struct {
 } presets[] = {
     {"redpajama-3b", DTX_HUB_MODEL, "togethercomputer/RedPajama-INCITE-Chat-3B-v1", NULL, "", NULL, NULL, "", NULL, as_model},
     {"falcon-7b", DTX_HUB_MODEL, "tiiuae/falcon-7b-instruct", NULL, "", NULL, NULL, "", NULL, as_model},
-    {"redpajama-3b-ft", DTX_HUB_ADAPTER, "DanielSc4/RedPajama-INCITE-Chat-3B-v1-FT-LoRA-8bit-test1", NULL, "", NULL, NULL, "", NULL, as_adapter},
-    {"redpajama-3b-rl", DTX_HUB_ADAPTER, "DanielSc4/RedPajama-INCITE-Chat-3B-v1-RL-LoRA-8bit-test1", NULL, "", NULL, NULL, "", NULL, as_adapter},
-    {"falcon-7b-ft", DTX_HUB_ADAPTER, "DanielSc4/falcon-7b-instruct-FT-LoRA-8bit-test1", NULL, "", NULL, NULL, "", NULL, as_adapter},
-    {"falcon-7b-rl", DTX_HUB_ADAPTER, "DanielSc4/falcon-7b-instruct-RL-LoRA-8bit-test1", NULL, "", NULL, NULL, "", NULL, as_adapter},
+    {"redpajama-3b-ft", DTX_HUB_ADAPTER, "DanielSc4/RedPajama-INCITE-Chat-3B-v1-FT-LoRA-8bit-test1", NULL, "", NULL, NULL, "", NULL, as_ft},
+    {"redpajama-3b-rl", DTX_HUB_ADAPTER, "DanielSc4/RedPajama-INCITE-Chat-3B-v1-RL-LoRA-8bit-test1", NULL, "", NULL, NULL, "", NULL, as_rl},
+    {"falcon-7b-ft", DTX_HUB_ADAPTER, "DanielSc4/falcon-7b-instruct-FT-LoRA-8bit-test1", NULL, "", NULL, NULL, "", NULL, as_ft},
+    {"falcon-7b-rl", DTX_HUB_ADAPTER, "DanielSc4/falcon-7b-instruct-RL-LoRA-8bit-test1", NULL, "", NULL, NULL, "", NULL, as_rl},
     {"roberta-hate", DTX_HUB_MODEL, "facebook/roberta-hate-speech-dynabench-r4-target", NULL, "", NULL, NULL, "", NULL, as_classifier},
     {"unbiased-toxic-roberta", DTX_HUB_MODEL, "unitary/unbiased-toxic-roberta", NULL, "", NULL, NULL, "", NULL, as_classifier},
     {"realtoxicityprompts", DTX_HUB_DATA, "allenai/real-toxicity-prompts", NULL, "", "RealToxicityPrompts", "prompts.jsonl", "", NULL,

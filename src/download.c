@@ -318,6 +318,7 @@ dtx_status dtx_download_run(dtx_http_conn *c, const dtx_download *d, dtx_downloa
         out->size = size_of(t->file);
         st = dtx_download_check(d, t->file, out->sha256);
         if (st != DTX_ERR_INPUT) {
+            unlink(t->mark); /* a run may have been killed before it did so */
             goto done;
         }
         dtx_log(DTX_LOG_WARN, "fetch", "%s; it is fetched again", dtx_error_text());

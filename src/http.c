@@ -322,12 +322,18 @@ static bool sink_begin(attempt *a)
         snprintf(a->fault, sizeof a->fault, "expected %lld bytes, the server has %lld", (long long)s->expect, (long long)total);
         return false;
     }
-    if (!part && s->have > 0) {
+    const char *validator = a->etag[0] != '\0' ? a->etag : a->modified;
+    bool changed = part && s->validator != NULL && strcmp(s->validator, validator) != 0; /* this server knows no If-Range */
+    if ((!part || changed) && s->have > 0) {
         s->have = 0;
         a->sink_status = s->restart(s->user);
     }
-    if (!part && s->validator != NULL) {
-        memcpy(s->validator, a->etag[0] != '\0' ? a->etag : a->modified, DTX_HTTP_VALIDATOR);
+    if (changed) {
+        snprintf(a->fault, sizeof a->fault, "the file has changed on the server");
+        return false;
+    }
+    if (s->validator != NULL) {
+        memcpy(s->validator, validator, DTX_HTTP_VALIDATOR);
     }
     return a->sink_status == DTX_OK;
 }
