@@ -184,12 +184,12 @@ static dtx_status identify(dtx_ppo *p)
         "init=%s r=%" PRId64 " alpha=%.9g dropout=%.9g steps=%" PRId64 " batch=%" PRId64 " mini_batch=%" PRId64 " accumulate=%" PRId64
         " epochs=%" PRId64 " lr=%.9g kl_coef=%.9g kl_target=%.9g kl_horizon=%.9g kl_estimator=%s gamma=%.9g lambda=%.9g clip=%.9g"
         " value_clip=%.9g vf_coef=%.9g max_grad_norm=%.9g compat=%s context=%" PRId64 " save_every=%" PRId64 " guard=%.9g,%.9g,%.9g,"
-        "%.9g,%.9g,%.9g patience=%" PRId64 " max_new=%" PRId64 " min_new=%" PRId64 " do_sample=%d temperature=%.9g top_k=%" PRId64
+        "%.9g,%.9g,%.9g,%.9g patience=%" PRId64 " max_new=%" PRId64 " min_new=%" PRId64 " do_sample=%d temperature=%.9g top_k=%" PRId64
         " top_p=%.9g no_repeat_ngram=%" PRId64 " eos=%d reward=%s seed=%" PRId64 " reduce=%s prompts=%s weights=%s adapter=%s precision=%s",
         c->ppo.init, c->lora.r, c->lora.alpha, p->trl ? p->adapter->dropout : 0, p->n_steps, c->ppo.batch, c->ppo.mini_batch, c->ppo.accumulate, c->ppo.epochs,
         c->ppo.lr, c->ppo.kl_coef, c->ppo.kl_target, c->ppo.kl_horizon, c->ppo.kl_estimator, c->ppo.gamma, c->ppo.lambda,
         c->ppo.clip, c->ppo.value_clip, c->ppo.vf_coef, c->ppo.max_grad_norm, c->ppo.compat, c->ppo.context, c->ppo.save_every,
-        p->guard.kl_min, p->guard.kl_max, p->guard.entropy, p->guard.value_error, p->guard.repeat, p->guard.empty, c->ppo.patience,
+        p->guard.kl_min, p->guard.kl_max, p->guard.entropy, p->guard.value_error, p->guard.repeat, p->guard.empty, p->guard.reward, c->ppo.patience,
         p->sampling.max_new_tokens, p->sampling.min_new_tokens, p->sampling.do_sample, p->sampling.temperature, p->sampling.top_k,
         p->sampling.top_p, p->sampling.no_repeat_ngram, p->sampling.eos, c->reward.kind, c->seed, c->reduce, p->digest,
         p->base.fingerprint, p->base.adapter_sha256, c->compute.precision);
@@ -213,7 +213,7 @@ static dtx_status set_up(dtx_ppo *p)
     p->trl = strcmp(c->ppo.compat, "trl-0.4") == 0;
     p->clip = (dtx_ppo_clip){c->ppo.clip, c->ppo.value_clip, c->ppo.vf_coef};
     p->guard = (dtx_guard){c->ppo.guard_kl_min, c->ppo.guard_kl_max, c->ppo.guard_entropy, c->ppo.guard_value_error,
-                           c->ppo.guard_repeat, c->ppo.guard_empty};
+                           c->ppo.guard_repeat, c->ppo.guard_empty, c->ppo.guard_reward};
     p->sampling = (dtx_sampling){c->generate.max_new_tokens, c->generate.min_new_tokens, c->generate.do_sample,
                                  c->generate.temperature, c->generate.top_k, c->generate.top_p, c->generate.no_repeat_ngram_size,
                                  (int32_t)p->base.arch.eos_id};
@@ -228,6 +228,12 @@ static dtx_status set_up(dtx_ppo *p)
         DTX_TRY(DTX_NEW(p->curves[i].value, p->n_steps + 1)); /* the last one is for the policy at the end */
         for (int64_t k = 0; k <= p->n_steps; k++) {
             p->curves[i].value[k] = NAN;
+/* After the first n steps. */
+static double reward_fall(const dtx_ppo *p, int64_t n)
+{
+    return dtx_reward_fall(n, p->curves[PPO_REWARD_MEAN].value, p->curves[PPO_REWARD_STD].value, p->roll.B);
+}
+
         }
     }
     p->scalars[PPO_S_KL_COEF] = c->ppo.kl_coef;
@@ -253,8 +259,9 @@ static dtx_status save(dtx_ppo *p)
 
     DTX_TRY(dtx_run_flush(p->run));
     if (p->job->par.rank == 0) {
-        /* first the one to return to, so that it is never older; the end itself is none: from there nothing could be changed */
-        if (p->scalars[PPO_S_STRIKES] == 0 && p->state.step < p->n_steps) {
+        /* first the one to return to, so that it is never older; the end itself is none: from there nothing could be changed. A
+         * reward falls step by step: what has lost half of what is allowed is no place to return to */
+        if (p->scalars[PPO_S_STRIKES] == 0 && p->state.step < p->n_steps && reward_fall(p, p->state.step) <= p->guard.reward / 2) {
             p->scalars[PPO_S_HEALTHY] = (double)p->state.step;
             st = dtx_train_state_write(p->healthy, &p->state);
         }
@@ -300,7 +307,7 @@ static bool healthy(const dtx_ppo *p, int64_t step, char *why, size_t size)
     const dtx_vitals v = {.kl = p->curves[PPO_KL].value[step], .entropy = p->curves[PPO_ENTROPY].value[step],
                           .first_entropy = p->curves[PPO_ENTROPY].value[0],
                           .value_error = step == p->n_steps ? 0 : error, .repeat = p->curves[PPO_REPEAT].value[step],
-                          .empty = p->curves[PPO_EMPTY].value[step]};
+                          .empty = p->curves[PPO_EMPTY].value[step], .reward_fall = reward_fall(p, step + 1)};
 
     return dtx_guard_healthy(&p->guard, &v, why, size);
 }

@@ -109,7 +109,7 @@ typedef struct {
         char init[64];                      /* a variant's name */
         int64_t steps, batch, mini_batch, accumulate, epochs, context, max_rollbacks, patience, save_every;
         double lr, kl_coef, kl_target, kl_horizon, gamma, lambda, clip, value_clip, vf_coef, max_grad_norm;
-        double guard_kl_min, guard_kl_max, guard_entropy, guard_value_error, guard_repeat, guard_empty;
+        double guard_kl_min, guard_kl_max, guard_entropy, guard_value_error, guard_repeat, guard_empty, guard_reward;
         char kl_estimator[16], compat[16];
     } ppo;
     struct {

@@ -38,7 +38,30 @@ bool dtx_guard_healthy(const dtx_guard *g, const dtx_vitals *v, char *why, size_
     if (!(v->empty <= g->empty)) {
         add(why, size, "share of empty responses", v->empty, "is above", g->empty);
     }
+    if (!(v->reward_fall <= g->reward)) {
+        add(why, size, "fall of env/reward_mean in standard deviations", v->reward_fall, "is above", g->reward);
+    }
     return why[0] == '\0';
+}
+
+double dtx_reward_fall(int64_t n, const double *mean, const double *std, int64_t batch)
+{
+    double best = -INFINITY, now = 0, spread = 0;
+
+    for (int64_t k = 0; k < n; k++) {
+        spread = fmax(spread, std[k]);
+    }
+    for (int64_t k = DTX_REWARD_WINDOW; k <= n; k++) {
+        now = 0;
+        for (int64_t i = k - DTX_REWARD_WINDOW; i < k; i++) {
+            now += mean[i] / DTX_REWARD_WINDOW;
+        }
+        best = fmax(best, now);
+    }
+    if (n < DTX_REWARD_WINDOW || spread <= 0) {
+        return 0;
+    }
+    return fmax(0, (best - now) / spread - 4 / sqrt((double)(DTX_REWARD_WINDOW * batch)));
 }
 
 static int compare(const void *a, const void *b)

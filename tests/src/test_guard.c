@@ -10,8 +10,8 @@
 
 #include "src/guard.h"
 
-static const dtx_guard GUARD = {-5, 60, 0.1, 1000, 0.9, 0.5};
-static const dtx_vitals WELL = {3, 2.5, 3, 1, 0.1, 0};
+static const dtx_guard GUARD = {-5, 60, 0.1, 1000, 0.9, 0.5, 0.5};
+static const dtx_vitals WELL = {3, 2.5, 3, 1, 0.1, 0, 0.4};
 
 static void each_sign_is_seen_alone(void **state)
 {
@@ -27,7 +27,9 @@ static void each_sign_is_seen_alone(void **state)
                  {offsetof(dtx_vitals, value_error), 1001, "ppo/val/error"},
                  {offsetof(dtx_vitals, value_error), INFINITY, "ppo/val/error"},
                  {offsetof(dtx_vitals, repeat), 0.91, "4-grams"},
-                 {offsetof(dtx_vitals, empty), 0.6, "empty"}};
+                 {offsetof(dtx_vitals, empty), 0.6, "empty"},
+                 {offsetof(dtx_vitals, reward_fall), 0.51, "env/reward_mean"},
+                 {offsetof(dtx_vitals, reward_fall), NAN, "env/reward_mean"}};
     char why[512];
 
     (void)state;
@@ -42,7 +44,7 @@ static void each_sign_is_seen_alone(void **state)
             assert_null(strchr(why, ';'));
         }
     }
-    assert_false(dtx_guard_healthy(&GUARD, &(dtx_vitals){-100, 0, 3, 1e6, 1, 1}, why, 40)); /* a short text is cut */
+    assert_false(dtx_guard_healthy(&GUARD, &(dtx_vitals){-100, 0, 3, 1e6, 1, 1, 9}, why, 40)); /* a short text is cut */
     assert_true(strlen(why) < 40);
 }
 
@@ -60,10 +62,46 @@ static void repetition_counts_within_and_across_rows(void **state)
     assert_true(dtx_repeated_ngrams(3, 8, tokens, none, scratch) == 0);
 }
 
+/* Scores of 64 responses with standard deviation 0.35: their mean wanders by 0.04. */
+static void a_reward_that_stays_down_is_seen(void **state)
+{
+    enum { N = 400, BATCH = 64 };
+    double mean[N], std[N];
+    uint32_t x = 1;
+
+    (void)state;
+    for (int k = 0; k < N; k++) { /* rises, then holds, under noise */
+        x = x * 1664525u + 1013904223u;
+        std[k] = 0.35;
+        mean[k] = 0.5 + 0.25 * fmin(k, 100) / 100 + 0.04 * 1.732 * ((double)x / 2147483648.0 - 1);
+    }
+    for (int n = 0; n <= N; n++) {
+        assert_true(dtx_reward_fall(n, mean, std, BATCH) < 0.1);
+    }
+    mean[299] = 0.1; /* one bad step is none, not even so bad a one */
+    assert_true(dtx_reward_fall(300, mean, std, BATCH) < 0.5);
+    for (int k = 300; k < N; k++) { /* 0.74 -> 0.25 within 30 steps */
+        mean[k] = fmax(0.25, 0.74 - (k - 300) * 0.49 / 30);
+    }
+    int seen = 300;
+    while (seen < N && dtx_reward_fall(seen, mean, std, BATCH) <= 0.5) {
+        seen++;
+    }
+    assert_true(seen > 305 && mean[seen - 1] > 0.4); /* while more than half is left */
+    assert_true(dtx_reward_fall(N, mean, std, BATCH) > 1);
+    /* exactly: (best - now) / largest deviation - 4 / sqrt(5 x 5) */
+    const double up[7] = {1, 1, 1, 1, 1, -9, -9}, wide[7] = {0.5, 2, 1, 1, 1, 1, 1};
+    assert_true(fabs(dtx_reward_fall(7, up, wide, 5) - (4.0 / 2 - 0.8)) < 1e-12);
+    assert_true(dtx_reward_fall(4, up, wide, 5) == 0 && dtx_reward_fall(5, up, wide, 5) == 0);
+    memset(std, 0, sizeof std); /* scores that never differ say nothing */
+    assert_true(dtx_reward_fall(N, mean, std, BATCH) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_sign_is_seen_alone),
+        cmocka_unit_test(a_reward_that_stays_down_is_seen),
         cmocka_unit_test(repetition_counts_within_and_across_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
