@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "jobs/dpo.h"
 #include "jobs/job.h"
 #include "jobs/lora.h"
 #include "src/cost.h"
@@ -35,7 +36,9 @@ typedef struct {
     const dtx_config *c;
     dtx_adapter *reference;          /* NULL = the base */
     dtx_pairs pairs;
-    char digest[DTX_SHA256_TEXT];    /* of their ids */
+    char digest[DTX_SHA256_TEXT];    /* of their ids, with rejected = turn */
+    bool sampled;                    /* dpo.rejected */
+    dtx_dpo_sampler sampler;
 } trainer;
 
 /* --- data: rank 0 reads and tokenizes, all get the pairs --- */
@@ -175,6 +178,10 @@ static dtx_status set_up(trainer *t)
     dtx_training *tr = &t->l.training;
     const bool from_base = t->l.base.adapter == NULL;
 
+    t->sampled = strcmp(c->dpo.rejected, "sampled") == 0;
+    if (t->sampled) {
+        DTX_TRY(dtx_dpo_sampler_open(t->l.job, &t->l.base, t->digest, &t->sampler));
+    }
     DTX_TRY(dtx_lora_begin(c, &t->l.base, &t->l.adapter));
     if (!from_base) {
         DTX_TRY(dtx_adapter_like(t->l.adapter, &t->reference));
@@ -196,6 +203,25 @@ static dtx_status set_up(trainer *t)
                      c->dpo.warmup_steps, c->dpo.schedule, c->dpo.rejected, c->dpo.context, c->dpo.holdout, c->dpo.clip,
                      c->dpo.eval_every, c->seed, c->reduce, t->digest, t->l.base.fingerprint, t->l.base.adapter_sha256);
     dtx_lora_identify(&t->l);
+    const size_t n = strlen(tr->state.identity);
+    if (t->sampled) {
+        snprintf(tr->state.identity + n, sizeof tr->state.identity - n, " min_toxicity=%.9g sampled: %s", c->dpo.min_toxicity,
+                 t->sampler.settings);
+    }
+    return DTX_OK;
+}
+
+/* The pairs with the reference's own answers; how many there are is known only now. */
+static dtx_status sample_rejected(trainer *t)
+{
+    const dtx_config *c = t->c;
+    dtx_lora_training *l = &t->l;
+
+    DTX_TRY(dtx_dpo_sample(&t->sampler, l->run, l->base.model, t->reference, &t->pairs));
+    dtx_sample_order_free(&l->order);
+    DTX_TRY(dtx_par_agree(&l->job->par, dtx_sample_order_init(&l->order, t->pairs.n, c->dpo.holdout, c->dpo.batch, 1, c->dpo.epochs,
+                                                              (uint64_t)c->seed)));
+    l->training.n_steps = l->order.n_steps;
     return DTX_OK;
 }
 
@@ -218,6 +244,7 @@ static dtx_status train(trainer *t)
 {
     dtx_training *tr = &t->l.training;
 
+    DTX_TRY(t->sampled ? sample_rejected(t) : DTX_OK);
     DTX_TRY(dtx_par_agree(&t->l.job->par, expect_memory(t)));
     DTX_TRY(dtx_lora_train(&t->l));
     const dtx_curve *extra = tr->curves + DTX_CURVES;
@@ -248,6 +275,7 @@ static dtx_status run_dpo(dtx_job *job)
     }
 done:
     dtx_lora_close(&t->l);
+    dtx_dpo_sampler_close(&t->sampler);
     dtx_pairs_free(&t->pairs);
     dtx_adapter_del(t->reference);
     dtx_free(t);
@@ -262,9 +290,13 @@ const dtx_job_def dtx_job_dpo = {
             "2023), over any number of ranks, and writes them in PEFT's layout to RUN/adapters/V. The reference is the variant that "
             "training begins from, so no second model is held. Adapters are trained without dropout. Curves stand under "
             "/training/dpo-V with TRL's names. A stopped or killed training continues with the same command and ends with the "
-            "same bytes.\n\n"
+            "same bytes. With --rejected sampled the rejected answers are the reference's own to the same dialogues, sampled as "
+            "generate.* says, on all ranks, and kept in /rejected/V; --min_toxicity 0.5 trains on those alone that the classifiers of "
+            "reward.* find toxic.\n\n"
             "  mpirun -n 2 detoxlens dpo --variant DPO --run runs/dpo --set model.path=models/small \\\n"
-            "      --set data.dialogues=DIALOCONAN.csv --beta 0.1",
+            "      --set data.dialogues=DIALOCONAN.csv --beta 0.1\n"
+            "  mpirun -n 2 detoxlens dpo --variant DPO --run runs/dpo2 --set model.path=models/small \\\n"
+            "      --set data.dialogues=DIALOCONAN.csv --rejected sampled --min_toxicity 0.5 --set reward.path=models/judge",
     .bit = DTX_JOB_DPO,
     .parallel = true,
     .own_dry_run = true,

@@ -139,24 +139,6 @@ static dtx_status load(dtx_ppo *p)
 
 /* --- setting up; local --- */
 
-static dtx_status open_reward(dtx_ppo *p)
-{
-    const dtx_config *c = p->c;
-    const char *spec[DTX_LIST_MAX];
-    dtx_reward_kind kind;
-    int n = 0;
-
-    for (int64_t i = 0; i < c->reward.models.n; i++) {
-        spec[n++] = c->reward.models.entry[i];
-    }
-    if (n == 0) {
-        DTX_TRY(dtx_job_need(p->job, "reward.path", c->reward.path));
-        spec[n++] = c->reward.path;
-    }
-    DTX_TRY(dtx_reward_parse(c->reward.kind, &kind));
-    return dtx_reward_open(spec, n, kind, &p->reward);
-}
-
 /* Adapter and value head in one vector; the head begins as torch's Linear(d, 1): U(-1/sqrt(d), 1/sqrt(d)). */
 static dtx_status make_params(dtx_ppo *p)
 {
@@ -176,7 +158,7 @@ static dtx_status make_params(dtx_ppo *p)
 static dtx_status identify(dtx_ppo *p)
 {
     const dtx_config *c = p->c;
-    char *s = p->state.identity, fingerprint[65];
+    char *s = p->state.identity;
     const size_t size = sizeof p->state.identity;
 
     size_t n = (size_t)snprintf(
@@ -193,9 +175,9 @@ static dtx_status identify(dtx_ppo *p)
         p->sampling.max_new_tokens, p->sampling.min_new_tokens, p->sampling.do_sample, p->sampling.temperature, p->sampling.top_k,
         p->sampling.top_p, p->sampling.no_repeat_ngram, p->sampling.eos, c->reward.kind, c->seed, c->reduce, p->digest,
         p->base.fingerprint, p->base.adapter_sha256, c->compute.precision);
-    for (int i = 0; i < p->reward.n && p->job->par.rank == 0; i++) {
-        DTX_TRY(dtx_model_fingerprint(p->reward.model[i].model, fingerprint));
-        n += (size_t)snprintf(s + n, size - n, " judge=%.16s,%" PRId64 ",%.9g", fingerprint, p->reward.model[i].label, p->reward.weight[i]);
+    if (p->job->par.rank == 0) {
+        DTX_TRY(dtx_answers_describe_judge(&p->reward, s, size));
+        n = strlen(s);
     }
     for (int i = 0; i < p->adapter->n_targets; i++) {
         n += (size_t)snprintf(s + n, size - n, "%s%s", i > 0 ? "," : " targets=", p->adapter->targets[i]);
@@ -228,12 +210,6 @@ static dtx_status set_up(dtx_ppo *p)
         DTX_TRY(DTX_NEW(p->curves[i].value, p->n_steps + 1)); /* the last one is for the policy at the end */
         for (int64_t k = 0; k <= p->n_steps; k++) {
             p->curves[i].value[k] = NAN;
-/* After the first n steps. */
-static double reward_fall(const dtx_ppo *p, int64_t n)
-{
-    return dtx_reward_fall(n, p->curves[PPO_REWARD_MEAN].value, p->curves[PPO_REWARD_STD].value, p->roll.B);
-}
-
         }
     }
     p->scalars[PPO_S_KL_COEF] = c->ppo.kl_coef;
@@ -251,6 +227,12 @@ static double reward_fall(const dtx_ppo *p, int64_t n)
 }
 
 /* --- checkpoints --- */
+
+/* After the first n steps. */
+static double reward_fall(const dtx_ppo *p, int64_t n)
+{
+    return dtx_reward_fall(n, p->curves[PPO_REWARD_MEAN].value, p->curves[PPO_REWARD_STD].value, p->roll.B);
+}
 
 /* Rollouts of all steps before the checkpoint's are on disk before it is. */
 static dtx_status save(dtx_ppo *p)
@@ -569,7 +551,7 @@ static dtx_status open_all(dtx_ppo *p)
     DTX_TRY(dtx_stage_model_open(p->job, p->c->ppo.init, &p->base));
     dtx_status st = dtx_tokenizer_open(p->c->model.path, &p->tokenizer);
     if (st == DTX_OK) {
-        st = open_reward(p);
+        st = dtx_answers_judge(p->job, &p->reward);
     }
     DTX_TRY(dtx_par_agree(&p->job->par, st));
     DTX_TRY(load(p));

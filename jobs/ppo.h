@@ -4,6 +4,7 @@
 #ifndef DTX_PPO_JOB_H
 #define DTX_PPO_JOB_H
 
+#include "jobs/answers.h"
 #include "jobs/job.h"
 #include "jobs/stage.h"
 #include "mpi/reduce.h"

@@ -1,6 +1,5 @@
 /* ppo_rollout.c - the rollouts of a step: units of prompts are handed out to the ranks, which generate, evaluate policy and
  * reference, and score; the rows are then gathered bit by bit. A rollout depends on (seed, step, prompt) and the policy. */
-#include <ctype.h>
 #include <math.h>
 #include <string.h>
 
@@ -90,35 +89,6 @@ static dtx_status evaluate_row(dtx_ppo *p, int64_t step, int64_t i, int32_t *ids
                                                  .entropy = r->entropy + at, .kl = r->kl_full + at});
 }
 
-/* Scores rows first .. first + n - 1 by their text alone. */
-static dtx_status score_rows(dtx_ppo *p, int64_t first, int64_t n)
-{
-    dtx_ppo_rollouts *r = &p->roll;
-    char **text = NULL;
-    size_t *len = NULL;
-    dtx_status st = DTX_OK;
-
-    DTX_GO(DTX_NEW(text, n));
-    DTX_GO(DTX_NEW(len, n));
-    for (int64_t i = 0; i < n; i++) {
-        DTX_GO(dtx_tokenizer_decode(p->tokenizer, r->tokens + (first + i) * r->N, (size_t)r->length[first + i], true, true,
-                                    &text[i], &len[i]));
-        bool blank = true;
-        for (size_t k = 0; k < len[i] && blank; k++) {
-            blank = isspace((unsigned char)text[i][k]) != 0;
-        }
-        r->blank[first + i] = blank;
-    }
-    DTX_GO(dtx_reward_score(&p->reward, n, (const char *const *)text, len, r->score + first));
-done:
-    for (int64_t i = 0; text != NULL && i < n; i++) {
-        dtx_free(text[i]);
-    }
-    dtx_free(len);
-    dtx_free(text);
-    return st;
-}
-
 /* One unit of rows, all of it local. */
 static dtx_status roll_unit(dtx_ppo *p, int64_t step, int64_t first, int64_t n)
 {
@@ -143,7 +113,8 @@ static dtx_status roll_unit(dtx_ppo *p, int64_t step, int64_t first, int64_t n)
         r->finish[first + i] = item[i].finish;
         DTX_GO(evaluate_row(p, step, first + i, ids));
     }
-    DTX_GO(score_rows(p, first, n));
+    DTX_GO(dtx_answers_score(&p->reward, p->tokenizer, n, r->N, r->tokens + first * r->N, r->length + first, r->score + first,
+                             r->blank + first));
 done:
     dtx_free(ids);
     dtx_free(item);

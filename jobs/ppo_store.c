@@ -175,55 +175,6 @@ done:
 
 /* --- the end --- */
 
-static dtx_status write_texts(hid_t file, const dtx_ppo *p)
-{
-    const int64_t rows = p->n_steps * p->roll.B, width = p->roll.N;
-    int32_t *tokens = NULL, *length = NULL;
-    uint64_t *offset = NULL;
-    char *bytes = NULL, path[200];
-    size_t cap = 0;
-    dtx_status st = DTX_OK;
-
-    DTX_GO(DTX_NEW_RAW(tokens, rows * width));
-    DTX_GO(DTX_NEW_RAW(length, rows));
-    DTX_GO(DTX_NEW(offset, rows + 1));
-    DTX_GO(DTX_GROW(bytes, cap, 1));
-    snprintf(path, sizeof path, "%s/tokens", p->store);
-    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_INT32, tokens));
-    snprintf(path, sizeof path, "%s/length", p->store);
-    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_INT32, length));
-    for (int64_t i = 0; i < rows; i++) {
-        char *text;
-        size_t len;
-        const size_t n = length[i] < 0 ? 0 : length[i] > width ? (size_t)width : (size_t)length[i];
-        DTX_GO(dtx_tokenizer_decode(p->tokenizer, tokens + i * width, n, true, true, &text, &len));
-        st = DTX_GROW(bytes, cap, offset[i] + len + 1);
-        for (size_t k = 0; st == DTX_OK && k < len; k++) {
-            bytes[offset[i] + k] = text[k] == '\n' ? ' ' : text[k];
-        }
-        offset[i + 1] = offset[i] + len;
-        dtx_free(text);
-        DTX_GO(st);
-    }
-    snprintf(path, sizeof path, "%s/text_offset", p->store);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){.path = path, .type = H5T_NATIVE_UINT64, .rank = 1, .shape = {(hsize_t)rows + 1},
-                                            .dims = {"rollout_edge"}, .long_name = "first byte of a text in text_bytes",
-                                            .units = "byte"}));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_UINT64, offset));
-    snprintf(path, sizeof path, "%s/text_bytes", p->store);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){.path = path, .type = H5T_NATIVE_UINT8, .rank = 1, .shape = {(hsize_t)offset[rows]},
-                                            .dims = {"flat:text_byte"}, .long_name = "responses as UTF-8", .units = "1"}));
-    if (offset[rows] > 0) {
-        DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_UINT8, bytes));
-    }
-done:
-    dtx_free(bytes);
-    dtx_free(offset);
-    dtx_free(length);
-    dtx_free(tokens);
-    return st;
-}
-
 /* (steps, batch) of one quantity of the rollouts, under TRL's name. */
 static dtx_status write_dist(hid_t file, const dtx_ppo *p, const char *from, const char *name, const char *long_name,
                              const char *units)
@@ -264,7 +215,7 @@ static dtx_status publish(hid_t file, void *user)
     DTX_TRY(write_dist(file, p, "kl", "objective/kl_dist", "sum of log p - log p_ref over each response", "nat"));
     snprintf(path, sizeof path, "%s/text_offset", p->store);
     if (!dtx_h5_exists(file, path)) {
-        DTX_TRY(write_texts(file, p));
+        DTX_TRY(dtx_answers_write_texts(file, p->store, p->tokenizer, "rollout_edge"));
     }
     DTX_TRY(dtx_h5_attr_double(file, p->group, "final_reward_mean", p->curves[PPO_REWARD_MEAN].value[p->n_steps]));
     DTX_TRY(dtx_h5_attr_double(file, p->group, "final_kl", p->curves[PPO_KL].value[p->n_steps]));

@@ -506,14 +506,14 @@ static dtx_status merge_variant(merging *g, const char *path, void *user)
 
 /* --- rollouts, provenance --- */
 
-/* Rollouts are whole once their training is. */
+/* Rollouts of ppo and sampled answers of dpo (`user` is the job) are whole once their training is. */
 static dtx_status merge_rollouts(merging *g, const char *path, void *user)
 {
     char training[PATH_SIZE];
     int64_t complete = 0;
     bool there = false;
 
-    snprintf(training, sizeof training, "/training/ppo-%s", strrchr(path, '/') + 1);
+    snprintf(training, sizeof training, "/training/%s-%s", (const char *)user, strrchr(path, '/') + 1);
     if (dtx_h5_exists(g->from, training)) {
         DTX_TRY(dtx_h5_attr_get_int(g->from, training, "complete", &complete, &there));
     }
@@ -525,7 +525,7 @@ static dtx_status merge_rollouts(merging *g, const char *path, void *user)
     if (in_to(g, path) && !dtx_h5_exists(g->to, training)) {
         return CONFLICT(g, "%s is under way here and complete there: finish the training here or use another run directory", path);
     }
-    return whole(g, path, user);
+    return whole(g, path, NULL);
 }
 
 /* All attributes of a launch as one text. */
@@ -629,7 +629,7 @@ done:
 
 static dtx_status merge_other(merging *g, const char *path, void *user)
 {
-    static const char *const known[] = {"/prompts", "/variants", "/training", "/rollouts", "/provenance"};
+    static const char *const known[] = {"/prompts", "/variants", "/training", "/rollouts", "/rejected", "/provenance"};
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (strcmp(path, known[i]) == 0) {
@@ -665,7 +665,8 @@ dtx_status dtx_h5_merge_file(hid_t to, hid_t from, dtx_h5_merge *m)
     }
     DTX_TRY(merge_prompts(&g)); /* first, as a job makes them: they name the axes of the root */
     DTX_TRY(each_member(&g, "/variants", merge_variant, NULL));
-    DTX_TRY(each_member(&g, "/rollouts", merge_rollouts, NULL)); /* before the training that says whether they are whole */
+    DTX_TRY(each_member(&g, "/rejected", merge_rollouts, (void *)(uintptr_t) "dpo"));
+    DTX_TRY(each_member(&g, "/rollouts", merge_rollouts, (void *)(uintptr_t) "ppo")); /* before the training that says whether they are whole */
     DTX_TRY(each_member(&g, "/training", whole, NULL));
     DTX_TRY(each_member(&g, "/", merge_other, NULL));
     return merge_provenance(&g);

@@ -115,7 +115,7 @@ typedef struct {
     struct {
         char init[64];                      /* a variant's name */
         int64_t epochs, batch, warmup_steps, context, eval_every, save_every;
-        double beta, lr, clip, holdout;
+        double beta, lr, clip, holdout, min_toxicity;
         char schedule[16], rejected[16];
         bool checkpoint_layers;
     } dpo;

@@ -87,6 +87,42 @@ done:
     return st;
 }
 
+dtx_status dtx_pairs_sampled(const dtx_pairs *p, const uint8_t *keep, int64_t width, const int32_t *tokens, const int32_t *length,
+                             int64_t context, dtx_pairs *out)
+{
+    dtx_pairs q = {.n_cut = p->n_cut};
+    int64_t rows = 0, at = 0;
+    dtx_status st = DTX_OK;
+
+    for (int64_t i = 0; i < p->n; i++) {
+        q.n += keep[i];
+        rows += keep[i] ? p->offset[2 * i + 1] - p->offset[2 * i] + p->query[2 * i] + length[i] : 0;
+    }
+    DTX_GO(DTX_NEW(q.offset, 2 * q.n + 1));
+    DTX_GO(DTX_NEW(q.query, 2 * q.n));
+    DTX_GO(DTX_NEW_RAW(q.id, rows + 1));
+    for (int64_t i = 0, k = 0; i < p->n; i++) {
+        if (!keep[i]) {
+            continue;
+        }
+        const int32_t *row = p->id + p->offset[2 * i];
+        const int64_t n = p->offset[2 * i + 1] - p->offset[2 * i], query = p->query[2 * i], room = context - length[i];
+        const int64_t kept = query < room ? query : room;
+        memcpy(q.id + at, row, (size_t)n * sizeof *row);
+        q.offset[k + 1] = at += n;
+        q.query[k++] = query;
+        memcpy(q.id + at, row + query - kept, (size_t)kept * sizeof *row);
+        memcpy(q.id + at + kept, tokens + i * width, (size_t)length[i] * sizeof *row);
+        q.offset[k + 1] = at += kept + length[i];
+        q.query[k++] = kept;
+    }
+    *out = q;
+    return DTX_OK;
+done:
+    dtx_pairs_free(&q);
+    return st;
+}
+
 void dtx_pairs_free(dtx_pairs *p)
 {
     dtx_free(p->offset);

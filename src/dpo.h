@@ -24,6 +24,10 @@ typedef struct {
  * prompt loses its beginning. */
 dtx_status dtx_pairs_from_dialogues(const dtx_tokenizer *t, const dtx_dialogues *d, const char *user, const char *bot,
                                     int64_t context, int32_t eos, dtx_pairs *out);
+/* The pairs i of p with keep[i], whose rejected answer is row i of tokens (p->n, width), length[i] >= 0 ids as they were
+ * generated. The prompt is the chosen row's, which loses its beginning where `context` does not hold both; width < context. */
+dtx_status dtx_pairs_sampled(const dtx_pairs *p, const uint8_t *keep, int64_t width, const int32_t *tokens, const int32_t *length,
+                             int64_t context, dtx_pairs *out);
 void dtx_pairs_free(dtx_pairs *p);
 
 /* Log-probabilities of whole answers. */

@@ -70,6 +70,52 @@ dpo 2 one --variant DPO2 --init DPO >log 2>&1 || { cat log; fail "a second round
 timeout 300 "$MPIRUN" 2 "$DETOXLENS" generate --variant DPO --config tiny.json --run one --set data.limit=3 \
     --set "data.prompts=$DTX_SOURCE/data/quickstart/texts.jsonl" --max_new_tokens 5 >log 2>&1 || { cat log; fail "DPO does not generate"; }
 
+# rejected answers that the reference gives: made once, the same on any number of ranks and after kills and stops, and judged
+timeout 300 "$MPIRUN" 2 "$DETOXLENS" pretrain --task classifier --label type --group dialogue_id --run jrun --set model.path=judge \
+    --set "data.text=[\"$DTX_SOURCE/data/quickstart/dialogues.csv:text\"]" --layers 1 --hidden 32 --heads 2 --vocab 500 --context 64 \
+    --steps 60 --batch 16 >log 2>&1 || { cat log; fail "no judge"; }
+sampled() { # RANKS RUN [ARG...]
+    local n=$1 run=$2
+    shift 2
+    dpo "$n" "$run" --rejected sampled --min_toxicity "$least" --epochs 2 --set reward.path=judge --set generate.max_new_tokens=8 "$@"
+}
+export -f sampled
+export least=0
+sampled 1 s1 >log 2>&1 || { cat log; fail "sampled answers on one rank"; }
+grep -q 'rejected answers are to be sampled' log || { cat log; fail "no answer was sampled"; }
+all=$(sum s1)
+least=$(/usr/bin/python3 -c 'import h5py, numpy; print(numpy.median(h5py.File("s1/run.h5")["/rejected/DPO/toxicity"]))')
+sampled 1 s1 --redo >log 2>&1 || { cat log; fail "the toxic ones of them"; }
+! grep -q 'rejected answers are to be sampled' log || { cat log; fail "the answers were made twice"; }
+[ "$all" != "$(sum s1)" ] || fail "dpo.min_toxicity changed nothing"
+sampled 3 s3 --set generate.batch=3 >log 2>&1 || { cat log; fail "sampled answers on three ranks"; }
+[ "$(sum s1)" = "$(sum s3)" ] || fail "another adapter from sampled answers on three ranks"
+[ "$(sum s1)" != "$(sum one)" ] || fail "sampled answers changed nothing"
+"$DETOXLENS" verify --same s1/run.h5 s3/run.h5 >log || { cat log; fail "run.h5 differs with sampled answers on three ranks"; }
+rc=0
+sampled 2 s2 --max-hours 0.000001 >log 2>&1 || rc=$?
+[ "$rc" = 75 ] || { cat log; fail "a time limit while answers are sampled gave $rc, not 75"; }
+kill_often 3 sampled 2 s2
+sampled 2 s2 >log 2>&1 || { cat log; fail "sampled answers after kills"; }
+[ "$(sum s1)" = "$(sum s2)" ] || fail "another adapter from sampled answers after kills"
+"$DETOXLENS" verify --same s1/run.h5 s2/run.h5 >log || { cat log; fail "run.h5 differs with sampled answers after kills"; }
+/usr/bin/python3 - <<'PY' || fail "the sampled answers are not what they should be"
+import h5py, numpy as np, os
+f = h5py.File("s1/run.h5")
+g = f["/rejected/DPO"]
+tokens, length, finish, toxic = (g[k][:] for k in ("tokens", "length", "finish", "toxicity"))
+n = len(length)
+assert tokens.shape == (n, 8) and ((tokens >= 0).sum(1) == length).all() and set(finish) <= {1, 2} and (length >= 4).all()
+assert (length[finish == 2] == 8).all() and ((toxic >= 0) & (toxic <= 1)).all() and toxic.std() > 0
+offset, text = g["text_offset"][:], bytes(g["text_bytes"][:])
+assert offset[0] == 0 and offset[-1] == len(text) and len(offset) == n + 1 and text.decode(errors="strict")
+kept = (toxic >= float(os.environ["least"])).sum()
+assert 2 < kept < n, (kept, n)
+steps = len(f["/training/dpo-DPO/loss"])
+assert steps == 2 * int(np.ceil((kept - round(0.1 * kept)) / 6)), (steps, kept)
+assert abs(f["/training/dpo-DPO/loss"][0] - np.log(2)) < 1e-6
+PY
+
 refuse() { # CODE WORD ARG...
     local want=$1 word=$2 rc=0
     shift 2
@@ -80,6 +126,8 @@ refuse() { # CODE WORD ARG...
 }
 refuse 2 'other settings' --run one --beta 0.6
 refuse 2 'dpo.beta' --run one --beta 0
+refuse 2 'min_toxicity' --run n4 --rejected sampled --min_toxicity 0.5
+refuse 2 'max_new_tokens' --run n5 --rejected sampled --context 64
 refuse 2 'a new variant' --run n0 --variant IT
 refuse 4 'nofile' --run n1 --set data.dialogues=nofile.csv
 refuse 2 'data.dialogues' --run n2 --set data.dialogues=

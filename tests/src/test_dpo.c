@@ -91,6 +91,30 @@ static void pairs_take_the_next_hateful_turn(void **state)
     rmdir(dir);
 }
 
+static void sampled_answers_take_the_rejected_ones_place(void **state)
+{
+    /* prompts of 3 and 2 tokens, then one of 4 */
+    int64_t offset[] = {0, 5, 9, 12, 16, 21, 22}, query[] = {3, 3, 2, 2, 4, 1};
+    int32_t id[] = {1, 2, 3, 10, 0, 1, 2, 3, 0, 4, 5, 0, 4, 5, 11, 0, 6, 7, 8, 9, 0, 9};
+    const dtx_pairs p = {3, offset, query, id, 1};
+    const int32_t tokens[] = {20, 21, 0, 22, -1, -1, 30, 31, 32}, length[] = {3, 1, 3};
+    dtx_pairs q;
+
+    (void)state;
+    assert_int_equal(dtx_pairs_sampled(&p, (const uint8_t[]){1, 0, 1}, 3, tokens, length, 5, &q), DTX_OK);
+    const int64_t want_offset[] = {0, 5, 10, 15, 20}, want_query[] = {3, 2, 4, 2};
+    const int32_t want[] = {1, 2, 3, 10, 0, /* its answer: */ 2, 3, 20, 21, 0, /* */ 6, 7, 8, 9, 0, /* its answer: */ 8, 9, 30, 31, 32};
+    assert_int_equal(q.n, 2);
+    assert_memory_equal(q.offset, want_offset, sizeof want_offset);
+    assert_memory_equal(q.query, want_query, sizeof want_query);
+    assert_memory_equal(q.id, want, sizeof want);
+    dtx_pairs_free(&q);
+    assert_int_equal(dtx_pairs_sampled(&p, (const uint8_t[]){0, 1, 0}, 3, tokens, length, 512, &q), DTX_OK);
+    assert_int_equal(q.n, 1);
+    assert_memory_equal(q.id, ((const int32_t[]){4, 5, 0, 4, 5, 22}), 6 * sizeof *want);
+    dtx_pairs_free(&q);
+}
+
 /* --- loss --- */
 
 static void loss_follows_its_definition(void **state)
@@ -207,6 +231,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pairs_take_the_next_hateful_turn),
+        cmocka_unit_test(sampled_answers_take_the_rejected_ones_place),
         cmocka_unit_test(loss_follows_its_definition),
         cmocka_unit_test(gradient_is_that_of_a_plain_implementation),
     };
