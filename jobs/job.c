@@ -122,7 +122,7 @@ static int launcher_rank(void)
     return launcher_number(names);
 }
 
-static int launcher_size(void)
+int dtx_job_launched_ranks(void)
 {
     static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", NULL};
 
@@ -134,7 +134,7 @@ static int launcher_size(void)
 static dtx_status check_launcher(int size)
 {
     static const char *const servers[] = {"PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_FD", "OMPI_COMM_WORLD_SIZE"};
-    const int launched = launcher_size();
+    const int launched = dtx_job_launched_ranks();
 
     for (size_t i = 0; size == 0 && i < sizeof servers / sizeof servers[0]; i++) {
         if (getenv(servers[i]) != NULL) {
@@ -158,7 +158,7 @@ static dtx_status check_launcher(int size)
 static int fail_early(dtx_status st, int argc, char **argv)
 {
     dtx_par par;
-    bool together = launcher_size() > 1;
+    bool together = dtx_job_launched_ranks() > 1;
     char text[2048];
 
     snprintf(text, sizeof text, "%s", dtx_error_text());
@@ -358,7 +358,7 @@ static int run_job(const dtx_job_def *def, int argc, char **argv)
     if (parsed == DTX_OK && def->form != NULL) {
         job.def = def = def->form(&job);
     }
-    if (parsed == DTX_OK && def->min_ranks > 1 && launcher_size() < 1 && getenv("DTX_LAUNCHED") == NULL) {
+    if (parsed == DTX_OK && def->min_ranks > 1 && dtx_job_launched_ranks() < 1 && getenv("DTX_LAUNCHED") == NULL) {
         parsed = launch_ranks(def->min_ranks, argc, argv);
     }
     if (!def->parallel && launcher_rank() > 0) { /* a local job under a launcher: its first process does the work */

@@ -71,6 +71,8 @@ const char *dtx_job_flag(const dtx_job *job, const char *name);
 /* DTX_ERR_USAGE "KEY is not set" when the value of a key is empty. */
 dtx_status dtx_job_need(const dtx_job *job, const char *key, const char *value);
 
+/* Ranks that the launcher says it started; 0 = there is none. Also before MPI has started. */
+int dtx_job_launched_ranks(void);
 /* Seconds since an arbitrary start, monotonic. */
 double dtx_now(void);
 /* True after SIGTERM, SIGUSR1, SIGINT on this process, or when --max-hours have passed. Cheap. */

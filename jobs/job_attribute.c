@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "jobs/attribute.h"
+#include "jobs/forecast.h"
 #include "src/file.h"
 #include "src/log.h"
 #include "src/mem.h"
@@ -384,15 +385,30 @@ static dtx_status conclude(attribution *g, bool stopped)
     return done == g->rows && g->job->config.attribute.check > 0 ? dtx_attribute_check(g) : DTX_OK;
 }
 
+static dtx_status left_to_do(dtx_plan *p, void *user)
+{
+    const attribution *g = user;
+
+    DTX_TRY(dtx_plan_room(p, g->n_order, 1));
+    DTX_TRY(DTX_NEW(p->answer, g->n_order));
+    for (int64_t i = 0; i < g->n_order; i++) {
+        const int64_t row = g->order[i];
+        p->len[i] = g->prompt_offset[row + 1] - g->prompt_offset[row];
+        p->answer[i] = g->steps[row];
+    }
+    return DTX_OK;
+}
+
 /* Collective. */
 static dtx_status work(attribution *g)
 {
-    const dtx_stage_work w = {.user = g, .n_units = g->n_order, .n_rows = g->rows, .n_done = dtx_stage_count(g->done_flag, g->rows),
+    const dtx_stage_work w = {.user = g, .run = g->run, .n_units = g->n_order, .n_rows = g->rows, .n_done = dtx_stage_count(g->done_flag, g->rows),
                               .log_dir = g->log_dir, .unit = run_unit, .write = write_ready, .rows = &g->done,
                               .tokens = &g->done_tokens};
     bool stopped;
 
     set_columns(g);
+    DTX_TRY(dtx_forecast(g->job, g->run, "attribute", g->m.model, left_to_do, g));
     DTX_TRY(dtx_stage_run(g->job, &w, &stopped));
     return conclude(g, stopped);
 }

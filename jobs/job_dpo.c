@@ -9,7 +9,6 @@
 #include "jobs/dpo.h"
 #include "jobs/job.h"
 #include "jobs/lora.h"
-#include "src/cost.h"
 #include "src/dpo.h"
 #include "src/file.h"
 #include "src/finetune.h"
@@ -225,18 +224,17 @@ static dtx_status sample_rejected(trainer *t)
     return DTX_OK;
 }
 
-/* The mapped weights, once read, and the longest pair. */
-static dtx_status expect_memory(trainer *t)
+static dtx_status left_to_do(dtx_plan *p, void *user)
 {
-    int64_t longest = 0;
+    const trainer *t = user;
+    const dtx_pairs *pairs = &t->pairs;
 
-    for (int64_t i = 1; i < t->pairs.n; i++) {
-        const int64_t *at = t->pairs.offset;
-        longest = at[2 * i + 2] - at[2 * i] > at[2 * longest + 2] - at[2 * longest] ? i : longest;
+    p->first_step = t->l.training.state.step;
+    DTX_TRY(dtx_plan_room(p, pairs->n, 2));
+    for (int64_t i = 0; i < 2 * pairs->n; i++) {
+        p->len[i] = pairs->offset[i + 1] - pairs->offset[i];
+        p->labels[i] = p->len[i] - pairs->query[i];
     }
-    const int64_t *at = t->pairs.offset + 2 * longest, len[2] = {at[1] - at[0], at[2] - at[1]};
-    t->l.training.expected_bytes = dtx_lora_mapped_bytes(&t->l) + dtx_cost_train_bytes(&t->l.base.arch, t->l.adapter, 2, len, false,
-                                                                                       t->c->dpo.checkpoint_layers);
     return DTX_OK;
 }
 
@@ -245,8 +243,7 @@ static dtx_status train(trainer *t)
     dtx_training *tr = &t->l.training;
 
     DTX_TRY(t->sampled ? sample_rejected(t) : DTX_OK);
-    DTX_TRY(dtx_par_agree(&t->l.job->par, expect_memory(t)));
-    DTX_TRY(dtx_lora_train(&t->l));
+    DTX_TRY(dtx_lora_train(&t->l, left_to_do, t));
     const dtx_curve *extra = tr->curves + DTX_CURVES;
     dtx_log(DTX_LOG_INFO, "dpo", "done: loss %.4f -> %.4f; held-out loss %.4f, accuracy %.4f, margin %.4f; adapter of %" PRId64
             " parameters in %s", tr->curves[DTX_CURVE_LOSS].value[0], tr->curves[DTX_CURVE_LOSS].value[tr->n_steps - 1],

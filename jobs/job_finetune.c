@@ -7,7 +7,6 @@
 
 #include "jobs/job.h"
 #include "jobs/lora.h"
-#include "src/cost.h"
 #include "src/file.h"
 #include "src/finetune.h"
 #include "src/hash.h"
@@ -236,27 +235,24 @@ static dtx_status set_up(trainer *t)
     return DTX_OK;
 }
 
-/* Memory that training adds to what is resident: the mapped weights, once read, and the largest unit of any rank's. */
-static dtx_status expect_memory(trainer *t)
+static dtx_status left_to_do(dtx_plan *p, void *user)
 {
-    const dtx_config *c = t->c;
-    int64_t *len = NULL, n;
+    const trainer *t = user;
 
-    DTX_TRY(DTX_NEW(len, c->finetune.batch));
-    dtx_status st = dtx_sample_order_longest(&t->l.order, t->parts, 0, c->finetune.accumulate * t->parts, t->samples.offset, len, &n);
-    t->l.training.expected_bytes = dtx_lora_mapped_bytes(&t->l) + dtx_cost_train_bytes(&t->l.base.arch, t->l.adapter, n, len,
-                                                                                       c->lora.dropout > 0,
-                                                                                       c->finetune.checkpoint_layers);
-    dtx_free(len);
-    return st;
+    p->first_step = t->l.training.state.step;
+    DTX_TRY(dtx_plan_room(p, t->samples.n, 1));
+    for (int64_t i = 0; i < t->samples.n; i++) {
+        p->len[i] = t->samples.offset[i + 1] - t->samples.offset[i];
+        p->labels[i] = dtx_samples_tokens(&t->samples, i);
+    }
+    return DTX_OK;
 }
 
 static dtx_status train(trainer *t)
 {
     dtx_training *tr = &t->l.training;
 
-    DTX_TRY(dtx_par_agree(&t->l.job->par, expect_memory(t)));
-    DTX_TRY(dtx_lora_train(&t->l));
+    DTX_TRY(dtx_lora_train(&t->l, left_to_do, t));
     dtx_log(DTX_LOG_INFO, "finetune", "done: loss %.4f -> %.4f, held-out %.4f; adapter of %" PRId64 " parameters in %s",
             tr->curves[DTX_CURVE_LOSS].value[0], tr->curves[DTX_CURVE_LOSS].value[tr->n_steps - 1],
             tr->curves[DTX_CURVE_EVAL].value[tr->n_steps - 1], tr->n_params, t->l.out_dir);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jobs/forecast.h"
 #include "jobs/prompts.h"
 #include "jobs/stage.h"
 #include "src/dataset.h"
@@ -360,7 +361,7 @@ static dtx_status write_ready(void *user)
 static dtx_status run_units(generation *g, bool *stopped)
 {
     int64_t width = g->sampling.max_new_tokens;
-    const dtx_stage_work work = {.user = g, .n_units = (g->n_order + g->unit_rows - 1) / g->unit_rows, .n_rows = g->rows,
+    const dtx_stage_work work = {.user = g, .run = g->run, .n_units = (g->n_order + g->unit_rows - 1) / g->unit_rows, .n_rows = g->rows,
                                  .n_done = dtx_stage_count(g->finish, g->rows), .log_dir = g->log_dir, .unit = run_unit,
                                  .write = write_ready, .rows = &g->done, .tokens = &g->tokens};
 
@@ -436,6 +437,17 @@ static void print_plan(const generation *g)
 
 /* --- the job --- */
 
+static dtx_status left_to_do(dtx_plan *p, void *user)
+{
+    const generation *g = user;
+
+    DTX_TRY(dtx_plan_room(p, g->n_order, 1));
+    for (int64_t i = 0; i < g->n_order; i++) {
+        p->len[i] = prompt_len(g, g->order[i]);
+    }
+    return DTX_OK;
+}
+
 static dtx_status run_stage(generation *g)
 {
     bool stopped;
@@ -446,7 +458,10 @@ static dtx_status run_stage(generation *g)
         return conclude(g, false); /* nothing to do: no launch is recorded */
     }
     DTX_TRY(dtx_run_provenance_begin(g->run, "generate", g->job->argc, g->job->argv, g->job->config_json));
-    dtx_status st = run_units(g, &stopped);
+    dtx_status st = dtx_forecast(g->job, g->run, "generate", g->m.model, left_to_do, g);
+    if (st == DTX_OK) {
+        st = run_units(g, &stopped);
+    }
     if (st == DTX_OK) {
         st = conclude(g, stopped);
     }

@@ -18,6 +18,11 @@ static dtx_status choose_layout(dtx_plan *p)
     double best = INFINITY;
     bool training = p->steps > 0;
 
+    if (p->launched) { /* this run's */
+        p->threads = p->cores / p->ranks;
+        DTX_TRY(dtx_plan_time(p, p->ranks));
+        return dtx_plan_memory(p, p->ranks);
+    }
     p->ranks = 1;
     for (int ranks = 1; ranks <= p->cores; ranks++) {
         if (p->cores % ranks != 0 || (ranks > 1 && (double)ranks * p->nodes > p->units)
@@ -222,7 +227,7 @@ static dtx_status print_json(cJSON *root)
 
 /* --- the job --- */
 
-static const char *const names[] = {"pretrain", "finetune", "ppo", "generate", "score", "attribute"};
+static const char *const names[] = {"pretrain", "finetune", "dpo", "ppo", "generate", "score", "attribute"};
 
 /* Everything about one job; *p is zeroed but for name and job, and freed by the caller. */
 static dtx_status plan_job(dtx_plan *p)
@@ -250,7 +255,7 @@ static dtx_status plan_pipeline(const dtx_job *job)
     dtx_status st;
 
     DTX_GO(DTX_NEW(p, N));
-    if (!job->json) {
+    if (!job->json && job->par.rank == 0) {
         printf("plan of pipeline\n  %-10s %5s %14s %12s %14s %14s %14s\n", "stage", "times", "TFLOP", "time", "rank memory", "node memory",
                "files");
     }
@@ -260,7 +265,7 @@ static dtx_status plan_pipeline(const dtx_job *job)
         DTX_GO(plan_job(&p[i]));
         const double times = stage[i].times;
         duration(times * p[i].seconds, time);
-        if (!job->json) {
+        if (!job->json && job->par.rank == 0) {
             printf("  %-10s %5d %14.4g %12s %11.1f MB %11.1f MB %11.1f MB\n", stage[i].name, stage[i].times, times * spent(&p[i]) / 1e12, time,
                    dtx_plan_sum(&p[i].rank) / 1e6, dtx_plan_sum(&p[i].node) / 1e6, times * dtx_plan_sum(&p[i].files) / 1e6);
         }
@@ -272,6 +277,9 @@ static dtx_status plan_pipeline(const dtx_job *job)
         files += times * dtx_plan_sum(&p[i].files);
         memory = fmax(memory, dtx_plan_sum(&p[i].node));
         nodes = p[i].nodes;
+    }
+    if (job->par.rank > 0) {
+        goto done;
     }
     cJSON_AddStringToObject(root, "job", "pipeline");
     cJSON_AddNumberToObject(root, "flop", flop);
@@ -301,6 +309,55 @@ done:
     return st;
 }
 
+/* --simulate: the units of a job that fills rows, over other numbers of ranks. */
+static dtx_status simulate(const dtx_plan *p, const char *text)
+{
+    char *end = NULL;
+    const long ranks = strtol(text, &end, 10);
+    double *unit = NULL, span, efficiency, sum = 0, longest = 0;
+    int64_t n;
+    dtx_status st;
+
+    if (*end != '\0' || ranks < 1 || ranks > 100000) {
+        return DTX_FAIL(DTX_ERR_USAGE, "--simulate %.40s: a number of ranks, 1..100000, is expected", text);
+    }
+    DTX_GO(dtx_plan_units(p, ranks, p->ranks, &unit, &n));
+    if (n == 0) {
+        st = DTX_FAIL(DTX_ERR_USAGE, "--simulate: generate, score and attribute are handed out in units, %s is not", p->name);
+        goto done;
+    }
+    DTX_GO(dtx_plan_hand_out(p, unit, n, ranks, &span, &efficiency));
+    for (int64_t i = 0; i < n; i++) {
+        sum += unit[i];
+        longest = unit[i] > longest ? unit[i] : longest;
+    }
+    if (p->job->par.rank > 0) {
+        goto done;
+    }
+    if (p->job->json) {
+        cJSON *root = cJSON_CreateObject();
+        cJSON_AddStringToObject(root, "job", p->name);
+        cJSON_AddNumberToObject(root, "ranks", (double)ranks);
+        cJSON_AddNumberToObject(root, "threads", p->threads);
+        cJSON_AddNumberToObject(root, "units", (double)n);
+        cJSON_AddNumberToObject(root, "unit_seconds", sum / (double)n);
+        cJSON_AddNumberToObject(root, "longest_unit_seconds", longest);
+        cJSON_AddNumberToObject(root, "handout_seconds", p->latency);
+        cJSON_AddStringToObject(root, "handout", p->latency_text);
+        cJSON_AddNumberToObject(root, "round_seconds", p->c->round_seconds);
+        cJSON_AddNumberToObject(root, "seconds", span);
+        cJSON_AddNumberToObject(root, "efficiency", efficiency);
+        st = print_json(root);
+    } else {
+        printf("simulated: %" PRId64 " units of %.3g s (longest %.3g s) over %ld ranks of %d threads, rounds of %.3g s\n"
+               "%s\n%.1f s until the last row ends, efficiency %.3f\n", n, sum / (double)n, longest, ranks, p->threads,
+               p->c->round_seconds, p->latency_text, span, efficiency);
+    }
+done:
+    dtx_free(unit);
+    return st;
+}
+
 static dtx_status run(dtx_job *job)
 {
     dtx_plan *p = NULL;
@@ -314,23 +371,17 @@ static dtx_status run(dtx_job *job)
         known = known || (job->n_args == 1 && strcmp(job->args[0], names[i]) == 0);
     }
     if (!known) {
-        return DTX_FAIL(DTX_ERR_USAGE, "plan needs the name of one job: pretrain, finetune, ppo, generate, score, attribute or pipeline");
+        return DTX_FAIL(DTX_ERR_USAGE, "plan needs the name of one job: pretrain, finetune, dpo, ppo, generate, score, attribute or pipeline");
     }
     DTX_TRY(DTX_NEW(p, 1));
     p->job = job;
     p->name = job->args[0];
     DTX_GO(plan_job(p));
-    const char *simulated = dtx_job_flag(job, "simulate");
-    if (simulated != NULL) {
-        char *end = NULL;
-        const long ranks = strtol(simulated, &end, 10);
-        double span, efficiency;
-        if (*end != '\0' || ranks < 1 || ranks > 100000 || strcmp(p->name, "attribute") != 0) {
-            st = DTX_FAIL(DTX_ERR_USAGE, "--simulate %.40s: a number of ranks, 1..100000, is expected, with attribute", simulated);
-            goto done;
-        }
-        DTX_GO(dtx_plan_simulate(p, ranks, &span, &efficiency));
-        printf("simulated: %ld ranks of %d threads, %.1f s until the last row ends, efficiency %.3f\n", ranks, p->threads, span, efficiency);
+    if (dtx_job_flag(job, "simulate") != NULL) {
+        st = simulate(p, dtx_job_flag(job, "simulate"));
+        goto done;
+    }
+    if (job->par.rank > 0) {
         goto done;
     }
     if (job->json) {
@@ -349,17 +400,31 @@ static const dtx_job_option own_options[] = {
     {"cores", "C", NULL, "cores of a node (default: of this machine)"},
     {"memory", "GB", NULL, "memory of a node; the layout is chosen to fit"},
     {"gflops", "G", NULL, "f32 peak of a node in GFLOP/s, instead of a benchmark here"},
-    {"simulate", "N", NULL, "attribute: hand the rows out to N ranks, costliest first, and print the efficiency"},
-    {"bench", "FILE", NULL, "speeds of the target: what `bench layer --json` printed there (or `bench peak --json`)"},
+    {"simulate", "N", NULL, "generate, score, attribute: hand the units out to N ranks in rounds, and print the efficiency"},
+    {"bench", "FILE", "plan.bench", "speeds of the target: what `bench layer --json` printed there (or `bench peak --json`)"},
     {"bandwidth", "B", NULL, "memory bandwidth of a node in GB/s"},
     {0},
 };
+
+/* Under a launcher it runs on all ranks, as they share a node's memory and cores; alone it never starts MPI. */
+static const dtx_job_def *form(const dtx_job *job)
+{
+    static dtx_job_def parallel;
+
+    (void)job;
+    if (dtx_job_launched_ranks() < 2) {
+        return &dtx_job_plan;
+    }
+    parallel = dtx_job_plan;
+    parallel.parallel = true;
+    return &parallel;
+}
 
 const dtx_job_def dtx_job_plan = {
     .name = "plan",
     .args = "JOB",
     .summary = "memory, hours, files and layout of a job before it is run",
-    .help = "JOB is pretrain, finetune, ppo, generate, score, attribute, or pipeline: the sum over the study. With the configuration of the job it tells the memory of a rank and of\n"
+    .help = "JOB is pretrain, finetune, dpo, ppo, generate, score, attribute, or pipeline: the sum over the study. With the configuration of the job it tells the memory of a rank and of\n"
             "a node, the operations, the hours, the sizes of checkpoints and files, a layout of ranks and threads, and the line\n"
             "for sbatch. The model needs its config.json alone (for the study's models not even that); the tokens of the data are\n"
             "counted where data and tokenizer are there. What is assumed instead is printed.\n"
@@ -369,12 +434,15 @@ const dtx_job_def dtx_job_plan = {
             "\n"
             "  detoxlens bench layer --config study.json --json > node.json      (on a node of the target, with the same settings)\n"
             "  detoxlens plan --config study.json pipeline --bench node.json --nodes 4 --cores 64\n"
+            "  mpirun -n 2 detoxlens plan --config study.json generate    (as these ranks would run it, measured on all at once)\n"
             "\n"
             "Without --bench and --gflops one layer of the model's shape is run here for about a second, and its rate for a core is\n"
             "taken for the target's cores; --bandwidth then defaults to what is read here, times the square root of the cores' ratio.\n"
             "A rank's threads beyond 16 are taken to lose 15 % at each doubling. Completions are counted at their full length, so\n"
-            "generate, score and attribute end sooner than planned.\n",
-    .bit = DTX_JOB_PRETRAIN | DTX_JOB_FINETUNE | DTX_JOB_PPO | DTX_JOB_GENERATE | DTX_JOB_SCORE | DTX_JOB_ATTRIBUTE,
+            "generate, score and attribute end sooner than planned. A job notes what was predicted when it began, and what came of it, in\n"
+            "/provenance of run.h5 and in its last line.\n",
+    .bit = DTX_JOB_PRETRAIN | DTX_JOB_FINETUNE | DTX_JOB_DPO | DTX_JOB_PPO | DTX_JOB_GENERATE | DTX_JOB_SCORE | DTX_JOB_ATTRIBUTE,
     .options = own_options,
+    .form = form,
     .run = run,
 };

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "jobs/forecast.h"
 #include "jobs/lora.h"
 #include "jobs/ppo.h"
 #include "jobs/training.h"
@@ -483,6 +484,18 @@ static dtx_status write_head(const dtx_ppo *p)
     return dtx_safetensors_write(path, t, 2, NULL, 0);
 }
 
+static dtx_status left_to_do(dtx_plan *plan, void *user)
+{
+    const dtx_ppo *p = user;
+
+    plan->first_step = p->state.step;
+    DTX_TRY(dtx_plan_room(plan, p->n_prompts, 1));
+    for (int64_t i = 0; i < p->n_prompts; i++) {
+        plan->len[i] = p->prompt_offset[i + 1] - p->prompt_offset[i];
+    }
+    return DTX_OK;
+}
+
 static dtx_status train(dtx_ppo *p)
 {
     const double begun = dtx_now();
@@ -494,6 +507,7 @@ static dtx_status train(dtx_ppo *p)
     if (p->state.step == 0 && !dtx_file_exists(p->path)) {
         DTX_TRY(save(p)); /* there is always something healthy to return to */
     }
+    DTX_TRY(dtx_forecast(p->job, p->run, "ppo", p->base.model, left_to_do, p));
     dtx_progress_begin(&progress, p->job, p->log_dir, "steps", (double)p->n_steps, (double)p->state.step);
     st = iterate(p, &progress);
     dtx_progress_end(&progress);

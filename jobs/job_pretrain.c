@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "jobs/forecast.h"
 #include "jobs/pretrain.h"
-#include "src/cost.h"
+#include "jobs/stage.h"
 #include "src/file.h"
 #include "src/log.h"
 #include "src/mem.h"
@@ -54,18 +55,13 @@ static dtx_status set_up(dtx_pretrainer *t)
     return DTX_OK;
 }
 
-/* Memory that training adds to what is resident: the passes of one shard. */
-static dtx_status expect_memory(dtx_pretrainer *t)
+/* The settings say what is to do, but the shortest texts of a classifier. */
+static dtx_status left_to_do(dtx_plan *p, void *user)
 {
-    const int64_t leaves = t->training.n_leaves, n = (t->c->pretrain.batch + leaves - 1) / leaves;
-    int64_t *len = NULL;
+    const dtx_pretrainer *t = user;
 
-    DTX_TRY(DTX_NEW(len, n));
-    for (int64_t i = 0; i < n; i++) {
-        len[i] = t->windows.length > 0 ? t->windows.length : t->c->pretrain.context; /* labelled texts: at most */
-    }
-    t->training.expected_bytes = dtx_cost_train_bytes(&t->arch, NULL, n, len, false, false);
-    dtx_free(len);
+    p->first_step = t->training.state.step;
+    p->n = t->c->pretrain.batch;
     return DTX_OK;
 }
 
@@ -154,8 +150,8 @@ static dtx_status train(dtx_pretrainer *t)
     const dtx_training *tr = &t->training;
     dtx_status st = DTX_OK;
 
-    DTX_TRY(dtx_par_agree(&t->job->par, expect_memory(t)));
     DTX_TRY(dtx_training_open(&t->training));
+    DTX_TRY(dtx_forecast(t->job, t->run, "pretrain", t->model, left_to_do, t));
     DTX_TRY(dtx_training_run(&t->training));
     if (t->job->par.rank == 0) {
         st = write_model(t);
@@ -198,8 +194,7 @@ static dtx_status run_pretrain(dtx_job *job)
         DTX_GO(dtx_training_discard(t->run, t->name));
     }
     DTX_GO(dtx_run_provenance_begin(t->run, "pretrain", job->argc, job->argv, job->config_json));
-    st = train(t);
-    dtx_run_provenance_end(t->run, st, NULL);
+    st = dtx_stage_end(t->run, train(t));
 done:
     dtx_free(found.settings);
     tear_down(t);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "jobs/prompts.h"
+#include "jobs/forecast.h"
 #include "jobs/score.h"
 #include "src/json.h"
 #include "src/log.h"
@@ -322,8 +323,7 @@ static dtx_status order_rows(dtx_scoring *g)
     if (!g->service) {
         qsort_r(g->order, (size_t)g->n_order, sizeof *g->order, by_cost, g);
     }
-    int64_t share = g->n_order / (4 * job->par.size);
-    g->unit_rows = share < 1 ? 1 : share < 16 ? share : 16;
+    g->unit_rows = dtx_stage_unit_rows(g->n_order, DTX_SCORE_BATCH, job->par.size);
     return DTX_OK;
 }
 
@@ -407,10 +407,36 @@ static dtx_status conclude(dtx_scoring *g, bool stopped)
     return DTX_OK;
 }
 
+/* Tokens of the texts by their bytes, at the rate of the longest few. */
+static dtx_status left_to_do(dtx_plan *p, void *user)
+{
+    enum { LOOKED_AT = 32 };
+    const dtx_scoring *g = user;
+    double bytes = 0, rate;
+    dtx_ids ids = {0};
+    dtx_status st;
+
+    DTX_GO(dtx_plan_room(p, g->n_order, 1));
+    DTX_GO(DTX_NEW(p->answer, g->n_order));
+    for (int64_t i = 0; i < g->n_order && i < LOOKED_AT; i++) {
+        const size_t len = dtx_scoring_len(g, g->order[i], 0);
+        DTX_GO(dtx_tokenizer_encode(g->classifier.tokenizer, dtx_scoring_text(g, g->order[i], 0), len, false, &ids));
+        bytes += (double)len;
+    }
+    rate = bytes > 0 ? (double)ids.n / bytes : 0.25;
+    for (int64_t i = 0; i < g->n_order; i++) {
+        p->answer[i] = (int64_t)(rate * (double)dtx_scoring_len(g, g->order[i], 0) + 0.5);
+        p->len[i] = (int64_t)(rate * (double)dtx_scoring_len(g, g->order[i], 1) + 0.5);
+    }
+done:
+    dtx_ids_free(&ids);
+    return st;
+}
+
 /* Collective. */
 static dtx_status work(dtx_scoring *g)
 {
-    const dtx_stage_work w = {.user = g, .n_units = (g->n_order + g->unit_rows - 1) / g->unit_rows, .n_rows = g->n_rows,
+    const dtx_stage_work w = {.user = g, .run = g->run, .n_units = (g->n_order + g->unit_rows - 1) / g->unit_rows, .n_rows = g->n_rows,
                               .n_done = dtx_stage_count(g->status, g->n_rows), .log_dir = g->log_dir, .unit = score_unit,
                               .write = write_ready, .rows = &g->done, .tokens = &g->tokens};
     bool stopped;
@@ -420,6 +446,9 @@ static dtx_status work(dtx_scoring *g)
                                             .column = {{"completion", H5T_NATIVE_FLOAT, 4, 1, NULL, 0},
                                                        {"prompt", H5T_NATIVE_FLOAT, 4, 1, NULL, 0},
                                                        {"status", H5T_NATIVE_UINT8, 1, 1, NULL, 0}}};
+    }
+    if (!g->service) {
+        DTX_TRY(dtx_forecast(g->job, g->run, "score", g->classifier.model, left_to_do, g));
     }
     DTX_TRY(g->service ? dtx_score_service(g, &stopped) : dtx_stage_run(g->job, &w, &stopped));
     return conclude(g, stopped);

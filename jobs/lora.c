@@ -85,17 +85,6 @@ void dtx_lora_identify(dtx_lora_training *t)
     snprintf(text + n, size - n, " precision=%s", t->c->compute.precision);
 }
 
-double dtx_lora_mapped_bytes(const dtx_lora_training *t)
-{
-    double bytes = 0;
-
-    for (int64_t i = 0; i < dtx_model_n_params(t->base.model) && strcmp(t->c->model.dtype, "auto") == 0; i++) {
-        const dtx_param *p = dtx_model_param(t->base.model, i);
-        bytes += (double)p->n_elements * (double)dtx_dtype_size(p->dtype);
-    }
-    return bytes;
-}
-
 static dtx_status check_found(const dtx_job *job, const dtx_training_found *found, const char *identity, const char *adapter_dir)
 {
     if (strcmp(job->variant, "IT") == 0) {
@@ -144,11 +133,12 @@ done:
     return st;
 }
 
-dtx_status dtx_lora_train(dtx_lora_training *t)
+dtx_status dtx_lora_train(dtx_lora_training *t, dtx_forecast_work left, void *user)
 {
     dtx_status st = DTX_OK;
 
     DTX_TRY(dtx_training_open(&t->training));
+    DTX_TRY(dtx_forecast(t->job, t->run, t->job->def->name, t->base.model, left, user));
     DTX_TRY(dtx_training_run(&t->training));
     if (t->job->par.rank == 0) {
         st = dtx_file_mkdirs(t->out_dir);

@@ -3,6 +3,7 @@
 #ifndef DTX_LORA_JOB_H
 #define DTX_LORA_JOB_H
 
+#include "jobs/forecast.h"
 #include "jobs/stage.h"
 #include "jobs/training.h"
 #include "src/dialogue.h"
@@ -38,16 +39,13 @@ dtx_status dtx_lora_share(const dtx_par *par, dtx_status (*read)(void *user, voi
 /* Local. Adds targets and precision to the training's identity. */
 void dtx_lora_identify(dtx_lora_training *t);
 
-/* Bytes of the weights that are mapped, and resident once they were read; 0 when they were converted. Local. */
-double dtx_lora_mapped_bytes(const dtx_lora_training *t);
-
 /* Collective. What is to be done about the training `name`, whose adapter is `adapter_dir`: *go is false after --dry-run, which
  * logs `plan`, and when it is complete; --redo discards what was there. When *go, this launch is in the provenance.
  * DTX_ERR_USAGE: --variant IT, or a complete training with another `identity`; DTX_ERR_MISSING: its adapter is gone. */
 dtx_status dtx_lora_ready(dtx_job *job, dtx_run *run, const char *name, const char *identity, const char *adapter_dir, const char *plan,
                           bool *go);
 
-/* Collective. All steps, then the adapter's folder, then the curves in run.h5. */
-dtx_status dtx_lora_train(dtx_lora_training *t);
+/* Collective. The forecast (`left` says what is left to do), all steps, then the adapter's folder, then the curves in run.h5. */
+dtx_status dtx_lora_train(dtx_lora_training *t, dtx_forecast_work left, void *user);
 
 #endif

@@ -7,6 +7,7 @@
 #include "jobs/plan.h"
 #include "jobs/prompts.h"
 #include "src/dataset.h"
+#include "src/dpo.h"
 #include "src/file.h"
 #include "src/json.h"
 #include "src/mem.h"
@@ -120,23 +121,27 @@ dtx_status dtx_plan_read_model(dtx_plan *p)
 
 /* The study's: pairs of DIALOCONAN (samples grow by a pair each), templated texts of RealToxicityPrompts. */
 enum { STUDY_SAMPLES = 8312, STUDY_SAMPLE_TOKENS = 110, STUDY_QUERY_TOKENS = 85, STUDY_TEXTS = 5549, STUDY_PROMPT_TOKENS = 45 };
+static const double ANSWER_SHARE = 0.4; /* of a pair's row, at the study's dialogues */
 static const double BYTES_A_TOKEN = 4.3; /* English text, vocabularies of about 50,000 */
 
-static dtx_status room(dtx_plan *p, int64_t n)
+dtx_status dtx_plan_room(dtx_plan *p, int64_t n, int64_t rows)
 {
     p->n = n;
-    DTX_TRY(DTX_NEW(p->len, n));
-    return DTX_NEW(p->labels, n);
+    p->rows = rows;
+    DTX_TRY(DTX_NEW(p->len, n * rows));
+    return DTX_NEW(p->labels, n * rows);
 }
 
 /* n lengths with the given mean, from a quarter to seven quarters of it, at most `most`. */
 static dtx_status assume(dtx_plan *p, int64_t n, double mean, int64_t most)
 {
-    DTX_TRY(room(p, n));
-    for (int64_t i = 0; i < n; i++) {
-        int64_t len = (int64_t)(mean * (0.25 + 1.5 * (double)i / (double)(n > 1 ? n - 1 : 1)));
+    const int64_t rows = dtx_plan_is(p, "dpo") ? 2 : 1;
+
+    DTX_TRY(dtx_plan_room(p, n, rows));
+    for (int64_t i = 0; i < n * rows; i++) {
+        int64_t len = (int64_t)(mean * (0.25 + 1.5 * (double)(i / rows) / (double)(n > 1 ? n - 1 : 1)));
         p->len[i] = len < 2 ? 2 : len < most ? len : most;
-        p->labels[i] = p->len[i] - 1;
+        p->labels[i] = rows == 2 ? (int64_t)(ANSWER_SHARE * (double)p->len[i]) + 1 : p->len[i] - 1;
     }
     return DTX_OK;
 }
@@ -165,7 +170,7 @@ static dtx_status read_dialogues(dtx_plan *p)
     }
     DTX_GO(dtx_dialogues_read(file, c->model.tmpl.user, c->model.tmpl.bot, &d));
     if (!tokenizer_there(c->model.path)) {
-        DTX_GO(room(p, d.n));
+        DTX_GO(dtx_plan_room(p, d.n, 1));
         for (int64_t i = 0; i < d.n; i++) {
             int64_t len = (int64_t)((double)(d.offset[i + 1] - d.offset[i]) / BYTES_A_TOKEN) + 2;
             p->len[i] = len < c->finetune.context ? len : c->finetune.context;
@@ -178,7 +183,7 @@ static dtx_status read_dialogues(dtx_plan *p)
     DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
     DTX_GO(dtx_samples_from_dialogues(tok, &d, c->finetune.context, (int32_t)p->arch.eos_id,
                                       strcmp(c->finetune.loss_on, "assistant") == 0, &s));
-    DTX_GO(room(p, s.n));
+    DTX_GO(dtx_plan_room(p, s.n, 1));
     for (int64_t i = 0; i < s.n; i++) {
         p->len[i] = s.offset[i + 1] - s.offset[i];
         p->labels[i] = dtx_samples_tokens(&s, i);
@@ -186,6 +191,44 @@ static dtx_status read_dialogues(dtx_plan *p)
     snprintf(p->data, sizeof p->data, "%.200s: %" PRId64 " samples, %" PRId64 " tokens", file, s.n, s.offset[s.n]);
 done:
     dtx_samples_free(&s);
+    dtx_tokenizer_close(tok);
+    dtx_dialogues_free(&d);
+    return st;
+}
+
+/* Pairs of direct preference optimisation: two rows each. */
+static dtx_status read_pairs(dtx_plan *p)
+{
+    const dtx_config *c = p->c;
+    const char *file = c->data.dialogues;
+    dtx_dialogues d = {0};
+    dtx_pairs s = {0};
+    dtx_tokenizer *tok = NULL;
+    dtx_status st;
+
+    if (file[0] == '\0' || !dtx_file_exists(file)) {
+        snprintf(p->data, sizeof p->data, "assumed: %d pairs of 2 x %d tokens on average, as the study's (data.dialogues %s)", STUDY_SAMPLES,
+                 STUDY_SAMPLE_TOKENS, file[0] == '\0' ? "is not set" : "is not there");
+        return assume(p, STUDY_SAMPLES, STUDY_SAMPLE_TOKENS, c->dpo.context);
+    }
+    DTX_GO(dtx_dialogues_read(file, c->model.tmpl.user, c->model.tmpl.bot, &d));
+    if (!tokenizer_there(c->model.path)) {
+        double bytes = (double)d.offset[d.n] / (double)(d.n > 0 ? d.n : 1);
+        snprintf(p->data, sizeof p->data, "%.150s: %" PRId64 " pairs, %.1f bytes a token assumed (no tokenizer in model.path)", file, d.n,
+                 BYTES_A_TOKEN);
+        st = assume(p, d.n, bytes / BYTES_A_TOKEN, c->dpo.context);
+        goto done;
+    }
+    DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
+    DTX_GO(dtx_pairs_from_dialogues(tok, &d, c->model.tmpl.user, c->model.tmpl.bot, c->dpo.context, (int32_t)p->arch.eos_id, &s));
+    DTX_GO(dtx_plan_room(p, s.n, 2));
+    for (int64_t i = 0; i < 2 * s.n; i++) {
+        p->len[i] = s.offset[i + 1] - s.offset[i];
+        p->labels[i] = p->len[i] - s.query[i];
+    }
+    snprintf(p->data, sizeof p->data, "%.200s: %" PRId64 " pairs, %" PRId64 " tokens", file, s.n, s.offset[2 * s.n]);
+done:
+    dtx_pairs_free(&s);
     dtx_tokenizer_close(tok);
     dtx_dialogues_free(&d);
     return st;
@@ -209,7 +252,7 @@ static dtx_status read_queries(dtx_plan *p)
         return assume(p, STUDY_SAMPLES, STUDY_QUERY_TOKENS, most);
     }
     DTX_GO(dtx_dialogues_read(file, c->model.tmpl.user, c->model.tmpl.bot, &d));
-    DTX_GO(room(p, d.n));
+    DTX_GO(dtx_plan_room(p, d.n, 1));
     if (tokenizer_there(c->model.path)) {
         DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
     }
@@ -252,7 +295,7 @@ static dtx_status read_prompts(dtx_plan *p)
     }
     DTX_GO(dtx_texts_read_prompts(file, c->data.select, c->data.expect_count, c->data.limit, &t, selected));
     const dtx_template frame = dtx_prompts_template(c);
-    DTX_GO(room(p, t.n));
+    DTX_GO(dtx_plan_room(p, t.n, 1));
     if (tokenizer_there(c->model.path)) {
         DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
         const dtx_prompt_rule rule = {.tokenizer = tok, .tmpl = frame, .source = file,
@@ -286,8 +329,13 @@ dtx_status dtx_plan_read_data(dtx_plan *p)
 {
     const dtx_config *c = p->c;
 
-    if (strcmp(p->name, "finetune") == 0) {
+    p->samples = 1;
+    p->rows = 1;
+    if (dtx_plan_is(p, "finetune")) {
         return read_dialogues(p);
+    }
+    if (dtx_plan_is(p, "dpo")) {
+        return read_pairs(p);
     }
     if (strcmp(p->name, "ppo") == 0) {
         return read_queries(p);
@@ -298,5 +346,6 @@ dtx_status dtx_plan_read_data(dtx_plan *p)
         p->n = c->pretrain.batch;
         return DTX_OK;
     }
+    p->samples = (double)c->generate.samples;
     return read_prompts(p);
 }

@@ -5,11 +5,12 @@
 
 #include "jobs/known_models.h"
 #include "jobs/plan.h"
+#include "jobs/score.h"
 #include "jobs/training.h"
 #include "src/file.h"
 #include "src/weights.h"
 
-enum { UNIT = 16, SPECIAL = 2 }; /* rows of a unit of scoring; <s> and </s> */
+enum { UNIT = 4 * DTX_SCORE_BATCH, SPECIAL = 2 }; /* rows of a unit of scoring; <s> and </s> */
 
 /* --- score: each completion, and its prompt, is one sequence of the classifier --- */
 
@@ -25,23 +26,47 @@ static bool with_prompts(const dtx_plan *p)
     return strcmp(p->c->score.prompts, "none") != 0;
 }
 
-dtx_status dtx_plan_score_count(dtx_plan *p)
+/* A text's completion, and its prompt. */
+static dtx_plan_work score_row(const dtx_plan *p, int64_t i)
 {
-    const double samples = (double)p->c->generate.samples, rows = (double)p->n * samples;
     dtx_cost_work w = {0};
 
-    for (int64_t i = 0; i < p->n; i++) {
-        dtx_cost_add(&p->arch, &w, cut(&p->arch, dtx_plan_answer(p, i) + SPECIAL), 0);
-        if (with_prompts(p)) {
-            dtx_cost_add(&p->arch, &w, cut(&p->arch, p->len[i] + SPECIAL), 0);
-        }
+    dtx_cost_add(&p->arch, &w, cut(&p->arch, dtx_plan_answer(p, i) + SPECIAL), 0);
+    if (with_prompts(p)) {
+        dtx_cost_add(&p->arch, &w, cut(&p->arch, p->len[i] + SPECIAL), 0);
     }
-    const dtx_plan_work all = dtx_plan_of(dtx_cost_forward(&p->arch, NULL, &w));
-    dtx_plan_work_add(&p->work, samples, &all);
+    return dtx_plan_of(dtx_cost_forward(&p->arch, NULL, &w));
+}
+
+dtx_status dtx_plan_score_count(dtx_plan *p)
+{
+    const double rows = (double)p->n * p->samples;
+
+    for (int64_t i = 0; i < p->n; i++) {
+        const dtx_plan_work row = score_row(p, i);
+        dtx_plan_work_add(&p->work, p->samples, &row);
+    }
     p->work.read = ceil(rows / UNIT) * dtx_cost_read_bytes(&p->arch, p->element);
     p->units = ceil(rows / UNIT);
     dtx_plan_add(&p->files, "run.h5", rows * 9 + 65536, "scores and states, beside the completions");
     return DTX_OK;
+}
+
+int64_t dtx_plan_score_unit(int64_t rows, int64_t ranks)
+{
+    return dtx_stage_unit_rows(rows, DTX_SCORE_BATCH, ranks);
+}
+
+void dtx_plan_score_units(const dtx_plan *p, const int64_t *order, int64_t rows, int64_t unit, int of_node, double *seconds)
+{
+    for (int64_t first = 0, u = 0; first < rows; first += unit, u++) {
+        dtx_plan_work w = {.read = dtx_cost_read_bytes(&p->arch, p->element)};
+        for (int64_t i = first; i < first + unit && i < rows; i++) {
+            const dtx_plan_work row = score_row(p, order[i]);
+            dtx_plan_work_add(&w, 1, &row);
+        }
+        seconds[u] = dtx_plan_seconds(p, &w, of_node);
+    }
 }
 
 dtx_status dtx_plan_score_memory(dtx_plan *p)
@@ -101,7 +126,7 @@ static dtx_status rollout_work(const dtx_plan *p, dtx_plan_work *out)
     const dtx_plan_work prompt = dtx_plan_of(first), policy = dtx_plan_of(dtx_cost_forward(&p->arch, p->adapter, &row));
     const dtx_plan_work reference = dtx_plan_of(dtx_cost_forward(&p->arch, NULL, &row));
     const dtx_plan_work reward = dtx_plan_of(dtx_cost_forward(&judge, NULL, &text));
-    const dtx_plan_work update = dtx_plan_of(dtx_cost_lora(&p->arch, p->adapter, &row, false));
+    const dtx_plan_work update = dtx_plan_of_training(dtx_cost_lora(&p->arch, p->adapter, &row, false));
 
     *out = (dtx_plan_work){0};
     dtx_plan_work_add(out, 1, &decode);
@@ -126,10 +151,10 @@ dtx_status dtx_plan_ppo_count(dtx_plan *p)
     if (p->steps < 1) {
         return DTX_FAIL(DTX_ERR_USAGE, "%lld prompts are fewer than ppo.batch %lld", (long long)p->n, (long long)c->ppo.batch);
     }
-    const double rollouts = (double)p->steps * batch, n = (double)p->adapter->n_params + (double)p->arch.hidden + 1;
+    const double steps = (double)(p->steps - p->first_step), rollouts = (double)p->steps * batch, n = (double)p->adapter->n_params + (double)p->arch.hidden + 1;
     const double updates = ceil(ceil(batch / (double)c->ppo.mini_batch) / (double)c->ppo.accumulate) * (double)c->ppo.epochs;
-    dtx_plan_work_add(&p->work, rollouts, &one);
-    p->work.sweep = (double)p->steps * updates * 28 * n;
+    dtx_plan_work_add(&p->work, steps * batch, &one);
+    p->work.sweep = steps * updates * 28 * n;
     p->units = (double)leaves(c);
     dtx_plan_add(&p->files, "adapter", 4 * n, "RUN/adapters/V, with the value head");
     dtx_plan_add(&p->files, "checkpoint", 24 * n, "RUN/checkpoints, two of them");

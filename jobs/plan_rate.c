@@ -8,212 +8,147 @@
 #include "jobs/bench.h"
 #include "jobs/plan.h"
 #include "src/json.h"
-#include "src/loss.h"
-#include "src/mem.h"
 #include "src/model.h"
 #include "src/peak.h"
 
-enum { FEW = 32, MANY = 256, HEAD_ROWS = 64, CONTEXT = 64, REPEAT = 3, MEASURES = 5 };
 /* Shares of the f32 peak that are assumed of a machine that is only described. */
 static const double LARGE_SHARE = 0.80, DECODE_SHARE = 0.60;
 
-/* One layer and the head of the model's shape, random weights. */
-typedef struct {
-    dtx_model *m;
-    dtx_tape *tape;
-    dtx_kv *kv;
-    int64_t rows, *offset, *slot;
-    int32_t *ids;
-    float *hidden, *grad, *seed, *logits;
-    double losses[HEAD_ROWS];
-    int64_t streams, filled;
-} layer;
+/* --- this machine --- */
 
-/* Forward and backward pass of one sequence through the layer. */
-static dtx_status pass_layer(layer *l)
+dtx_plan_trial dtx_plan_trial_of(const dtx_plan *p, const dtx_model *model, int threads, double seconds)
 {
-    const int64_t d = dtx_model_arch(l->m)->hidden, offset[2] = {0, l->rows};
+    const dtx_config *c = p->c;
+    const bool finetune = dtx_plan_is(p, "finetune"), dpo = dtx_plan_is(p, "dpo"), ppo = dtx_plan_is(p, "ppo");
+    dtx_plan_trial t = {.model = model, .c = c, .element = p->element, .layers = dtx_plan_trial_layers(&p->arch, p->element),
+                        .streams = 1, .threads = threads, .seconds = seconds};
 
-    DTX_TRY(dtx_model_forward(l->m, &(dtx_batch){.n_seq = 1, .offset = offset, .ids = l->ids, .tape = l->tape}, l->hidden));
-    for (int64_t i = 0; i < l->rows * d; i++) {
-        l->seed[i] = 1e-3F;
+    t.what = dtx_plan_is(p, "score")       ? DTX_PLAN_FORWARD
+             : dtx_plan_is(p, "generate") ? DTX_PLAN_FORWARD | DTX_PLAN_DECODE
+             : ppo                        ? DTX_PLAN_TRAIN | DTX_PLAN_HEAD | DTX_PLAN_DECODE
+             : finetune || dpo            ? DTX_PLAN_TRAIN | DTX_PLAN_HEAD
+                                          : DTX_PLAN_LAYERS | DTX_PLAN_HEAD;
+    if (!p->arch.causal) {
+        t.what &= ~(unsigned)(DTX_PLAN_HEAD | DTX_PLAN_DECODE);
     }
-    return dtx_model_backward(l->m, l->tape, 1, &(dtx_segment){0, 0, l->rows}, l->seed, &(dtx_wanted){.embeds = l->grad});
+    t.dropout = finetune ? c->lora.dropout : 0;
+    t.recompute = finetune ? c->finetune.checkpoint_layers : dpo && c->dpo.checkpoint_layers;
+    t.single = c->generate.batch == 1;
+    if (dtx_plan_is(p, "generate")) {
+        t.streams = dtx_plan_streams(p, (int64_t)(p->launched ? p->ranks : 1) * p->nodes);
+    } else if (ppo) {
+        const int64_t share = c->ppo.batch / ((int64_t)(p->launched ? p->ranks : 1) * p->nodes);
+        t.streams = share < 1 ? 1 : share < c->generate.batch ? share : c->generate.batch;
+    }
+    t.streams = t.streams < 1 ? 1 : t.streams;
+    return t;
 }
 
-/* Logits, their loss, and the way back. */
-static dtx_status pass_head(layer *l)
+dtx_status dtx_plan_measure_together(const dtx_par *par, const dtx_plan_trial *t, dtx_plan_rate *out)
 {
-    const int64_t V = dtx_model_arch(l->m)->vocab;
+    enum { N = 6 };
 
-    dtx_model_logits(l->m, HEAD_ROWS, l->hidden, l->logits);
-    dtx_cross_entropy(HEAD_ROWS, V, l->logits, l->ids, 1.0F / HEAD_ROWS, l->losses);
-    dtx_model_logits_backward(l->m, HEAD_ROWS, l->logits, NULL, l->seed, NULL);
+    DTX_TRY(DTX_MPI(MPI_Barrier(par->comm)));
+    DTX_TRY(dtx_par_agree(par, dtx_plan_measure(t, out)));
+    double mine[N] = {out->large, out->train, out->head, out->decode, out->decode_head, out->fixed}, all[N];
+    DTX_TRY(DTX_MPI(MPI_Allreduce(mine, all, N, MPI_DOUBLE, MPI_SUM, par->comm)));
+    double *const to[N] = {&out->large, &out->train, &out->head, &out->decode, &out->decode_head, &out->fixed};
+    for (int i = 0; i < N; i++) {
+        *to[i] = all[i] / par->size;
+    }
+    out->together = true;
     return DTX_OK;
 }
 
-/* One token more for every stream. */
-static dtx_status pass_decode(layer *l)
+/* Random weights of the model's shape, as many layers as are run. */
+static dtx_status measure_here(dtx_plan *p, double seconds)
 {
-    if (l->filled + 1 > 2 * CONTEXT) {
-        for (int64_t s = 0; s < l->streams; s++) {
-            dtx_kv_reset(l->kv, s);
-        }
-        l->filled = 0;
-    }
-    while (l->filled < CONTEXT) { /* the prompts, not part of the time after the warm-up */
-        DTX_TRY(dtx_model_forward(l->m, &(dtx_batch){.n_seq = l->streams, .offset = l->offset, .ids = l->ids, .kv = l->kv, .slot = l->slot},
-                                  l->hidden));
-        l->filled++;
-    }
-    l->filled++;
-    return dtx_model_forward(l->m, &(dtx_batch){.n_seq = l->streams, .offset = l->offset, .ids = l->ids, .kv = l->kv, .slot = l->slot},
-                             l->hidden);
-}
-
-static dtx_status pass_decode_head(layer *l)
-{
-    dtx_model_logits(l->m, l->streams, l->hidden, l->logits);
-    return DTX_OK;
-}
-
-/* Median seconds of a pass, after one that is not counted. */
-static dtx_status timed(layer *l, dtx_status (*pass)(layer *), double seconds, double *out)
-{
-    double x[REPEAT];
-
-    DTX_TRY(pass(l));
-    for (int i = 0; i < REPEAT; i++) {
-        double begun = dtx_now(), t;
-        int n = 0;
-        do {
-            DTX_TRY(pass(l));
-            n++;
-            t = dtx_now() - begun;
-        } while (t < seconds / (MEASURES * REPEAT));
-        x[i] = t / n;
-    }
-    *out = dtx_bench_median(x, REPEAT);
-    return DTX_OK;
-}
-
-static dtx_status layer_new(const dtx_arch *a, double element, int64_t streams, layer *l)
-{
-    const int64_t most = streams > HEAD_ROWS ? streams : HEAD_ROWS, rows = streams > MANY ? streams : MANY;
-
-    l->streams = streams;
-    DTX_TRY(dtx_model_random(a, element < 3 ? DTX_BF16 : DTX_F32, 1, &l->m));
-    DTX_TRY(dtx_tape_new(l->m, false, &l->tape));
-    DTX_TRY(DTX_NEW(l->ids, rows));
-    DTX_TRY(DTX_NEW(l->offset, streams + 1));
-    DTX_TRY(DTX_NEW(l->slot, streams));
-    DTX_TRY(DTX_NEW(l->hidden, rows * a->hidden));
-    DTX_TRY(DTX_NEW(l->grad, rows * a->hidden));
-    DTX_TRY(DTX_NEW(l->seed, rows * a->hidden));
-    for (int64_t i = 0; i < streams; i++) {
-        l->offset[i + 1] = i + 1;
-        l->slot[i] = i;
-    }
-    for (int64_t i = 0; i < rows; i++) { /* RoBERTa's positions skip its padding token */
-        l->ids[i] = 5;
-    }
-    if (a->causal) {
-        DTX_TRY(DTX_NEW(l->logits, most * a->vocab));
-        DTX_TRY(dtx_kv_new(l->m, streams, 2 * CONTEXT + 1, &l->kv));
-    }
-    return DTX_OK;
-}
-
-static void layer_free(layer *l)
-{
-    dtx_kv_del(l->kv);
-    dtx_tape_del(l->tape);
-    dtx_model_del(l->m);
-    dtx_free(l->ids);
-    dtx_free(l->offset);
-    dtx_free(l->slot);
-    dtx_free(l->hidden);
-    dtx_free(l->grad);
-    dtx_free(l->seed);
-    dtx_free(l->logits);
-}
-
-/* Operations of a forward and a backward pass over `rows`: as much again, twice the attention. */
-static double both_ways(const dtx_arch *a, int64_t rows)
-{
-    dtx_cost_work w = {0};
-
-    dtx_cost_add(a, &w, rows, 0);
-    const dtx_flops once = dtx_cost_forward(a, NULL, &w);
-    return 2 * once.linear + 3 * once.attention;
-}
-
-dtx_status dtx_plan_measure(const dtx_arch *arch, double element, int64_t streams, int threads, double seconds, dtx_plan_rate *out)
-{
-    dtx_arch a = *arch;
-    layer l = {0};
-    double few, many, head = 0, decode = 0, decode_head = 0;
-    dtx_cost_work one = {0};
+    const dtx_job *job = p->job;
+    dtx_arch a = p->arch;
+    dtx_model *m = NULL;
     dtx_status st;
 
-    a.n_layers = 1;
+    a.n_layers = dtx_plan_trial_layers(&a, p->element);
     if (!a.causal) {
         a.vocab = a.vocab < 64 ? a.vocab : 64;
     }
-    const double d = (double)a.hidden, V = (double)a.vocab;
-    const int64_t rows = a.max_positions > 2 && a.max_positions - 2 < MANY ? a.max_positions - 2 : MANY, small = rows < FEW ? rows : FEW;
-    DTX_GO(layer_new(&a, element, streams, &l));
-    l.rows = small;
-    DTX_GO(timed(&l, pass_layer, seconds, &few));
-    l.rows = rows;
-    DTX_GO(timed(&l, pass_layer, seconds, &many));
-    if (a.causal) {
-        DTX_GO(timed(&l, pass_head, seconds, &head));
-        DTX_GO(timed(&l, pass_decode, seconds, &decode));
-        DTX_GO(timed(&l, pass_decode_head, seconds, &decode_head));
+    st = dtx_model_random(&a, p->element < 3 ? DTX_BF16 : DTX_F32, 1, &m);
+    if (job->def->parallel) {
+        DTX_GO(dtx_par_agree(&job->par, st));
+    } else {
+        DTX_GO(st);
     }
-    /* seconds = fixed + flop / rate through the two points */
-    const double less = both_ways(&a, small), more = both_ways(&a, rows);
-    double slope = rows > small ? (many - few) / (more - less) : many / more, fixed = few - slope * less;
-    if (fixed < 0 || slope <= 0) {
-        slope = many / more;
-        fixed = 0;
+    const dtx_plan_trial t = dtx_plan_trial_of(p, m, job->par.threads, seconds);
+    if (job->def->parallel && job->par.size > 1) {
+        DTX_GO(dtx_plan_measure_together(&job->par, &t, &p->rate));
+    } else {
+        DTX_GO(dtx_plan_measure(&t, &p->rate));
     }
-    for (int64_t s = 0; s < streams; s++) {
-        dtx_cost_add(&a, &one, 1, 0);
-        one.pairs += 1.5 * CONTEXT - 1; /* the keys that a stream holds on average */
-    }
-    const double layer_bytes = dtx_cost_read_bytes(&a, element) - (a.tied_head || !a.causal ? 0 : d * V * element);
-    *out = (dtx_plan_rate){.large = 1 / (slope * threads), .fixed = fixed / (2 * layer_bytes), .threads = threads,
-                           .bandwidth = dtx_peak_read(threads, seconds / MEASURES)};
-    out->head = a.causal ? 4 * d * V * HEAD_ROWS / (head * threads) : out->large;
-    out->decode = a.causal ? dtx_flops_total(dtx_cost_forward(&a, NULL, &one)) / (decode * threads) : out->large;
-    out->decode_head = a.causal ? 2 * d * V * (double)streams / (decode_head * threads) : out->large;
+    p->rate.bandwidth = dtx_peak_read(job->par.threads, seconds / 6) * (job->def->parallel ? job->par.node_size : 1);
 done:
-    layer_free(&l);
+    dtx_model_del(m);
     return st;
 }
 
 /* --- what was measured elsewhere, or is told --- */
 
-static void describe(dtx_plan_rate *r, const char *where, int64_t streams)
+static void describe(dtx_plan_rate *r, const char *where)
 {
-    snprintf(r->text, sizeof r->text,
-             "%.150s, %d threads: %.1f GF/s a core in layers, %.1f in the head, %.1f decoding %d streams; reads %.1f GB/s", where, r->threads,
-             r->large / 1e9, r->head / 1e9, r->decode / 1e9, (int)streams, r->bandwidth / 1e9);
+    int n = snprintf(r->text, sizeof r->text, "%.150s, %d threads: %.1f GF/s a core in layers, %.1f in training, %.1f in the head", where,
+                     r->threads, r->large / 1e9, r->train / 1e9, r->head / 1e9);
+
+    n += r->streams > 0 ? snprintf(r->text + n, sizeof r->text - (size_t)n, ", %.1f decoding %d streams", r->decode / 1e9, (int)r->streams) : 0;
+    if (r->bandwidth > 0) {
+        snprintf(r->text + n, sizeof r->text - (size_t)n, "; reads %.1f GB/s", r->bandwidth / 1e9);
+    }
 }
 
 static void assume_shares(double core, dtx_plan_rate *r)
 {
-    *r = (dtx_plan_rate){.large = LARGE_SHARE * core, .head = LARGE_SHARE * core, .decode = DECODE_SHARE * core,
+    *r = (dtx_plan_rate){.large = LARGE_SHARE * core, .train = LARGE_SHARE * core, .head = LARGE_SHARE * core, .decode = DECODE_SHARE * core,
                          .decode_head = DECODE_SHARE * core, .threads = 1};
 }
 
-/* A file of `bench layer --json` (all rates), or of `bench peak --json` (the peak, shares assumed). */
-static dtx_status read_stored(const dtx_plan *p, const char *path, dtx_plan_rate *r)
+/* The rates that `bench layer --json` prints; `optional` ones were not printed always. */
+static dtx_status read_layer(dtx_plan *p, const char *path, const cJSON *root, double threads)
 {
+    dtx_plan_rate *r = &p->rate;
+    double streams = 0, together = 0;
+    char where[200];
+    const struct {
+        const char *key;
+        double *to, least;
+        bool optional;
+    } keys[] = {{"large", &r->large, 1, false}, {"head", &r->head, 1, false}, {"decode", &r->decode, 1, false},
+                {"decode_head", &r->decode_head, 1, false}, {"fixed", &r->fixed, 0, false}, {"bandwidth", &r->bandwidth, 0, false},
+                {"train", &r->train, 0, true}, {"streams", &streams, 0, true}, {"together", &together, 0, true},
+                {"handout_seconds", &p->latency, 0, true}};
+
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        DTX_TRY(dtx_json_double(root, path, keys[i].key, keys[i].least, 1e18, keys[i].to));
+        if (!keys[i].optional && *keys[i].to < keys[i].least) {
+            return DTX_FAIL(DTX_ERR_INPUT, "%s: %s is expected, as bench layer --json prints it", path, keys[i].key);
+        }
+    }
+    r->threads = (int)threads;
+    r->train = r->train > 0 ? r->train : r->large;
+    r->streams = (int64_t)streams;
+    r->together = together > 0;
+    if (p->latency > 0) {
+        snprintf(p->latency_text, sizeof p->latency_text, "hand-out as %.80s tells: %.3f ms", path, 1e3 * p->latency);
+        p->round_cost = 0.02;
+    }
+    snprintf(where, sizeof where, "as %.150s tells", path);
+    describe(r, where);
+    return DTX_OK;
+}
+
+/* A file of `bench layer --json` (all rates), or of `bench peak --json` (the peak, shares assumed). */
+dtx_status dtx_plan_read_rate(dtx_plan *p, const char *path)
+{
+    dtx_plan_rate *r = &p->rate;
     double threads = 0, achieved = 0;
-    char bench[32] = "", where[200];
+    char bench[32] = "";
     cJSON *root = NULL;
     dtx_status st;
 
@@ -224,28 +159,12 @@ static dtx_status read_stored(const dtx_plan *p, const char *path, dtx_plan_rate
     DTX_GO(dtx_json_double(root, path, "achieved", 1, 1e18, &achieved));
     if (threads < 1 || achieved < 1) {
         st = DTX_FAIL(DTX_ERR_INPUT, "%s: threads and achieved are expected, as bench --json prints them", path);
-        goto done;
-    }
-    if (strcmp(bench, "peak") == 0) {
+    } else if (strcmp(bench, "peak") == 0) {
         assume_shares(achieved / threads, r);
         snprintf(r->text, sizeof r->text, "%.150s: f32 peak of %.1f GF/s a core; assumed: %.0f %% of it reached in large products, "
                  "%.0f %% in decoding", path, achieved / threads / 1e9, 100 * LARGE_SHARE, 100 * DECODE_SHARE);
     } else if (strcmp(bench, "layer") == 0) {
-        const struct {
-            const char *key;
-            double *to;
-        } keys[] = {{"large", &r->large}, {"head", &r->head}, {"decode", &r->decode}, {"decode_head", &r->decode_head},
-                    {"fixed", &r->fixed}, {"bandwidth", &r->bandwidth}};
-        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-            DTX_GO(dtx_json_double(root, path, keys[i].key, i < 4 ? 1 : 0, 1e18, keys[i].to));
-            if (i < 4 && *keys[i].to < 1) {
-                st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s is expected, as bench layer --json prints it", path, keys[i].key);
-                goto done;
-            }
-        }
-        r->threads = (int)threads;
-        snprintf(where, sizeof where, "as %.150s tells", path);
-        describe(r, where, p->c->generate.batch);
+        st = read_layer(p, path, root, threads);
     } else {
         st = DTX_FAIL(DTX_ERR_INPUT, "%s: bench is \"%s\"; the output of bench layer --json or bench peak --json is expected", path, bench);
     }
@@ -268,38 +187,43 @@ static dtx_status number(const dtx_plan *p, const char *flag, double fallback, d
 
 dtx_status dtx_plan_find_rate(dtx_plan *p)
 {
-    const char *stored = dtx_job_flag(p->job, "bench");
+    const dtx_par *par = &p->job->par;
+    const char *stored = p->c->plan.bench;
+    const bool parallel = p->job->def->parallel, told = dtx_job_flag(p->job, "cores") != NULL;
     double gflops, bandwidth, nodes, cores, memory;
 
-    DTX_TRY(number(p, "nodes", 1, &nodes));
-    DTX_TRY(number(p, "cores", p->job->par.cpus, &cores));
+    DTX_TRY(number(p, "nodes", parallel ? par->n_nodes : 1, &nodes));
+    DTX_TRY(number(p, "cores", parallel ? par->threads * par->node_size : par->cpus, &cores));
     DTX_TRY(number(p, "memory", 0, &memory));
     DTX_TRY(number(p, "gflops", 0, &gflops));
     DTX_TRY(number(p, "bandwidth", 0, &bandwidth));
     if (nodes != floor(nodes) || cores != floor(cores) || nodes > 1e6 || cores > 1e6) {
         return DTX_FAIL(DTX_ERR_USAGE, "--nodes and --cores: whole numbers up to a million are expected");
     }
-    if (stored != NULL && gflops > 0) {
+    if (stored[0] != '\0' && gflops > 0) {
         return DTX_FAIL(DTX_ERR_USAGE, "--bench and --gflops: one of them is enough");
     }
     p->nodes = (int)nodes;
     p->cores = (int)cores;
     p->node_memory = memory * 1e9;
-    if (stored != NULL) {
-        DTX_TRY(read_stored(p, stored, &p->rate));
+    p->launched = parallel && !told;
+    p->ranks = p->launched ? par->node_size : 1;
+    if (stored[0] != '\0') {
+        DTX_TRY(dtx_plan_read_rate(p, stored));
     } else if (gflops > 0) {
         assume_shares(gflops * 1e9 / cores, &p->rate);
         snprintf(p->rate.text, sizeof p->rate.text, "f32 peak of a node %.0f GF/s as told; assumed: %.0f %% of it reached in large "
                  "products, %.0f %% in decoding", gflops, 100 * LARGE_SHARE, 100 * DECODE_SHARE);
     } else {
-        const int64_t batch = p->c->generate.batch, rows = p->n * p->c->generate.samples, streams = rows > 0 && rows < batch ? rows : batch;
-        DTX_TRY(dtx_plan_measure(&p->arch, p->element, streams, p->job->par.threads, 1.5, &p->rate));
-        describe(&p->rate, "measured here, one layer", streams);
+        char where[80];
+        DTX_TRY(measure_here(p, 1.5));
+        snprintf(where, sizeof where, parallel ? "measured here, on %d ranks at once" : "measured here, one layer", par->size);
+        describe(&p->rate, where);
     }
-    int n = p->rate.threads;
+    int n = p->rate.threads * (parallel ? par->node_size : 1);
     if (gflops <= 0 && p->cores != n && bandwidth <= 0) { /* a socket's bandwidth grows with its cores, if more slowly */
         p->rate.bandwidth *= sqrt((double)p->cores / (double)n);
     }
     p->rate.bandwidth = bandwidth > 0 ? bandwidth * 1e9 : p->rate.bandwidth;
-    return DTX_OK;
+    return dtx_plan_find_latency(p);
 }

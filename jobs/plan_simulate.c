@@ -1,63 +1,100 @@
-/* plan_simulate.c - plan --simulate N: the units of attribution handed out over N ranks as mpi/queue.h does, costliest first. */
+/* plan_simulate.c - units of rows handed out over ranks as mpi/queue.h does: in rounds, with a ticket fetched ahead. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "jobs/plan.h"
+#include "mpi/queue.h"
 #include "src/mem.h"
 
-static const double LATENCY = 1e-3; /* of a ticket that was not fetched ahead: the longest pause of rank 0's helper */
+/* Where nothing was measured: the longest pause of rank 0's helper; a write of some hundred rows. */
+static const double ASSUMED_LATENCY = 1e-3, ASSUMED_ROUND = 0.02;
+enum { PINGS = 8 };
 
-static int down(const void *a, const void *b)
+dtx_status dtx_plan_find_latency(dtx_plan *p)
 {
-    double x = *(const double *)a, y = *(const double *)b;
+    const dtx_par *par = &p->job->par;
 
-    return x < y ? 1 : x > y ? -1 : 0;
+    if (p->latency > 0) { /* the file of rates told */
+        return DTX_OK;
+    }
+    p->round_cost = ASSUMED_ROUND;
+    if (p->job->def->parallel && par->size > 1) {
+        DTX_TRY(dtx_queue_latency(par, PINGS, &p->latency));
+        snprintf(p->latency_text, sizeof p->latency_text, "hand-out measured here between %d ranks: %.3f ms; a round of writes is taken for "
+                 "%.0f ms", par->size, 1e3 * p->latency, 1e3 * p->round_cost);
+        return DTX_OK;
+    }
+    p->latency = ASSUMED_LATENCY;
+    snprintf(p->latency_text, sizeof p->latency_text, "assumed: %.0f ms for a hand-out, %.0f ms for a round of writes (mpirun -n 2 measures the "
+             "first)", 1e3 * p->latency, 1e3 * p->round_cost);
+    return DTX_OK;
 }
 
-dtx_status dtx_plan_simulate(const dtx_plan *p, int64_t ranks, double *span, double *efficiency)
-{
-    const int64_t samples = p->c->generate.samples, units = p->n * samples;
-    const bool ig = strcmp(p->c->attribute.method, "integrated_gradients") == 0;
-    double *cost = NULL, *free_at = NULL, *ahead = NULL, all = 0, end = 0;
-    int64_t next = 0;
-    dtx_status st;
+typedef struct {
+    const dtx_plan *p;
+    const double *unit;
+    int64_t n, next, left, ranks;
+    double *free_at, *ahead; /* (ranks) when it is free; the unit that it has a ticket for, 0 = none */
+} hand_out;
 
-    DTX_GO(DTX_NEW(cost, units));
-    DTX_GO(DTX_NEW(free_at, ranks));
-    DTX_GO(DTX_NEW(ahead, ranks));
-    for (int64_t i = 0; i < units; i++) {
-        const int64_t text = i / samples;
-        const dtx_plan_work w = dtx_plan_of(dtx_cost_attribution(&p->arch, NULL, p->len[text], dtx_plan_answer(p, text),
-                                                                 ig ? p->c->attribute.steps : 1));
-        cost[i] = dtx_plan_seconds(p, &w, p->ranks);
-        all += cost[i];
+/* One round from `begun` on: every rank takes units until round_seconds have passed, at least one. Returns its end. */
+static double play_round(hand_out *h, double begun)
+{
+    const double never = 1e300, until = begun + h->p->c->round_seconds;
+    double end = begun;
+
+    for (int64_t r = 0; r < h->ranks; r++) {
+        h->free_at[r] = begun;
     }
-    qsort(cost, (size_t)units, sizeof *cost, down);
-    for (int64_t left = units; left > 0;) {
+    for (;;) {
         int64_t r = 0;
-        for (int64_t k = 1; k < ranks; k++) {
-            r = free_at[k] < free_at[r] ? k : r;
+        for (int64_t k = 1; k < h->ranks; k++) {
+            r = h->free_at[k] < h->free_at[r] ? k : r;
         }
-        double unit = ahead[r], wait = 0;
-        if (unit <= 0 && next < units) {
-            unit = cost[next++];
-            wait = LATENCY;
+        if (h->free_at[r] >= never) {
+            return end;
         }
-        if (unit <= 0) { /* nothing left for this rank */
-            free_at[r] = 1e300;
+        const bool fresh = h->free_at[r] <= begun;
+        double unit = 0, wait = 0;
+        if (fresh || h->free_at[r] < until) {
+            unit = h->ahead[r];
+            h->ahead[r] = 0;
+            if (unit <= 0 && h->next < h->n) {
+                unit = h->unit[h->next++];
+                wait = r > 0 ? h->p->latency : 0;
+            }
+        }
+        if (unit <= 0) { /* waits for the end of the round */
+            h->free_at[r] = never;
             continue;
         }
-        ahead[r] = units - next > ranks ? cost[next++] : 0;
-        free_at[r] += wait + unit;
-        end = free_at[r] > end ? free_at[r] : end;
-        left--;
+        if (r > 0 && h->n - h->next > h->ranks) {
+            h->ahead[r] = h->unit[h->next++];
+        }
+        h->free_at[r] += wait + unit;
+        end = h->free_at[r] > end ? h->free_at[r] : end;
+        h->left--;
+    }
+}
+
+dtx_status dtx_plan_hand_out(const dtx_plan *p, const double *unit, int64_t n, int64_t ranks, double *span, double *efficiency)
+{
+    hand_out h = {.p = p, .unit = unit, .n = n, .left = n, .ranks = ranks};
+    double all = 0, end = 0;
+    dtx_status st;
+
+    DTX_GO(DTX_NEW(h.free_at, ranks));
+    DTX_GO(DTX_NEW(h.ahead, ranks));
+    for (int64_t i = 0; i < n; i++) {
+        all += unit[i];
+    }
+    while (h.left > 0) {
+        end = play_round(&h, end) + p->round_cost;
     }
     *span = end;
     *efficiency = end > 0 ? all / ((double)ranks * end) : 1;
 done:
-    dtx_free(cost);
-    dtx_free(free_at);
-    dtx_free(ahead);
+    dtx_free(h.free_at);
+    dtx_free(h.ahead);
     return st;
 }

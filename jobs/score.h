@@ -11,7 +11,7 @@ typedef struct {
     const char *name;
     char text[2048];
 } dtx_score_setting;
-enum { DTX_SCORE_SETTINGS = 6 };
+enum { DTX_SCORE_SETTINGS = 6, DTX_SCORE_BATCH = 4 }; /* a unit has at most four batches: see dtx_stage_unit_rows */
 
 typedef struct {
     dtx_job *job;

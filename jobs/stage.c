@@ -1,11 +1,13 @@
 #include "jobs/stage.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "mpi/queue.h"
+#include "mpi/stats.h"
 #include "src/file.h"
 #include "src/hash.h"
 #include "src/json.h"
@@ -265,11 +267,37 @@ dtx_status dtx_stage_announce_discard(hid_t file, const char *variant)
 
 /* --- small services --- */
 
+/* "predicted 41 s, took 44 s; ...", and the outcome of this launch. Collective. */
+static dtx_status compare_forecast(dtx_run *run, dtx_status st)
+{
+    dtx_run_outcome *o = &run->outcome;
+    const double mine = dtx_peak_memory();
+    char time[80] = "";
+    dtx_spread peak;
+
+    DTX_TRY(dtx_par_spread(run->par, 1, &mine, &peak));
+    o->seconds = MPI_Wtime() - run->begun;
+    o->peak_memory_bytes = peak.max;
+    if (st != DTX_OK || !isfinite(o->predicted_peak_memory_bytes)) {
+        return DTX_OK;
+    }
+    if (isfinite(o->predicted_seconds)) {
+        snprintf(time, sizeof time, "predicted %.3g s, ", o->predicted_seconds);
+    }
+    dtx_log(DTX_LOG_INFO, "forecast", "%stook %.3g s; memory of a rank: predicted %.0f MB, seen %.0f MB", time, o->seconds,
+            o->predicted_peak_memory_bytes / 1e6, peak.max / 1e6);
+    return DTX_OK;
+}
+
 dtx_status dtx_stage_end(dtx_run *run, dtx_status st)
 {
     char why[2048];
 
     snprintf(why, sizeof why, "%s", dtx_error_text());
+    if (run->launch >= 0) {
+        dtx_status compared = compare_forecast(run, st);
+        st = st != DTX_OK ? st : compared;
+    }
     dtx_status ended = dtx_run_provenance_end(run, (int)st, NULL);
     if (st != DTX_OK) {
         dtx_error_set(why);
@@ -280,9 +308,10 @@ dtx_status dtx_stage_end(dtx_run *run, dtx_status st)
 
 int64_t dtx_stage_unit_rows(int64_t rows, int64_t batch, int64_t ranks)
 {
-    int64_t share = rows / (4 * ranks), n = share < 4 * batch ? share : 4 * batch;
+    const int64_t quarter = rows / (4 * ranks), whole = (rows + ranks - 1) / ranks;
+    const int64_t n = quarter >= batch ? quarter : whole < batch ? whole : batch;
 
-    return n < 1 ? 1 : n;
+    return n < 1 ? 1 : n < 4 * batch ? n : 4 * batch;
 }
 
 int64_t dtx_stage_count(const uint8_t *flag, int64_t n)
@@ -297,14 +326,21 @@ int64_t dtx_stage_count(const uint8_t *flag, int64_t n)
 
 /* --- rounds --- */
 
-static dtx_status one_round(const dtx_job *job, const dtx_stage_work *w, dtx_queue *q, bool *more, bool *stopped)
+/* Seconds of this rank. */
+typedef struct {
+    double units, writes, all;
+} ledger;
+
+static dtx_status one_round(const dtx_job *job, const dtx_stage_work *w, dtx_queue *q, ledger *spent, bool *more, bool *stopped)
 {
     dtx_status mine = DTX_OK;
     int64_t unit;
 
     DTX_TRY(dtx_queue_begin_round(q));
     while (mine == DTX_OK && dtx_queue_next(q, &unit)) {
+        const double begun = dtx_now();
         mine = w->unit(w->user, unit);
+        spent->units += dtx_now() - begun;
         if (mine == DTX_STOPPED || dtx_job_should_stop(job)) {
             dtx_queue_request_stop(q);
         }
@@ -315,9 +351,31 @@ static dtx_status one_round(const dtx_job *job, const dtx_stage_work *w, dtx_que
     return dtx_queue_end_round(q, mine == DTX_STOPPED ? DTX_OK : mine, more, stopped);
 }
 
+/* Collective. Where the ranks' time went that was not spent on units. */
+static dtx_status account(const dtx_job *job, const dtx_stage_work *w, const ledger *spent, double tickets)
+{
+    if (w->run == NULL) {
+        return DTX_OK;
+    }
+    const double mine[] = {spent->all, tickets, spent->writes, spent->all - spent->units - tickets - spent->writes};
+    dtx_spread all[4];
+
+    DTX_TRY(dtx_par_spread(&job->par, 4, mine, all));
+    if (all[0].mean <= 0) {
+        return DTX_OK;
+    }
+    dtx_run_outcome *o = &w->run->outcome;
+    o->handout_share = all[1].mean / all[0].mean;
+    o->rounds_share = all[2].mean / all[0].mean;
+    o->uneven_share = all[3].mean / all[0].mean;
+    dtx_log(DTX_LOG_INFO, job->def->name, "of the ranks' time: hand-out %.3f %%, collective rounds %.3f %%, waiting for the slowest rank %.2f %%",
+            100 * o->handout_share, 100 * o->rounds_share, 100 * o->uneven_share);
+    return DTX_OK;
+}
+
 dtx_status dtx_stage_run(const dtx_job *job, const dtx_stage_work *w, bool *stopped)
 {
-    double compute = 0, files = 0;
+    ledger spent = {0};
     dtx_queue *q = NULL;
     dtx_progress progress;
     bool more = true;
@@ -328,19 +386,23 @@ dtx_status dtx_stage_run(const dtx_job *job, const dtx_stage_work *w, bool *stop
     dtx_progress_begin(&progress, job, w->log_dir, "rows", (double)w->n_rows, (double)w->n_done);
     while (more) {
         double t0 = dtx_now();
-        DTX_GO(one_round(job, w, q, &more, stopped));
+        DTX_GO(one_round(job, w, q, &spent, &more, stopped));
         double t1 = dtx_now(), mine[2] = {*w->rows, *w->tokens}, all[2];
         DTX_GO(w->write(w->user));
         DTX_GO(DTX_MPI(MPI_Allreduce(mine, all, 2, MPI_DOUBLE, MPI_SUM, job->par.comm)));
-        compute += t1 - t0;
-        files += dtx_now() - t1;
+        double t2 = dtx_now();
+        spent.writes += t2 - t1;
+        spent.all += t2 - t0;
         dtx_progress_tick(&progress, (double)w->n_done + all[0], all[1], NULL, NULL, !more);
     }
 done:
     dtx_progress_end(&progress);
-    double waited = dtx_queue_waited(q);
+    double tickets = dtx_queue_waited(q);
     dtx_queue_del(q);
-    return st == DTX_OK ? dtx_job_summary(job, compute - waited, waited, files) : st;
+    if (st == DTX_OK) {
+        st = account(job, w, &spent, tickets);
+    }
+    return st == DTX_OK ? dtx_job_summary(job, spent.units, spent.all - spent.units - spent.writes, spent.writes) : st;
 }
 
 /* --- finished rows --- */

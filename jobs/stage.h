@@ -43,6 +43,7 @@ dtx_status dtx_stage_announce_discard(hid_t file, const char *variant);
 /* The work of a stage, cut into units. */
 typedef struct {
     void *user;
+    dtx_run *run;            /* its outcome is told where the time went; NULL = not */
     int64_t n_units;
     int64_t n_rows, n_done;  /* rows of the stage, of them done before this launch */
     const char *log_dir;
@@ -53,10 +54,12 @@ typedef struct {
 /* Collective. Rounds of units and writes until all is done or somebody asked for a stop; progress and times are logged. */
 dtx_status dtx_stage_run(const dtx_job *job, const dtx_stage_work *w, bool *stopped);
 
-/* Rows of a unit of generation: four batches, so that places are refilled, but fewer where ranks would be left without work. */
+/* Rows of a unit of generation: four batches, so that places are refilled; fewer where ranks would have less than four units,
+ * but a batch as long as all ranks have work, as a step of few streams takes as long as one of many. */
 int64_t dtx_stage_unit_rows(int64_t rows, int64_t batch, int64_t ranks);
 
-/* Collective. Writes exit code and stop time of this launch; keeps the message and status `st`. */
+/* Collective. Compares the launch with its forecast (jobs/forecast.h), writes exit code, stop time and outcome; keeps the
+ * message and status `st`. */
 dtx_status dtx_stage_end(dtx_run *run, dtx_status st);
 /* Entries that are not 0. */
 int64_t dtx_stage_count(const uint8_t *flag, int64_t n);

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "mpi/stats.h"
-#include "src/cost.h"
 #include "src/file.h"
 #include "src/linear.h"
 #include "src/log.h"
@@ -302,30 +301,19 @@ static void report_step(dtx_training *t, dtx_progress *progress, double *last_ev
     dtx_progress_tick(progress, (double)t->state.step, t->tokens, text, json, !isnan(eval));
 }
 
-/* What the largest rank should need: what is resident now, the sums over shards, and what the shards take. */
-static double predict_memory(const dtx_training *t)
+static dtx_status look_at_memory(dtx_training *t)
 {
-    int64_t vectors = dtx_cost_reduce_vectors(t->n_leaves, t->job->par.size, strcmp(t->job->config.reduce, "strict") == 0);
+    const double mine = dtx_peak_memory();
+    dtx_spread all;
 
-    return dtx_resident_memory() + 4 * (double)vectors * (double)t->n_params + t->expected_bytes;
-}
-
-static dtx_status report_memory(dtx_training *t, double predicted)
-{
-    const double mine[] = {predicted, dtx_peak_memory()};
-    dtx_spread all[2];
-
-    DTX_TRY(dtx_par_spread(&t->job->par, 2, mine, all));
-    t->memory_predicted = all[0].max;
-    t->memory_seen = all[1].max;
-    dtx_log(DTX_LOG_INFO, t->job->def->name, "peak memory of a rank: predicted %.1f MB, seen %.1f MB (largest of %d)",
-            all[0].max / 1e6, all[1].max / 1e6, t->job->par.size);
+    DTX_TRY(dtx_par_spread(&t->job->par, 1, &mine, &all));
+    t->memory_seen = all.max;
     return DTX_OK;
 }
 
 dtx_status dtx_training_run(dtx_training *t)
 {
-    double last_eval = NAN, begun = dtx_now(), predicted = predict_memory(t);
+    double last_eval = NAN, begun = dtx_now();
     char log_dir[1200];
     dtx_progress progress;
     bool stopped = false;
@@ -351,7 +339,7 @@ dtx_status dtx_training_run(dtx_training *t)
     t->seconds = dtx_now() - begun;
     dtx_log(DTX_LOG_INFO, t->job->def->name, "%.1f s, %.0f tokens/s, %.1f GFLOP/s, communication %.1f %%",
             t->seconds, t->tokens / (t->seconds + 1e-9), 1e-9 * t->flops / (t->busy + 1e-9), 100 * dtx_reduce_seconds(t->reduce) / (t->seconds + 1e-9));
-    DTX_GO(report_memory(t, predicted));
+    DTX_GO(look_at_memory(t));
     if (stopped) {
         st = DTX_FAIL(DTX_STOPPED, "stopped after step %" PRId64 " of %" PRId64 "; the same command continues", t->state.step,
                       t->n_steps);
@@ -378,7 +366,7 @@ static dtx_status write_timing(hid_t file, const dtx_training *t)
         DTX_TRY(dtx_h5_make(file, &spec));
         DTX_TRY(dtx_h5_write(file, path, H5T_NATIVE_DOUBLE, t->timing[i]));
     }
-    DTX_TRY(dtx_h5_attr_int(file, group, "peak_memory_predicted_bytes", (int64_t)t->memory_predicted));
+    DTX_TRY(dtx_h5_attr_int(file, group, "peak_memory_predicted_bytes", (int64_t)t->run->outcome.predicted_peak_memory_bytes));
     return dtx_h5_attr_int(file, group, "peak_memory_seen_bytes", (int64_t)t->memory_seen);
 }
 

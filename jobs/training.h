@@ -32,7 +32,6 @@ typedef struct {
     int64_t warmup_steps, eval_every, save_every;
     dtx_schedule schedule;
     dtx_adamw adamw;
-    double expected_bytes;          /* memory that the shards will take beyond what is resident when training begins */
     const dtx_span *decay;          /* NULL = all */
     int64_t n_decay;
     /* Adds the gradient of shard `leaf` of a step to grads, its part of the step's mean loss to *loss and its
@@ -60,7 +59,7 @@ typedef struct {
     double seconds, tokens;
     double flops, busy;             /* products with weights of this launch, all ranks; seconds of its steps */
     double *timing[3];              /* (n_steps) tokens/s, GFLOP/s, seconds; NaN for the steps of earlier launches */
-    double memory_predicted, memory_seen; /* bytes, of the largest rank */
+    double memory_seen;             /* bytes, of the largest rank */
 } dtx_training;
 
 enum { DTX_CURVE_LOSS, DTX_CURVE_EVAL, DTX_CURVE_NORM, DTX_CURVE_LR, DTX_CURVES };

@@ -1,5 +1,6 @@
 /* /provenance/<k>: one group of attributes per launch. It is added in an edit; stop time, exit code and facts have their
  * room from the start and are overwritten in place at the end, so that a long run.h5 is not copied for them. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,10 @@
 #include "src/version.h"
 
 enum { STAMP_SIZE = 24, FACTS_SIZE = 4096, HOSTS_SIZE = 32768, CPU_SIZE = 128 };
+
+/* In the order of dtx_run_outcome. */
+static const char *const outcome_name[DTX_RUN_OUTCOMES] = {
+    "predicted_seconds", "seconds", "predicted_peak_memory_bytes", "peak_memory_bytes", "handout_share", "rounds_share", "uneven_share"};
 
 typedef struct {
     char host[256], cpu[CPU_SIZE];
@@ -146,6 +151,9 @@ static dtx_status add_group(hid_t file, void *user)
     DTX_TRY(dtx_h5_attr_int(file, path, "threads", dtx_linear_threads()));
     DTX_TRY(dtx_h5_attr_int(file, path, "threads_total", rec->threads_total));
     DTX_TRY(dtx_h5_attr_int(file, path, "exit_code", -1)); /* -1: it has not ended, or was killed */
+    for (int i = 0; i < DTX_RUN_OUTCOMES; i++) {
+        DTX_TRY(dtx_h5_attr_double(file, path, outcome_name[i], NAN));
+    }
     DTX_TRY(dtx_h5_attr_str_room(file, path, "stop", "", STAMP_SIZE));
     return dtx_h5_attr_str_room(file, path, "facts", "", FACTS_SIZE);
 }
@@ -164,6 +172,8 @@ dtx_status dtx_run_provenance_begin(dtx_run *run, const char *job, int argc, cha
         DTX_GO(dtx_par_agree(run->par, DTX_MPI(MPI_Bcast(&rec.launch, 1, MPI_INT64_T, 0, run->par->comm))));
     }
     run->launch = rec.launch;
+    run->begun = MPI_Wtime();
+    run->outcome = (dtx_run_outcome){NAN, NAN, NAN, NAN, NAN, NAN, NAN};
 done:
     dtx_free(rec.argv_json);
     dtx_free(rec.hosts);
@@ -171,8 +181,9 @@ done:
     return st;
 }
 
-/* Collective, the same value on all ranks: overwrites an attribute in place. */
-static dtx_status overwrite(hid_t file, const char *path, const char *name, const char *text, int64_t number)
+/* Collective, the same value on all ranks: overwrites an attribute in place, by text or, where that is NULL, by a number in
+ * memory of the type `number_type`. */
+static dtx_status overwrite(hid_t file, const char *path, const char *name, const char *text, hid_t number_type, const void *number)
 {
     char value[FACTS_SIZE + 1];
     /* H5Aopen_by_name gives an attribute that HDF5 1.10 cannot write ("can't locate open attribute") */
@@ -182,7 +193,7 @@ static dtx_status overwrite(hid_t file, const char *path, const char *name, cons
     bool failed = type < 0;
 
     if (!failed && text == NULL) {
-        failed = H5Awrite(attr, H5T_NATIVE_INT64, &number) < 0;
+        failed = H5Awrite(attr, number_type, number) < 0;
     } else if (!failed) {
         size_t size = H5Tget_size(type);
         memset(value, 0, sizeof value);
@@ -212,6 +223,7 @@ dtx_status dtx_run_provenance_end(dtx_run *run, int exit_code, const char *facts
     struct {
         char path[64], stop[STAMP_SIZE], facts[FACTS_SIZE + 1];
         int64_t code;
+        double outcome[DTX_RUN_OUTCOMES];
     } m = {.code = exit_code};
     dtx_status st;
 
@@ -221,6 +233,7 @@ dtx_status dtx_run_provenance_end(dtx_run *run, int exit_code, const char *facts
     /* rank 0's words, as every rank has to write the same */
     snprintf(m.path, sizeof m.path, "/provenance/%lld", (long long)run->launch);
     stamp(m.stop);
+    memcpy(m.outcome, &run->outcome, sizeof m.outcome);
     if (facts_json != NULL && strlen(facts_json) <= FACTS_SIZE) {
         snprintf(m.facts, sizeof m.facts, "%s", facts_json);
     } else if (facts_json != NULL) {
@@ -229,12 +242,15 @@ dtx_status dtx_run_provenance_end(dtx_run *run, int exit_code, const char *facts
     if (run->par->size > 1) {
         DTX_TRY(dtx_par_agree(run->par, DTX_MPI(MPI_Bcast(&m, (int)sizeof m, MPI_BYTE, 0, run->par->comm))));
     }
-    st = overwrite(run->file, m.path, "stop", m.stop, 0);
+    st = overwrite(run->file, m.path, "stop", m.stop, -1, NULL);
     if (st == DTX_OK) {
-        st = overwrite(run->file, m.path, "facts", m.facts, 0);
+        st = overwrite(run->file, m.path, "facts", m.facts, -1, NULL);
+    }
+    for (int i = 0; st == DTX_OK && i < DTX_RUN_OUTCOMES; i++) {
+        st = overwrite(run->file, m.path, outcome_name[i], NULL, H5T_NATIVE_DOUBLE, &m.outcome[i]);
     }
     if (st == DTX_OK) {
-        st = overwrite(run->file, m.path, "exit_code", NULL, m.code);
+        st = overwrite(run->file, m.path, "exit_code", NULL, H5T_NATIVE_INT64, &m.code);
     }
     DTX_TRY(dtx_par_agree(run->par, st));
     return dtx_run_flush(run);

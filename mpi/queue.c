@@ -356,3 +356,42 @@ double dtx_queue_waited(const dtx_queue *q)
 {
     return q->waited;
 }
+
+/* --- its own speed --- */
+
+/* One round of one unit a rank, which nobody has fetched ahead. Rank 0 computes meanwhile, as in a job. */
+static dtx_status ping(const dtx_par *par, double *waited)
+{
+    const double busy = 3e-3;
+    dtx_queue *q = NULL;
+    int64_t unit;
+    bool more, stopped;
+    dtx_status st;
+
+    DTX_TRY(dtx_queue_new(par, par->size, 0, &q));
+    DTX_GO(dtx_queue_begin_round(q));
+    for (const double begun = now(); now() - begun < busy;) {
+    }
+    if (par->rank > 0) {
+        dtx_queue_next(q, &unit);
+        *waited += dtx_queue_waited(q);
+    }
+    for (const double begun = now(); par->rank == 0 && now() - begun < busy;) {
+    }
+    DTX_GO(dtx_queue_end_round(q, DTX_OK, &more, &stopped));
+done:
+    dtx_queue_del(q);
+    return st;
+}
+
+dtx_status dtx_queue_latency(const dtx_par *par, int pings, double *seconds)
+{
+    double mine = 0, all = 0;
+
+    for (int i = 0; i < pings; i++) {
+        DTX_TRY(ping(par, &mine));
+    }
+    DTX_TRY(DTX_MPI(MPI_Allreduce(&mine, &all, 1, MPI_DOUBLE, MPI_SUM, par->comm)));
+    *seconds = all / ((double)pings * (par->size - 1));
+    return DTX_OK;
+}

@@ -39,5 +39,8 @@ dtx_status dtx_queue_end_round(dtx_queue *q, dtx_status mine, bool *more, bool *
 void dtx_queue_del(dtx_queue *q);
 /* Seconds this rank spent waiting for tickets so far. */
 double dtx_queue_waited(const dtx_queue *q);
+/* Collective, at least 2 ranks. Seconds that a rank waits for a unit that it has no ticket for, while rank 0 computes: the mean
+ * over `pings` rounds and all ranks but rank 0. The same on all ranks. */
+dtx_status dtx_queue_latency(const dtx_par *par, int pings, double *seconds);
 
 #endif

@@ -14,12 +14,23 @@
 
 enum { DTX_SCHEMA_VERSION = 1 };
 
+/* What was expected of a launch and what came of it; NaN = not known. The same on all ranks where it counts: rank 0. */
+typedef struct {
+    double predicted_seconds, seconds;                     /* from the forecast (else the begin) to the end */
+    double predicted_peak_memory_bytes, peak_memory_bytes; /* of the largest rank, mapped weights included */
+    double handout_share, rounds_share, uneven_share;      /* of the ranks' time: waiting for tickets; collective writes; waiting for
+                                                            * the slowest rank at the ends of rounds */
+} dtx_run_outcome;
+enum { DTX_RUN_OUTCOMES = sizeof(dtx_run_outcome) / sizeof(double) };
+
 typedef struct {
     const dtx_par *par;
     char dir[1024], path[1100]; /* RUN, RUN/run.h5 */
     hid_t file;                 /* < 0 while closed */
     int lock_fd;                /* rank 0 */
     int64_t launch;             /* index in /provenance */
+    double begun;               /* MPI_Wtime() when it was begun, or the forecast made */
+    dtx_run_outcome outcome;    /* of the launch; written by dtx_run_provenance_end */
 } dtx_run;
 
 /* Collective. Makes the directory (with log/, checkpoints/, report/), takes the lock (DTX_ERR_USAGE with the holder's
@@ -104,7 +115,7 @@ dtx_status dtx_run_read(dtx_run *run, const char *path, hid_t type, void **x, hs
 /* Collective. Adds /provenance/<k> with argv, the resolved configuration, version, commit, hosts, ranks, threads,
  * library versions, Slurm job, start time. Done inside an edit of its own. */
 dtx_status dtx_run_provenance_begin(dtx_run *run, const char *job, int argc, char **argv, const char *config_json);
-/* Collective. Sets stop time and exit code (and extra text facts, at most 4096 bytes, may be NULL; rank 0's count), in
+/* Collective. Sets stop time, exit code and the outcome (and extra text facts, at most 4096 bytes, may be NULL; rank 0's count), in
  * place. Does nothing when no launch was begun. */
 dtx_status dtx_run_provenance_end(dtx_run *run, int exit_code, const char *facts_json);
 

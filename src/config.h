@@ -139,6 +139,9 @@ typedef struct {
         dtx_config_list variants, train;    /* names; NAME=JOB */
         bool pretrain;
     } pipeline;
+    struct {
+        char bench[DTX_PATH_MAX];
+    } plan;
 } dtx_config;
 
 /* All defaults. */

@@ -336,5 +336,9 @@ const dtx_config_row dtx_config_table[] = {
     {"pipeline.train", DTX_CFG_LIST, AT(pipeline.train), "[\"FT=finetune\",\"DPO=dpo\",\"RL=ppo\"]", 0, 0, "a list of at most 16 NAME=JOB", NULL,
      DTX_JOB_PIPELINE, "how a variant without variants.NAME.adapter is trained first", DTX_CFG_OPEN},
     BOOL("pipeline.pretrain", pipeline.pretrain, "false", DTX_JOB_PIPELINE, "train the model of model.path from data.text first"),
+
+    TEXT("plan.bench", plan.bench, "", "a file", NULL, TRAIN | ROWS | SCORE,
+         "what `bench layer --json` printed on a node of this kind: the job's time is predicted from it; empty = a measurement at its "
+         "start where that costs below 1 % of the job"),
 };
 const size_t dtx_config_table_size = sizeof dtx_config_table / sizeof dtx_config_table[0];

@@ -341,9 +341,25 @@ done:
     return st;
 }
 
+dtx_status dtx_model_first_layers(const dtx_model *m, int64_t n, dtx_model **out)
+{
+    dtx_model *part = NULL;
+
+    DTX_TRY(DTX_NEW(part, 1));
+    *part = *m;
+    part->arch.n_layers = n;
+    part->borrowed = true;
+    *out = part;
+    return DTX_OK;
+}
+
 void dtx_model_del(dtx_model *m)
 {
     if (m == NULL) {
+        return;
+    }
+    if (m->borrowed) {
+        dtx_free(m);
         return;
     }
     for (int64_t i = 0; i < m->n_owned; i++) {

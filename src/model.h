@@ -53,6 +53,9 @@ dtx_status dtx_model_save(const dtx_model *m, const char *dir);
  * one at a time from the map. A merged weight that its dtype cannot hold is DTX_ERR_NUMERIC. */
 dtx_status dtx_model_write_merged(const dtx_model *m, const dtx_adapter *ad, bool as_f32, const dtx_meta *meta, int n_meta,
                                   const char *path);
+/* The first n layers (1 .. all) with embeddings, final norm and head, for measurements: shares everything with m, which must
+ * outlive it, and whose passes must not run at the same time. */
+dtx_status dtx_model_first_layers(const dtx_model *m, int64_t n, dtx_model **out);
 void dtx_model_del(dtx_model *m);
 
 const dtx_arch *dtx_model_arch(const dtx_model *m);

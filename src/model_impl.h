@@ -35,6 +35,7 @@ struct dtx_model {
     int64_t arena_size;
     void **owned;           /* copies: widened vectors and matrices, unaligned tensors, random weights */
     int64_t n_owned;
+    bool borrowed;          /* everything belongs to another model */
 
     model_linear words, positions, types, head, cls_dense, cls_out;
     model_norm embed_norm, final_norm;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # detoxlens plan: from the study's configurations alone, its errors, and its sizes against those of a small training.
 set -u
+export DETOXLENS_THREADS=1 # many short launches
 bad=0
 
 fail() {
@@ -81,9 +82,23 @@ expect 3 "bench layer --json" --config "$configs/redpajama-3b.json" attribute --
 expect 2 "one of them" --config "$configs/redpajama-3b.json" attribute --bench node.json --gflops 100
 
 # the hand-out over many ranks
-expect 0 "efficiency 1.000" --config "$configs/redpajama-3b.json" attribute "${target[@]}" --simulate 1
+expect 0 "efficiency 1.000" --config "$configs/redpajama-3b.json" attribute "${target[@]}" --simulate 1 --set round_seconds=86400
 expect 0 "4096 ranks" --config "$configs/redpajama-3b.json" attribute "${target[@]}" --simulate 4096
 expect 2 "--simulate" --config "$configs/redpajama-3b.json" attribute "${target[@]}" --simulate none
+expect 2 "finetune is not" --config "$configs/redpajama-3b.json" finetune "${target[@]}" --simulate 4
+for job in generate score attribute; do
+    expect 0 '"efficiency"' --config "$configs/redpajama-3b.json" $job "${judge[@]}" --bench node.json --cores 2 --simulate 8 --json
+    cat out >>simulated
+done
+/usr/bin/python3 - <<'PY' || bad=1
+import json
+for line in open("simulated"):
+    o = json.loads(line)
+    # 8 ranks cannot be quicker than the sum of the units, nor than the longest one
+    assert 0 < o["efficiency"] <= 1 and o["seconds"] >= o["longest_unit_seconds"], o
+    assert abs(o["units"] * o["unit_seconds"] / (8 * o["seconds"]) / o["efficiency"] - 1) < 1e-6, o
+    assert "assumed" in o["handout"] and o["ranks"] == 8, o
+PY
 
 # the line for sbatch holds the other options, quoted
 expect 0 "finetune --config $configs/redpajama-3b.json --set 'data.dialogues=my file.csv'" \
@@ -103,14 +118,55 @@ data="--set data.dialogues=$DTX_SOURCE/data/quickstart/dialogues.csv"
     cp out lora.json
     "$DETOXLENS" finetune $lora $data --variant FT --run f -q || fail "finetune"
     "$DETOXLENS" inspect m -q >/dev/null || fail "inspect"
+
+    # direct preference optimisation: steps and samples as the job has them
+    pairs="--set model.path=m --set lora.r=4 --set dpo.context=64 --set dpo.batch=8"
+    expect 0 "pairs" dpo $pairs $data "${target[@]}" --json
+    cp out dpo.json
+    "$DETOXLENS" dpo $pairs $data --variant DPO --run f -q || fail "dpo"
+
+    # predicted against actual: with stored speeds of time and memory, without them (a job this short) of memory alone
+    printf 'one text to answer\nanother one\na third\n' >texts.txt
+    rows="--set model.path=m --set data.prompts=texts.txt --set generate.max_new_tokens=6"
+    for run in told:node.json alone:; do
+        for job in generate attribute; do
+            "$DETOXLENS" $job $rows --run "${run%%:*}" --set "plan.bench=${run#*:}" 2>$job.log || fail "$job"
+            grep -q "forecast: .*took .* s; memory of a rank: predicted .* MB, seen" $job.log || fail "$job says nothing of its forecast"
+            grep -q "hand-out .* %, collective rounds" $job.log || fail "$job says nothing of the hand-out"
+        done
+    done
+    grep -q "forecast: predicted .* s, took" attribute.log && fail "a time was predicted for too short a job"
+    "$DETOXLENS" verify --same told/run.h5 alone/run.h5 >/dev/null || fail "the forecast is part of the results"
+    echo '{"bench": "peak"}' >bad.json
+    "$DETOXLENS" generate $rows --run bad --set plan.bench=bad.json -q 2>err
+    rc=$?
+    { [ $rc -eq 3 ] && grep -q "bad.json: threads" err; } || fail "a damaged plan.bench: exit $rc, $(cat err)"
 }
+
+# on two ranks at once
+if ! "$DTX_SOURCE/tests/mpirun.sh" 2 "$DETOXLENS" plan generate --set model.path=m --set data.prompts=texts.txt --set generate.max_new_tokens=6 --json >out 2>err; then
+    fail "plan on two ranks: $(cat err)"
+fi
+{ grep -q '"ranks_per_node":2' out && grep -q "on 2 ranks at once" out; } || fail "plan on two ranks: $(cat out)"
 /usr/bin/python3 - <<'PY' || bad=1
 import json, os, h5py
 m, f = json.load(open("model.json")), json.load(open("lora.json"))
 assert abs(m["file_bytes"]["model"] / os.path.getsize("m/model.safetensors") - 1) < 0.1, m
 assert abs(f["file_bytes"]["adapter"] / os.path.getsize("f/adapters/FT/adapter_model.safetensors") - 1) < 0.3, f
 assert "assumed" not in f["data"], f
+d = json.load(open("dpo.json"))
 with h5py.File("f/run.h5") as h:
     assert h["training/finetune-FT/loss"].shape[0] == f["steps"], f
+    assert h["training/dpo-DPO/loss"].shape[0] == d["steps"] and "assumed" not in d["data"], d
+for name, known in (("told", True), ("alone", False)):
+    with h5py.File(name + "/run.h5") as h:
+        for g in h["provenance"].values():
+            a = dict(g.attrs)
+            assert (a["predicted_seconds"] > 0) == known and a["seconds"] > 0, a
+            assert 0.5 < a["predicted_peak_memory_bytes"] / a["peak_memory_bytes"] < 2, a
+            assert all(0 <= a[k] <= 1 for k in ("handout_share", "rounds_share", "uneven_share")), a
+with h5py.File("f/run.h5") as h:
+    for g in h["provenance"].values():
+        assert g.attrs["peak_memory_bytes"] > 1e7 and g.attrs["predicted_peak_memory_bytes"] > 1e7, dict(g.attrs)
 PY
 exit $bad

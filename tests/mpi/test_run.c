@@ -212,6 +212,7 @@ static void provenance(const dtx_par *par, const char *dir)
         CHECK(par, dtx_run_open(par, dir, &run) == DTX_OK);
         CHECK(par, dtx_run_provenance_begin(run, "generate", 4, argv, "{\"seed\":1}") == DTX_OK && run->launch == k);
         CHECK(par, dtx_h5_attr_get_int(run->file, path, "exit_code", &code, &there) == DTX_OK && there && code == -1);
+        run->outcome.seconds = 1.5;
         CHECK(par, dtx_run_provenance_end(run, 75, "{\"rows\":12}") == DTX_OK);
         dtx_run_close(run);
         CHECK(par, dtx_run_open(par, dir, &run) == DTX_OK);
