@@ -32,6 +32,8 @@ dtx_status dtx_bench_layer(const dtx_job *job, int repeat, dtx_bench_result *out
 /* Collective, on 2 ranks or more; *out is the same on all. */
 dtx_status dtx_bench_allreduce(const dtx_job *job, int repeat, dtx_bench_result *out);
 dtx_status dtx_bench_hdf5(const dtx_job *job, int repeat, dtx_bench_result *out);
+/* --scaling strong|weak of attribute, generate and train: share is the efficiency on all ranks. */
+dtx_status dtx_bench_scaling(const dtx_job *job, int repeat, dtx_bench_result *out);
 /* Local. */
 dtx_status dtx_bench_linear(const dtx_job *job, int repeat, dtx_bench_result *out);
 dtx_status dtx_bench_attribute(const dtx_job *job, int repeat, dtx_bench_result *out);

@@ -37,7 +37,7 @@ double dtx_bench_timed(int threads, dtx_bench_limit limit, void (*run)(void *use
     return seconds;
 }
 
-static char more[600];
+static char more[2000];
 
 void dtx_bench_add(const char *fmt, ...)
 {
@@ -109,10 +109,15 @@ static const struct {
     {"tokenize", dtx_bench_tokenize},
 };
 
-/* Collective benches, on two ranks at least. */
-static bool of_ranks(const char *name)
+static bool scales(const dtx_job *job)
 {
-    return strcmp(name, "allreduce") == 0 || strcmp(name, "hdf5") == 0;
+    return dtx_job_flag(job, "scaling") != NULL;
+}
+
+/* Collective benches, on two ranks at least. */
+static bool of_ranks(const dtx_job *job)
+{
+    return strcmp(job->args[0], "allreduce") == 0 || strcmp(job->args[0], "hdf5") == 0 || scales(job);
 }
 
 /* "peak, linear, ... or tokenize" */
@@ -145,14 +150,18 @@ static dtx_status run(dtx_job *job)
     }
     for (size_t i = 0; i < sizeof benches / sizeof *benches; i++) {
         if (strcmp(job->args[0], benches[i].name) == 0) {
-            if (!job->json && !of_ranks(benches[i].name)) {
+            const bool together = of_ranks(job);
+            if (!job->json && !together && job->par.rank == 0) {
                 printf("dense algebra: %s\n", dtx_linear_describe());
             }
-            if (of_ranks(benches[i].name) && job->par.size < 2) {
+            if (together && job->par.size < 2) {
                 return DTX_FAIL(DTX_ERR_USAGE, "bench %s needs two ranks or more: mpirun -n 2 detoxlens bench %s", benches[i].name,
                                 benches[i].name);
             }
-            DTX_TRY(benches[i].run(job, (int)repeat, &r));
+            if (scales(job) && benches[i].run != dtx_bench_attribute && benches[i].run != dtx_bench_generate && benches[i].run != dtx_bench_train) {
+                return DTX_FAIL(DTX_ERR_USAGE, "--scaling: attribute, generate or train is expected, not %s", benches[i].name);
+            }
+            DTX_TRY((scales(job) ? dtx_bench_scaling : benches[i].run)(job, (int)repeat, &r));
             if (job->par.rank != 0) {
                 return DTX_OK;
             }
@@ -177,7 +186,8 @@ static const dtx_job_option own_options[] = {
     {"tokenizer", "DIR", NULL, "with --make-model: folder whose tokenizer is copied (default: one of the 256 bytes)"},
     {"precision", "P", "compute.precision", "f32 or bf16; with bf16 its own peak is the limit"},
     {"batch", "B", NULL, "streams of `generate` (default 1)"},
-    {"layers", "L", NULL, "layers of `generate` and `prefill` (default 8; 32 is the whole model, 5.3 GB)"},
+    {"layers", "L", NULL, "layers of `generate` and `prefill` (default 8; 32 is the whole model, 5.3 GB), with --scaling 2"},
+    {"scaling", "HOW", NULL, "attribute, generate, train on 1, 2, 4 .. all ranks: strong = the same work, weak = as much for each rank"},
     {0},
 };
 
@@ -186,10 +196,12 @@ static const dtx_job_def *form(const dtx_job *job)
 {
     static dtx_job_def parallel;
 
-    if (job->n_args == 1 && of_ranks(job->args[0])) {
+    const bool together = job->n_args == 1 && of_ranks(job);
+    /* under a launcher `layer` measures on all ranks at once, as plan does */
+    if (together || (job->n_args == 1 && strcmp(job->args[0], "layer") == 0 && dtx_job_launched_ranks() > 1)) {
         parallel = dtx_job_bench;
         parallel.parallel = true;
-        parallel.min_ranks = 2;
+        parallel.min_ranks = together ? 2 : 1;
         return &parallel;
     }
     return &dtx_job_bench;
@@ -216,6 +228,11 @@ const dtx_job_def dtx_job_bench = {
             "  train      one step of LoRA training (r 64 on query_key_value, 4 x 128 tokens) at that shape, from one and two layers\n"
             "  score      RoBERTa base over texts of the study's lengths, against the FMA peak\n"
             "  tokenize   ids per second on one core over data.prompts with the tokenizer of model.path; limit: 1,000,000\n"
+            "\n"
+            "--scaling strong|weak runs attribute, generate (64 streams) or train on 1, 2, 4 .. all ranks of one mpirun, the others\n"
+            "asleep: units of two layers of RedPajama 3B's shape through the jobs' own hand-out, or a training step of 16 shards with its\n"
+            "sum in strict order; the share is the efficiency on all ranks.\n"
+            "\n"
             "With --json one object with share, achieved, limit and unit is printed.\n"
             "\n"
             "--make-model NAME DIR measures nothing: it writes bf16 weights of a known model's full shape, with random values, for\n"
@@ -224,6 +241,7 @@ const dtx_job_def dtx_job_bench = {
             "  detoxlens bench attribute --json\n"
             "  detoxlens bench --make-model redpajama-3b /scratch/random-3b\n"
             "  detoxlens bench generate --batch 64\n"
+            "  mpirun -n 64 --map-by core detoxlens bench attribute --scaling strong --set threads=1\n"
             "  detoxlens bench tokenize --set model.path=DIR --set data.prompts=FILE\n",
     .bit = DTX_JOB_BENCH,
     .options = own_options,

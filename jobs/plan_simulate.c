@@ -34,17 +34,20 @@ typedef struct {
     const dtx_plan *p;
     const double *unit;
     int64_t n, next, left, ranks;
+    double limit;            /* of this round, seconds */
     double *free_at, *ahead; /* (ranks) when it is free; the unit that it has a ticket for, 0 = none */
+    int64_t *taken;          /* (ranks) units of this round */
 } hand_out;
 
-/* One round from `begun` on: every rank takes units until round_seconds have passed, at least one. Returns its end. */
+/* One round from `begun` on: every rank takes units until its length has passed, at least one. Returns its end. */
 static double play_round(hand_out *h, double begun)
 {
-    const double never = 1e300, until = begun + h->p->c->round_seconds;
-    double end = begun;
+    const double never = 1e300, least = h->p->c->round_seconds;
+    double end = begun, worked = 0;
 
     for (int64_t r = 0; r < h->ranks; r++) {
         h->free_at[r] = begun;
+        h->taken[r] = 0;
     }
     for (;;) {
         int64_t r = 0;
@@ -52,11 +55,10 @@ static double play_round(hand_out *h, double begun)
             r = h->free_at[k] < h->free_at[r] ? k : r;
         }
         if (h->free_at[r] >= never) {
-            return end;
+            break;
         }
-        const bool fresh = h->free_at[r] <= begun;
         double unit = 0, wait = 0;
-        if (fresh || h->free_at[r] < until) {
+        if (h->taken[r] == 0 || !dtx_queue_round_over(h->free_at[r] - begun, h->limit, least, h->taken[r])) {
             unit = h->ahead[r];
             h->ahead[r] = 0;
             if (unit <= 0 && h->next < h->n) {
@@ -65,6 +67,7 @@ static double play_round(hand_out *h, double begun)
             }
         }
         if (unit <= 0) { /* waits for the end of the round */
+            worked += h->free_at[r] - begun;
             h->free_at[r] = never;
             continue;
         }
@@ -72,19 +75,23 @@ static double play_round(hand_out *h, double begun)
             h->ahead[r] = h->unit[h->next++];
         }
         h->free_at[r] += wait + unit;
+        h->taken[r]++;
         end = h->free_at[r] > end ? h->free_at[r] : end;
         h->left--;
     }
+    h->limit = dtx_queue_round_after(h->limit, least, 1 - worked / ((end - begun) * (double)h->ranks));
+    return end;
 }
 
 dtx_status dtx_plan_hand_out(const dtx_plan *p, const double *unit, int64_t n, int64_t ranks, double *span, double *efficiency)
 {
-    hand_out h = {.p = p, .unit = unit, .n = n, .left = n, .ranks = ranks};
+    hand_out h = {.p = p, .unit = unit, .n = n, .left = n, .ranks = ranks, .limit = p->c->round_seconds};
     double all = 0, end = 0;
     dtx_status st;
 
     DTX_GO(DTX_NEW(h.free_at, ranks));
     DTX_GO(DTX_NEW(h.ahead, ranks));
+    DTX_GO(DTX_NEW(h.taken, ranks));
     for (int64_t i = 0; i < n; i++) {
         all += unit[i];
     }
@@ -96,5 +103,6 @@ dtx_status dtx_plan_hand_out(const dtx_plan *p, const double *unit, int64_t n, i
 done:
     dtx_free(h.free_at);
     dtx_free(h.ahead);
+    dtx_free(h.taken);
     return st;
 }

@@ -1,5 +1,6 @@
 #include "mpi/queue.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -18,11 +19,15 @@ enum { ANSWER_NONE = -1, ANSWER_LATER = -2, NO_TICKET = -1 };
 /* The helper looks for messages this often; the pause grows while there are none. */
 enum { PAUSE_MIN_US = 100, PAUSE_MAX_US = 1000, PAUSE_OVERSUBSCRIBED_US = 2000, WAIT_PAUSE_US = 50, WAIT_SPINS = 50 };
 
+/* A round lasts until a rank has had so many units, and at most so many times round_seconds. */
+enum { UNITS_A_ROUND = 8, LONGEST = 20 };
+
 struct dtx_queue {
     const dtx_par *par;
     MPI_Comm comm;
-    double round_seconds, round_begun, waited;
-    bool fresh;       /* no unit yet in this round: one is given whatever the time, so that every round moves on */
+    double round_seconds, limit; /* as asked for; of this round */
+    double round_begun, waited;
+    int64_t taken;    /* units of this round: one is given whatever the time, so that every round moves on */
     atomic_bool stop; /* asked for on this rank; on rank 0: on any rank */
     int64_t given_back;
 
@@ -206,10 +211,10 @@ bool dtx_queue_next(dtx_queue *q, int64_t *unit)
         tell_stop(q);
         return false;
     }
-    if (q->over || (!q->fresh && q->round_seconds > 0 && now() - q->round_begun >= q->round_seconds)) {
+    if (q->over || (q->taken > 0 && q->round_seconds > 0 && dtx_queue_round_over(now() - q->round_begun, q->limit, q->round_seconds, q->taken))) {
         return false;
     }
-    q->fresh = false;
+    q->taken++;
     if (q->par->rank == 0) {
         *unit = take(q, false);
         q->over = *unit < 0;
@@ -245,7 +250,7 @@ dtx_status dtx_queue_new(const dtx_par *par, int64_t n_units, double round_secon
     q->par = par;
     q->comm = MPI_COMM_NULL;
     q->n_units = n_units;
-    q->round_seconds = round_seconds;
+    q->round_seconds = q->limit = round_seconds;
     q->ticket = NO_TICKET;
     pthread_mutex_init(&q->mutex, NULL);
     pthread_cond_init(&q->wake, NULL);
@@ -266,7 +271,7 @@ done:
 dtx_status dtx_queue_begin_round(dtx_queue *q)
 {
     q->over = false;
-    q->fresh = true;
+    q->taken = 0;
     set_open(q, true, false);
     if (q->par->size > 1) {
         DTX_TRY(dtx_par_agree(q->par, DTX_MPI(MPI_Barrier(q->par->comm))));
@@ -286,10 +291,23 @@ void dtx_queue_request_stop(dtx_queue *q)
     atomic_store(&q->stop, true);
 }
 
+bool dtx_queue_round_over(double seconds, double limit, double least, int64_t units)
+{
+    return seconds >= limit && (units >= UNITS_A_ROUND || seconds >= LONGEST * least);
+}
+
+double dtx_queue_round_after(double limit, double least, double uneven)
+{
+    const double longer = fmin(2 * limit, LONGEST * least), shorter = fmax(limit / 2, least);
+
+    return uneven > 0.02 ? longer : uneven < 0.005 ? shorter : limit;
+}
+
 dtx_status dtx_queue_end_round(dtx_queue *q, dtx_status mine, bool *more, bool *stopped)
 {
     const dtx_par *par = q->par;
-    int64_t in[3], all[3]; /* units left, stops asked for, stop messages sent */
+    const double worked = now() - q->round_begun;
+    int64_t in[4], all[4], longest; /* units left, stops asked for, stop messages sent, microseconds of this round */
 
     *more = *stopped = false;
     if (mine == DTX_OK && q->failed != DTX_OK) {
@@ -309,6 +327,7 @@ dtx_status dtx_queue_end_round(dtx_queue *q, dtx_status mine, bool *more, bool *
     in[0] = q->given_back + (q->ticket != NO_TICKET);
     in[1] = atomic_load(&q->stop);
     in[2] = q->stops_sent;
+    in[3] = longest = (int64_t)(1e6 * worked);
     mine = dtx_par_agree(par, mine);
     if (par->rank == 0) { /* no rank asks any more */
         pthread_mutex_lock(&q->mutex);
@@ -318,12 +337,16 @@ dtx_status dtx_queue_end_round(dtx_queue *q, dtx_status mine, bool *more, bool *
     }
     memcpy(all, in, sizeof all);
     if (par->size > 1) {
-        must(q, DTX_MPI(MPI_Allreduce(in, all, 3, MPI_INT64_T, MPI_SUM, par->comm)));
+        must(q, DTX_MPI(MPI_Allreduce(in, all, 4, MPI_INT64_T, MPI_SUM, par->comm)));
+        must(q, DTX_MPI(MPI_Allreduce(&in[3], &longest, 1, MPI_INT64_T, MPI_MAX, par->comm)));
         while (par->rank == 0 && atomic_load(&q->stops_received) < all[2]) {
             usleep(WAIT_PAUSE_US); /* the helper still has to take them */
         }
     }
     set_open(q, false, false);
+    if (longest > 0) {
+        q->limit = dtx_queue_round_after(q->limit, q->round_seconds, 1 - (double)all[3] / ((double)longest * par->size));
+    }
     if (mine == DTX_OK) {
         *stopped = all[1] > 0 && all[0] > 0;
         *more = all[1] == 0 && all[0] > 0;

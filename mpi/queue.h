@@ -1,7 +1,7 @@
 /* queue.h - hand-out of work units by rank 0: request and answer messages on a communicator of
  * its own, served by a helper thread on rank 0, one ticket fetched ahead so that nobody waits for it. Units are handed
  * out in the order given (longest first is the caller's business). Work runs in rounds: a round ends when the units are
- * used up, when `round_seconds` have passed, or when a stop was asked for; then every rank leaves its loop and can enter
+ * used up, when about `round_seconds` have passed, or when a stop was asked for; then every rank leaves its loop and can enter
  * a collective write. Which rank gets which unit varies; results must not depend on it.
  *
  *     dtx_queue_new(par, n_units, round_seconds, &q);
@@ -19,7 +19,8 @@
 typedef struct dtx_queue dtx_queue;
 
 /* Collective. The communicator and the helper thread live until dtx_queue_del. n_units may be 0; round_seconds <= 0: no
- * limit of time. */
+ * limit of time. Where units are long, and ranks would have to wait for each other at the ends of rounds, rounds
+ * are longer (dtx_queue_round_over, dtx_queue_round_after). */
 dtx_status dtx_queue_new(const dtx_par *par, int64_t n_units, double round_seconds, dtx_queue **out);
 /* Collective. */
 dtx_status dtx_queue_begin_round(dtx_queue *q);
@@ -37,6 +38,12 @@ void dtx_queue_request_stop(dtx_queue *q);
 dtx_status dtx_queue_end_round(dtx_queue *q, dtx_status mine, bool *more, bool *stopped);
 /* Collective. NULL is fine. */
 void dtx_queue_del(dtx_queue *q);
+/* Pure. A round of `limit` seconds is over for a rank that has had so many units in so many seconds: it lasts longer than that
+ * until there were 8 of them, but not longer than 20 times `least`, the round_seconds asked for. */
+bool dtx_queue_round_over(double seconds, double limit, double least, int64_t units);
+/* Pure. The next limit, after a round in which the ranks spent the share `uneven` of their time waiting for the slowest: twice as
+ * long above 2 %, at most 20 times `least`; half as long below 0.5 %, at least `least`. */
+double dtx_queue_round_after(double limit, double least, double uneven);
 /* Seconds this rank spent waiting for tickets so far. */
 double dtx_queue_waited(const dtx_queue *q);
 /* Collective, at least 2 ranks. Seconds that a rank waits for a unit that it has no ticket for, while rank 0 computes: the mean

@@ -48,7 +48,7 @@ typedef struct {
     char run[DTX_PATH_MAX];
     int64_t seed, threads;              /* threads 0 = from the rank's CPU mask */
     char reduce[16];
-    double round_seconds;               /* run.h5 is written at least this often */
+    double round_seconds;               /* run.h5 is written about this often */
     struct { char gemm[16], precision[16]; } compute;
     struct {
         char path[DTX_PATH_MAX], dtype[16];

@@ -101,7 +101,7 @@ const dtx_config_row dtx_config_table[] = {
         "threads of each rank; 0 = its share of the CPUs that it may use"),
     CHOICE("reduce", reduce, "strict", "strict|fast", TRAIN,
            "sums over ranks: strict = a fixed order, the same bits on any number of ranks; fast = MPI_Allreduce"),
-    NUMBER("round_seconds", round_seconds, "30", 0.01, 86400, ROWS | SCORE, "run.h5 is written at least this often"),
+    NUMBER("round_seconds", round_seconds, "30", 0.01, 86400, ROWS | SCORE, "run.h5 is written about this often; less often, up to a twentieth, where rows take long"),
     CHOICE("compute.gemm", compute.gemm, "auto", "auto|native|openblas|reference", COMPUTE, "back end of dense algebra"),
     CHOICE("compute.precision", compute.precision, "f32", "f32|bf16", COMPUTE,
            "of products with 16-bit weights; bf16: twice as fast, needs AVX-512 BF16, see README.md"),

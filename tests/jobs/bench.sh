@@ -58,6 +58,24 @@ assert all(r["share"] > 0 and r["unit"] == "byte/s" for r in rows) and rows[0]["
 assert not glob.glob("detoxlens-bench.*")
 END
 
+# scaling over sub-communicators: one object with the table
+expect 2 "strong or weak" attribute --scaling both -q
+expect 2 "not prefill" prefill --scaling weak -q
+for name in attribute train; do
+    expect 0 "" $name --scaling strong --layers 1 --json --repeat 1 -q --set threads=1
+    cat out >>scaling
+done
+expect 0 "" generate --scaling weak --layers 1 --json --repeat 1 -q --set threads=1
+cat out >>scaling
+/usr/bin/python3 - <<'END' || bad=1
+import json
+rows = [json.loads(line) for line in open("scaling")]
+assert [r["scaling"] for r in rows] == ["strong", "strong", "weak"], rows
+for r in rows:
+    assert r["of_ranks"] == [1, 2] and len(r["seconds"]) == 2 and min(r["seconds"]) > 0 and r["efficiency"][0] == 1, r
+    assert abs(r["efficiency"][1] - r["share"]) < 1e-3, r
+END
+
 # a random model of a known shape: opened, and it answers
 expect 2 "redpajama-3b" --make-model gpt-5 big
 expect 2 "needs one folder" --make-model pythia-160m
