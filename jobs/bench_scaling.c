@@ -120,20 +120,37 @@ static dtx_status work(bench *b, const dtx_par *par, int64_t share)
 
 /* --- set-up --- */
 
-static dtx_status prepare(bench *b)
+/* model.path's shape, else some layers of RedPajama 3B with a small vocabulary: every rank has weights of its own. */
+static dtx_status find_shape(const dtx_job *job, dtx_arch *a)
 {
-    const char *const target = "query_key_value", *text = dtx_job_flag(b->job, "layers");
+    const char *text = dtx_job_flag(job, "layers"), *path = job->config.model.path;
     const long layers = text != NULL ? strtol(text, NULL, 10) : 2;
-    dtx_arch a = dtx_bench_redpajama_3b(layers);
 
     if (layers < 1 || layers > 32) {
         return DTX_FAIL(DTX_ERR_USAGE, "--layers %s: a whole number, 1..32, is expected", text);
     }
-    a.vocab = VOCAB; /* small: every rank has weights of its own */
+    if (path[0] == '\0') {
+        *a = dtx_bench_redpajama_3b(layers);
+        a->vocab = VOCAB;
+        return DTX_OK;
+    }
+    DTX_TRY(dtx_arch_read(path, a));
+    if (!a->causal || a->max_positions < SEQUENCE) {
+        return DTX_FAIL(DTX_ERR_USAGE, "%s: a decoder of at least %d positions is expected", path, (int)SEQUENCE);
+    }
+    return DTX_OK;
+}
+
+static dtx_status prepare(bench *b)
+{
+    const char *const target = "query_key_value";
+    dtx_arch a;
+
+    DTX_TRY(find_shape(b->job, &a));
     DTX_TRY(dtx_model_random(&a, DTX_BF16, 1, &b->m));
     for (int32_t t = 0; t < SEQUENCE; t++) {
-        b->ids[t] = (t * 7919 + 13) % VOCAB;
-        b->labels[t] = (t * 6151 + 7) % VOCAB;
+        b->ids[t] = (t * 7919 + 13) % (int32_t)a.vocab;
+        b->labels[t] = (t * 6151 + 7) % (int32_t)a.vocab;
     }
     DTX_TRY(DTX_NEW(b->tokens, STREAMS * NEW));
     DTX_TRY(DTX_NEW(b->items, STREAMS));

@@ -230,7 +230,7 @@ const dtx_job_def dtx_job_bench = {
             "  tokenize   ids per second on one core over data.prompts with the tokenizer of model.path; limit: 1,000,000\n"
             "\n"
             "--scaling strong|weak runs attribute, generate (64 streams) or train on 1, 2, 4 .. all ranks of one mpirun, the others\n"
-            "asleep: units of two layers of RedPajama 3B's shape through the jobs' own hand-out, or a training step of 16 shards with its\n"
+            "asleep: units of model.path's shape (default: two layers of RedPajama 3B) through the jobs' own hand-out, or a training step of 16 shards with its\n"
             "sum in strict order; the share is the efficiency on all ranks.\n"
             "\n"
             "With --json one object with share, achieved, limit and unit is printed.\n"

@@ -284,7 +284,7 @@ static dtx_status compare_forecast(dtx_run *run, dtx_status st)
     if (isfinite(o->predicted_seconds)) {
         snprintf(time, sizeof time, "predicted %.3g s, ", o->predicted_seconds);
     }
-    dtx_log(DTX_LOG_INFO, "forecast", "%stook %.3g s; memory of a rank: predicted %.0f MB, seen %.0f MB", time, o->seconds,
+    dtx_log(DTX_LOG_INFO, "forecast", "%stook %.3g s; peak memory of a rank: predicted %.0f MB, seen %.0f MB", time, o->seconds,
             o->predicted_peak_memory_bytes / 1e6, peak.max / 1e6);
     return DTX_OK;
 }

@@ -61,12 +61,14 @@ END
 # scaling over sub-communicators: one object with the table
 expect 2 "strong or weak" attribute --scaling both -q
 expect 2 "not prefill" prefill --scaling weak -q
-for name in attribute train; do
-    expect 0 "" $name --scaling strong --layers 1 --json --repeat 1 -q --set threads=1
+mkdir shape
+echo '{"model_type": "gpt_neox", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64,
+"vocab_size": 64, "max_position_embeddings": 128, "rotary_pct": 1.0, "hidden_act": "gelu", "bos_token_id": 0, "eos_token_id": 0}' \
+    >shape/config.json
+for case in "attribute strong" "train strong" "generate weak"; do
+    expect 0 "" "${case% *}" --scaling "${case#* }" --set model.path=shape --json --repeat 1 -q --set threads=1
     cat out >>scaling
 done
-expect 0 "" generate --scaling weak --layers 1 --json --repeat 1 -q --set threads=1
-cat out >>scaling
 /usr/bin/python3 - <<'END' || bad=1
 import json
 rows = [json.loads(line) for line in open("scaling")]

@@ -131,7 +131,7 @@ data="--set data.dialogues=$DTX_SOURCE/data/quickstart/dialogues.csv"
     for run in told:node.json alone:; do
         for job in generate attribute; do
             "$DETOXLENS" $job $rows --run "${run%%:*}" --set "plan.bench=${run#*:}" 2>$job.log || fail "$job"
-            grep -q "forecast: .*took .* s; memory of a rank: predicted .* MB, seen" $job.log || fail "$job says nothing of its forecast"
+            grep -q "forecast: .*took .* s; peak memory of a rank: predicted .* MB, seen" $job.log || fail "$job says nothing of its forecast"
             grep -q "hand-out .* %, collective rounds" $job.log || fail "$job says nothing of the hand-out"
         done
     done
