@@ -387,6 +387,7 @@ static int run_job(const dtx_job_def *def, int argc, char **argv)
         }
         dtx_error_set(text);
     }
+    job.resident = dtx_resident_memory();
     catch_signals(def->parallel || def->stops);
     st = prepare(&job, &o, parsed);
     if (st == DTX_OK && job.dry_run && !def->own_dry_run) {

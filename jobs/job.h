@@ -33,6 +33,7 @@ typedef struct {
     bool redo, dry_run, json;
     double max_hours;           /* 0 = no limit */
     double started;             /* dtx_now() at start */
+    double resident;            /* bytes of this process then: program and libraries */
     dtx_job_reached *reached;   /* where progress is noted (rank 0); NULL = nowhere */
 } dtx_job;
 

@@ -382,7 +382,8 @@ static double mapped_bytes(const dtx_plan *p)
 
 dtx_status dtx_plan_memory(dtx_plan *p, int ranks)
 {
-    const double program = 60e6; /* program, MPI and HDF5 libraries (an estimate) */
+    /* program, MPI and HDF5 libraries: as measured in a job's own ranks, and what HDF5 and threads add later; else an estimate */
+    const double program = p->job->def->parallel ? p->job->resident + 8e6 : 40e6;
     bool trained = dtx_plan_is(p, "pretrain"), widened = strcmp(p->c->model.dtype, "f32") == 0 && !dtx_plan_is(p, "score");
     double vectors;
 
