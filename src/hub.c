@@ -35,6 +35,21 @@ static void copy_hex(char *out, size_t n, const cJSON *item)
     snprintf(out, n + 1, "%s", good ? item->valuestring : "");
 }
 
+/* Mirrors may leave the card out, and keep the tag that the hub makes of it. */
+static void licence_of_tags(const cJSON *root, char *out, size_t size)
+{
+    const cJSON *tag;
+
+    cJSON_ArrayForEach(tag, cJSON_GetObjectItemCaseSensitive(root, "tags"))
+    {
+        if (cJSON_IsString(tag) && strncmp(tag->valuestring, "license:", 8) == 0) {
+            copy_printable(out, size, tag);
+            memmove(out, out + 8, strlen(out + 8) + 1);
+            return;
+        }
+    }
+}
+
 dtx_status dtx_hub_read_info(const char *text, size_t size, const char *name, dtx_hub_info *out)
 {
     dtx_hub_info info = {.gated = false};
@@ -59,6 +74,9 @@ dtx_status dtx_hub_read_info(const char *text, size_t size, const char *name, dt
         licence = cJSON_IsString(own) ? own : licence;
     }
     copy_printable(info.licence, sizeof info.licence, licence);
+    if (info.licence[0] == '\0') {
+        licence_of_tags(root, info.licence, sizeof info.licence);
+    }
     copy_printable(info.licence_link, sizeof info.licence_link, cJSON_GetObjectItemCaseSensitive(card, "license_link"));
     *out = info;
 done:

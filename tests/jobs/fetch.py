@@ -53,7 +53,7 @@ class Hub(Server):
             self.seen.append((q.command, path, dict(q.headers)))
         if path.startswith("/cdn/") or path.startswith("/raw/"):
             assert "Authorization" not in q.headers, path
-            return self.send(q, unquote(path[5:]))
+            return self.send(q, unquote(path[5:])) if unquote(path[5:]) in self.repos.get("raw", {}) or path[1] == "c" else q.reply(404)
         parts = path.strip("/").split("/")
         if parts[0] == "api":
             name = "/".join(parts[2:4] if parts[1] == "models" else ["datasets"] + parts[2:4])
@@ -181,6 +181,14 @@ hub.repos["me/own"] = small
 assert "was not made by fetch" in run(2, hub, "me/own")
 run(0, hub, "me/tiny", "--to", "ranks", **{"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"})
 assert not os.path.exists("ranks")  # another rank does nothing
+for code, what in ((0, "me/tiny"), (4, "me/absent")):  # and under a launcher the first one's code counts
+    r = subprocess.run([os.environ["MPIRUN"], "2"] + command(hub, what, "--to", "ranks"), env=ENV, capture_output=True, text=True)
+    assert r.returncode == code and (r.stdout + r.stderr).count("error: ") == (code > 0), r.stdout + r.stderr
+same("ranks/tiny", {**small, "README.md": b"# card", "LICENSE": b"text"})
+presets = [line.split()[0] for line in run(0, hub, "--help").split("\nPresets\n")[1].split("\n\n")[0].split("\n")]
+assert len(presets) == 11
+for word in presets:  # each is known, and this hub has none of them
+    assert "HTTP status 404" in run(4, hub, word, "--dry-run")
 print("ok model", "%.1f s" % (time.monotonic() - BEGUN))
 
 # --- shards named by an index, in parallel, over pages of a listing ---
@@ -357,6 +365,7 @@ for info, shown in (({"cardData": None}, "none is stated"), ({"cardData": {"lice
                     ({"gated": "manual"}, "gated"), ({"cardData": {"license": ["cc-by-nc-4.0"]}}, "cc-by-nc-4.0")):
     hub = Hub({"me/tiny": small}, info=info)
     assert shown in run(2, hub, "me/tiny") and not os.path.exists("models")
+assert "licence  mit" in run(0, Hub({"me/tiny": small}, info={"cardData": None, "tags": ["x", "license:mit"]}), "me/tiny", "--dry-run")
 run(0, hub, "me/tiny", "--accept-licence")
 assert json.load(open("models/tiny/fetch.json"))["accepted"] is True
 print("ok licences", "%.1f s" % (time.monotonic() - BEGUN))

@@ -39,6 +39,7 @@ completed() { # WORD OF-REPLY WORDS...: the last word is completed
 }
 completed generate detoxlens gen
 completed pipeline detoxlens p
+completed redpajama-3b-rl detoxlens fetch --to models dialoconan red
 completed --batch detoxlens generate --ba
 completed generate.top_k= detoxlens generate --set generate.
 for recipe in "$DTX_SOURCE"/packaging/*.py; do /usr/bin/python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$recipe"; done
