@@ -243,8 +243,8 @@ static dtx_status save(dtx_ppo *p)
     DTX_TRY(dtx_run_flush(p->run));
     if (p->job->par.rank == 0) {
         /* first the one to return to, so that it is never older; the end itself is none: from there nothing could be changed. A
-         * reward falls step by step: what has lost half of what is allowed is no place to return to */
-        if (p->scalars[PPO_S_STRIKES] == 0 && p->state.step < p->n_steps && reward_fall(p, p->state.step) <= p->guard.reward / 2) {
+         * reward falls step by step: what has lost more than chance explains is no place to return to */
+        if (p->scalars[PPO_S_STRIKES] == 0 && p->state.step < p->n_steps && reward_fall(p, p->state.step) <= 0) {
             p->scalars[PPO_S_HEALTHY] = (double)p->state.step;
             st = dtx_train_state_write(p->healthy, &p->state);
         }
@@ -386,9 +386,11 @@ static dtx_status one_step(dtx_ppo *p, bool *stopped, char *why, size_t size)
         return DTX_OK;
     }
     const double rolled = dtx_now();
+    double described = rolled;
     if (st == DTX_OK) {
         dtx_ppo_describe(p, k);
         DTX_TRY(dtx_par_agree(&p->job->par, measure_health(p, k)));
+        described = dtx_now();
         DTX_TRY(dtx_ppo_store_write(p, k));
         if (k < p->n_steps) {
             st = dtx_ppo_update(p, k);
@@ -402,7 +404,10 @@ static dtx_status one_step(dtx_ppo *p, bool *stopped, char *why, size_t size)
     }
     DTX_TRY(st);
     p->curves[PPO_TIME_ROLLOUT].value[k] = rolled - begun;
-    p->curves[PPO_TIME_UPDATE].value[k] = dtx_now() - rolled;
+    p->curves[PPO_TIME_FORWARD].value[k] = p->forward_s;
+    p->curves[PPO_TIME_REWARDS].value[k] = p->rewards_s;
+    p->curves[PPO_TIME_STATS].value[k] = described - rolled;
+    p->curves[PPO_TIME_UPDATE].value[k] = dtx_now() - described;
     p->curves[PPO_TIME_TOTAL].value[k] = dtx_now() - begun;
     if (healthy(p, k, why, size)) {
         p->scalars[PPO_S_STRIKES] = 0;

@@ -25,7 +25,7 @@ enum {
     PPO_ENTROPY, PPO_APPROXKL, PPO_POLICYKL, PPO_CLIPFRAC, PPO_ADVANTAGES, PPO_ADVANTAGES_MEAN, PPO_RATIO, PPO_RETURNS_MEAN,
     PPO_RETURNS_VAR, PPO_VPRED, PPO_VAL_ERROR, PPO_VAL_CLIPFRAC, PPO_VAL_MEAN, PPO_VAL_VAR, PPO_VAR_EXPLAINED, PPO_LR,
     PPO_QUERIES_MEAN, PPO_QUERIES_STD, PPO_RESPONSES_MEAN, PPO_RESPONSES_STD, PPO_REPEAT, PPO_EMPTY,
-    PPO_TIME_ROLLOUT, PPO_TIME_UPDATE, PPO_TIME_TOTAL, PPO_CURVES
+    PPO_TIME_ROLLOUT, PPO_TIME_FORWARD, PPO_TIME_REWARDS, PPO_TIME_UPDATE, PPO_TIME_STATS, PPO_TIME_TOTAL, PPO_CURVES
 };
 typedef struct {
     const char *name, *long_name, *units; /* names that begin with "timing/" depend on the clock */
@@ -78,6 +78,7 @@ typedef struct {
     int64_t n_steps, n_leaves;
     dtx_ppo_rollouts roll;
     double tokens;          /* generated in this launch, over all ranks */
+    double forward_s, rewards_s; /* of this step on this rank: evaluating policy and reference, rewards */
 } dtx_ppo;
 
 /* Local. */

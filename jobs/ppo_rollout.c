@@ -108,11 +108,13 @@ static dtx_status roll_unit(dtx_ppo *p, int64_t step, int64_t first, int64_t n)
                                    .sample = (uint32_t)step, .tokens = r->tokens + at, .behaviour_logprob = r->behaviour + at};
     }
     DTX_GO(dtx_generate(p->base.model, &opt, item, n));
+    const double begun = dtx_now();
     for (int64_t i = 0; i < n; i++) {
         r->length[first + i] = item[i].length;
         r->finish[first + i] = item[i].finish;
         DTX_GO(evaluate_row(p, step, first + i, ids));
     }
+    p->forward_s += dtx_now() - begun;
     DTX_GO(dtx_answers_score(&p->reward, p->tokenizer, n, r->N, r->tokens + first * r->N, r->length + first, r->score + first,
                              r->blank + first));
 done:
@@ -167,6 +169,7 @@ dtx_status dtx_ppo_roll(dtx_ppo *p, int64_t step, bool *stopped)
     dtx_ppo_rollouts *r = &p->roll;
 
     memset(r->block, 0, r->size);
+    p->forward_s = 0;
     for (int64_t i = 0; i < r->B; i++) {
         r->prompt[i] = dtx_ppo_prompt(p, step, i);
     }
@@ -175,7 +178,9 @@ dtx_status dtx_ppo_roll(dtx_ppo *p, int64_t step, bool *stopped)
         return DTX_OK;
     }
     DTX_TRY(dtx_par_or(&p->job->par, r->block, r->size));
+    const double begun = dtx_now();
     flatten(p);
+    p->rewards_s = dtx_now() - begun;
     p->tokens += (double)r->entry[r->B];
     for (int64_t j = 0; j < r->entry[r->B]; j++) {
         if (!isfinite(r->flat_lp[j]) || !isfinite(r->flat_value[j]) || !isfinite(r->rewards[j])) {

@@ -49,7 +49,10 @@ const dtx_ppo_curve dtx_ppo_curves[PPO_CURVES] = {
     [PPO_REPEAT] = {"health/repeated_ngrams", "share of the responses' 4-grams that occurred before", "1"},
     [PPO_EMPTY] = {"health/empty", "share of responses without text", "1"},
     [PPO_TIME_ROLLOUT] = {"timing/time/ppo/rollouts", "generating, evaluating and scoring the rollouts", "s"},
-    [PPO_TIME_UPDATE] = {"timing/time/ppo/optimize_step", "all updates of the step", "s"},
+    [PPO_TIME_FORWARD] = {"timing/time/ppo/forward_pass", "of that: policy and reference on rank 0's rollouts", "s"},
+    [PPO_TIME_REWARDS] = {"timing/time/ppo/compute_rewards", "KL penalties and rewards of the tokens", "s"},
+    [PPO_TIME_UPDATE] = {"timing/time/ppo/optimize_step", "all updates of the step, and writing its rollouts", "s"},
+    [PPO_TIME_STATS] = {"timing/time/ppo/calc_stats", "the curves that rollouts alone tell", "s"},
     [PPO_TIME_TOTAL] = {"timing/time/ppo/total", "the whole step", "s"},
 };
 

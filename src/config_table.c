@@ -224,7 +224,7 @@ const dtx_config_row dtx_config_table[] = {
     NUMBER("ppo.guard_value_error", ppo.guard_value_error, "1000", 0, HUGE_VAL, PPO, "largest mean square error of the values"),
     NUMBER("ppo.guard_repeat", ppo.guard_repeat, "0.9", 0, 1, PPO, "largest share of repeated 4-grams among a step's responses"),
     NUMBER("ppo.guard_empty", ppo.guard_empty, "0.5", 0, 1, PPO, "largest share of responses without text"),
-    NUMBER("ppo.guard_reward", ppo.guard_reward, "0.5", 0, HUGE_VAL, PPO,
+    NUMBER("ppo.guard_reward", ppo.guard_reward, "0.2", 0, HUGE_VAL, PPO,
            "largest fall of the mean reward, over 5 steps, from its best: in standard deviations of the scores, beyond chance"),
 
     TEXT("dpo.init", dpo.init, "IT", "a variant's name", valid_word, DPO, "variant that training begins from; it is the reference too"),

@@ -99,7 +99,8 @@ for name in ("ppo/mean_scores", "ppo/std_scores", "ppo/mean_non_score_reward", "
              "ppo/policy/entropy", "ppo/policy/approxkl", "ppo/policy/policykl", "ppo/policy/clipfrac", "ppo/policy/advantages",
              "ppo/policy/advantages_mean", "ppo/policy/ratio", "ppo/returns/mean", "ppo/val/vpred", "ppo/val/clipfrac", "ppo/val/mean",
              "ppo/val/var", "ppo/learning_rate", "objective/logprobs", "objective/ref_logprobs", "tokens/queries_len_mean",
-             "tokens/queries_len_std", "tokens/responses_len_std", "timing/time/ppo/total"):
+             "tokens/queries_len_std", "tokens/responses_len_std", "timing/time/ppo/total", "timing/time/ppo/forward_pass",
+             "timing/time/ppo/compute_rewards", "timing/time/ppo/optimize_step", "timing/time/ppo/calc_stats"):
     assert np.isfinite(t[name][:]).all() and t[name].shape == (n,), name
 offset, text = r["text_offset"][:], bytes(r["text_bytes"][:])
 assert offset[0] == 0 and offset[-1] == len(text) and text.decode()
@@ -127,6 +128,12 @@ grep -q 'objective/kl .* is below -3' lost/log/ppo-RL-collapse-1.json || fail "t
 rc=0
 ppo 3 lost "${collapse[@]}" "${warped[@]}" >log 2>&1 || rc=$?
 [ "$rc" = 5 ] || { cat log; fail "the same command ends with $rc, not 5"; }
+# a reward that falls and stays down is one, when nothing else looks wrong
+rc=0
+ppo 2 fallen "${collapse[@]}" "${warped[@]}" --set ppo.guard_kl_min=-1000000 --set ppo.guard_kl_max=1000000 --set ppo.guard_entropy=0 \
+    --set ppo.max_rollbacks=0 >log 2>&1 || rc=$?
+[ "$rc" = 5 ] && [ ! -e fallen/adapters/RL ] || { cat log; fail "a reward that falls ends with $rc"; }
+grep -q 'fall of env/reward_mean' fallen/log/ppo-RL-collapse-1.json || fail "the diagnosis does not name the reward"
 # values that follow nothing are one too
 rc=0
 ppo 2 wild --set ppo.lr=10 --set ppo.max_rollbacks=0 --set lora.alpha=65536 >log 2>&1 || rc=$?
