@@ -11,7 +11,6 @@
 #include "jobs/prompts.h"
 #include "jobs/forecast.h"
 #include "jobs/score.h"
-#include "src/json.h"
 #include "src/log.h"
 #include "src/mem.h"
 
@@ -60,29 +59,6 @@ static dtx_status read_completions(hid_t file, const dtx_scoring *g, dtx_texts *
 done:
     dtx_texts_free(&t);
     dtx_free(flags);
-    return st;
-}
-
-/* The template that the completions were made with. */
-static dtx_status read_template(hid_t file, const dtx_scoring *g, dtx_template *t)
-{
-    char *json = NULL;
-    cJSON *o = NULL;
-    dtx_status st;
-
-    DTX_GO(dtx_h5_attr_get_str(file, g->variant_group, "template", &json));
-    if (json == NULL) {
-        st = DTX_FAIL(DTX_ERR_MISSING, "%s: %s has no template recorded; score.prompts = text scores prompts without it", g->run->path,
-                      g->variant_group);
-        goto done;
-    }
-    DTX_GO(dtx_json_parse(json, strlen(json), g->variant_group, 0, &o));
-    DTX_GO(dtx_json_str(o, g->variant_group, "user", sizeof t->user, t->user));
-    DTX_GO(dtx_json_str(o, g->variant_group, "bot", sizeof t->bot, t->bot));
-    st = dtx_json_str(o, g->variant_group, "text", sizeof t->text, t->text);
-done:
-    cJSON_Delete(o);
-    dtx_free(json);
     return st;
 }
 
@@ -137,7 +113,7 @@ static dtx_status pack(hid_t file, dtx_scoring *g, void **block, size_t *size)
         goto done;
     }
     if (strcmp(mode, "templated") == 0) {
-        DTX_GO(read_template(file, g, &t));
+        DTX_GO(dtx_prompts_read_template(file, g->run->path, g->variant_group, &t));
     }
     int64_t n = answers.n, samples = n / prompts.n;
     size_t head_size = (size_t)(2 * n + 3) * sizeof *head;

@@ -333,7 +333,7 @@ dtx_status dtx_prompts_read_template(hid_t file, const char *path, const char *v
 
     DTX_GO(dtx_h5_attr_get_str(file, variant_group, "template", &json));
     if (json == NULL) {
-        st = DTX_FAIL(DTX_ERR_MISSING, "%s: %s has no template recorded", path, variant_group);
+        st = DTX_FAIL(DTX_ERR_MISSING, "%s: %s has no template recorded (score needs none with score.prompts = text)", path, variant_group);
         goto done;
     }
     DTX_GO(dtx_json_parse(json, strlen(json), variant_group, 0, &o));
