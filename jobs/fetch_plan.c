@@ -229,6 +229,39 @@ dtx_status dtx_fetch_plan_file(const dtx_fetch_net *net, const dtx_fetch_plan *p
     return DTX_OK;
 }
 
+static dtx_status compare(const dtx_hub_file *f, const dtx_http_reply *reply)
+{
+    char sha256[DTX_SHA256_TEXT], git[DTX_GIT_TEXT];
+
+    DTX_TRY(dtx_sha256_bytes(reply->body, reply->size, sha256));
+    DTX_TRY(dtx_git_blob_bytes(reply->body, reply->size, git));
+    if ((f->sha256[0] != '\0' && strcmp(f->sha256, sha256) != 0) || (f->git_blob[0] != '\0' && strcmp(f->git_blob, git) != 0)) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: what the server sends is not what it announced: %lld bytes were announced, %zu came", f->path,
+                        (long long)f->size, reply->size);
+    }
+    return DTX_OK;
+}
+
+/* A small file into memory, as the listing announced it; asked for twice at most. */
+static dtx_status get_file(const dtx_fetch_net *net, dtx_http_conn *c, const dtx_fetch_plan *p, const dtx_hub_file *f, dtx_http_reply *reply)
+{
+    char *url = NULL;
+    dtx_status st;
+
+    DTX_TRY(file_url(net, p, f->path, &url));
+    for (int n = 0; n < 2; n++) {
+        DTX_GO(get(net, c, p->source, url, reply));
+        st = compare(f, reply);
+        if (st != DTX_ERR_INPUT) {
+            break;
+        }
+        dtx_http_reply_free(reply);
+    }
+done:
+    dtx_free(url);
+    return st;
+}
+
 /* The shards that the weights' index names, and the files wanted so far. */
 static dtx_status select_files(const dtx_fetch_net *net, dtx_http_conn *c, dtx_fetch_plan *p)
 {
@@ -236,7 +269,6 @@ static dtx_status select_files(const dtx_fetch_net *net, dtx_http_conn *c, dtx_f
     dtx_config_list only = {.n = 0};
     const dtx_hub_file *index;
     dtx_http_reply reply = {.body = NULL};
-    char *url = NULL;
     dtx_status st;
 
     if (s->include != NULL) {
@@ -245,14 +277,12 @@ static dtx_status select_files(const dtx_fetch_net *net, dtx_http_conn *c, dtx_f
     }
     DTX_GO(dtx_hub_select(&p->files, s->repo, &p->kind, net->job->config.fetch.include.n > 0 ? &net->job->config.fetch.include : &only, &index));
     if (index != NULL) {
-        DTX_GO(file_url(net, p, index->path, &url));
-        DTX_GO(get(net, c, s, url, &reply));
+        DTX_GO(get_file(net, c, p, index, &reply));
         DTX_GO(dtx_hub_add_shards(&p->files, reply.body, reply.size, index->path));
     }
     dtx_hub_keep_wanted(&p->files);
 done:
     dtx_http_reply_free(&reply);
-    dtx_free(url);
     return st;
 }
 

@@ -84,23 +84,30 @@ dtx_status dtx_sha256_file(const char *path, char out[DTX_SHA256_TEXT])
     return st;
 }
 
-dtx_status dtx_git_blob_file(const char *path, char out[DTX_GIT_TEXT])
+dtx_status dtx_git_blob_bytes(const void *data, size_t size, char out[DTX_GIT_TEXT])
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int n = 0;
     char head[40];
-    dtx_file_map map;
-
-    DTX_TRY(dtx_file_map_open(path, &map));
-    int len = snprintf(head, sizeof head, "blob %zu", map.size) + 1; /* the NUL belongs to it */
+    int len = snprintf(head, sizeof head, "blob %zu", size) + 1; /* the NUL belongs to it */
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     int good = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) == 1 && EVP_DigestUpdate(ctx, head, (size_t)len) == 1
-            && EVP_DigestUpdate(ctx, map.data, map.size) == 1 && EVP_DigestFinal_ex(ctx, digest, &n) == 1 && n == 20;
+            && EVP_DigestUpdate(ctx, data, size) == 1 && EVP_DigestFinal_ex(ctx, digest, &n) == 1 && n == 20;
+
     EVP_MD_CTX_free(ctx);
-    dtx_file_map_close(&map);
     if (!good) {
         return DTX_FAIL(DTX_ERR_CHECK, "libcrypto cannot compute SHA-1");
     }
     write_hex(digest, n, out);
     return DTX_OK;
+}
+
+dtx_status dtx_git_blob_file(const char *path, char out[DTX_GIT_TEXT])
+{
+    dtx_file_map map;
+
+    DTX_TRY(dtx_file_map_open(path, &map));
+    dtx_status st = dtx_git_blob_bytes(map.data, map.size, out);
+    dtx_file_map_close(&map);
+    return st;
 }

@@ -20,6 +20,7 @@ dtx_status dtx_sha256_file(const char *path, char out[DTX_SHA256_TEXT]);
 
 enum { DTX_GIT_TEXT = 41 };
 /* What git calls a file of these bytes: SHA-1 over "blob SIZE", a NUL and the bytes. */
+dtx_status dtx_git_blob_bytes(const void *data, size_t size, char out[DTX_GIT_TEXT]);
 dtx_status dtx_git_blob_file(const char *path, char out[DTX_GIT_TEXT]);
 
 #endif

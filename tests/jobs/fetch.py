@@ -300,6 +300,13 @@ hub = Hub({"me/tiny": small}, fault=lambda q, path: time.monotonic() < start + .
 run(0, hub, "me/tiny", "--set", "http.tries=20")
 print("ok faults", "%.1f s" % (time.monotonic() - BEGUN))
 
+# --- an index that came wrong once ---
+clean()
+once = []
+hub = Hub({"me/big": sharded}, fault=lambda q, path: path.endswith("index.json") and not once and (once.append(1), q.reply(200, index + b"more"), True)[2])
+run(0, hub, "me/big")
+same("models/big", sharded)
+
 # --- other bytes than announced: exit 3, nothing under its name; mended on the server, the same command ends well ---
 clean()
 wrong = lambda q, path: path.endswith("00002-of-00005.safetensors") and (q.reply(200, bytes(len(shards["model-00002-of-00005.safetensors"]))), True)[1]
@@ -418,10 +425,9 @@ for etag in (True, False, "alone"):
     url = hub.url + "/raw/t/blob.csv"
     for change in (False, True):
         child = subprocess.Popen(command(hub, url), env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        n = len(hub.firsts.get("t/blob.csv", []))
-        while child.poll() is None and len(hub.firsts.get("t/blob.csv", [])) == n:
+        n, part = len(hub.firsts.get("t/blob.csv", [])), "data/blob.part/blob.csv.url.part"
+        while child.poll() is None and not (len(hub.firsts.get("t/blob.csv", [])) > n and os.path.exists(part) and os.path.getsize(part) > 0):
             time.sleep(.005)
-        time.sleep(.15)
         child.kill()
         child.wait()
         if change:
