@@ -14,6 +14,7 @@ typedef struct {
     dtx_tokenizer *tokenizer;
     dtx_reward judge;       /* n = 0: answers are not judged */
     dtx_sampling sampling;
+    int64_t room;           /* tokens of a prompt at most: dpo.context or the model's positions, less the longest answer */
     char settings[2048];    /* what the answers are made from: a part of the training's description; rank 0's counts */
 } dtx_dpo_sampler;
 

@@ -16,11 +16,14 @@ dtx_status dtx_dpo_sampler_open(const dtx_job *job, const dtx_stage_model *base,
     dtx_dpo_sampler s = {.job = job, .sampling = {c->generate.max_new_tokens, c->generate.min_new_tokens, c->generate.do_sample,
                                                   c->generate.temperature, c->generate.top_k, c->generate.top_p,
                                                   c->generate.no_repeat_ngram_size, (int32_t)base->arch.eos_id}};
+    const int64_t positions = base->arch.max_positions;
+    const int64_t context = positions > 0 && positions < c->dpo.context ? positions : c->dpo.context;
     dtx_status st = DTX_OK;
 
-    if (s.sampling.max_new_tokens >= c->dpo.context) {
-        return DTX_FAIL(DTX_ERR_USAGE, "generate.max_new_tokens %" PRId64 " leaves no room for a prompt in dpo.context %" PRId64,
-                        s.sampling.max_new_tokens, c->dpo.context);
+    s.room = context - s.sampling.max_new_tokens;
+    if (s.room < 1) {
+        return DTX_FAIL(DTX_ERR_USAGE, "generate.max_new_tokens %" PRId64 " leaves no room for a prompt in dpo.context or the model's "
+                        "positions, %" PRId64, s.sampling.max_new_tokens, context);
     }
     if (!judged && c->dpo.min_toxicity > 0) {
         return DTX_FAIL(DTX_ERR_USAGE, "dpo.min_toxicity %g needs a classifier: set reward.path or reward.models", c->dpo.min_toxicity);
@@ -139,8 +142,7 @@ static dtx_status read_column(const sampling *g, const char *name, hid_t type, v
 static int64_t prompt_of(const sampling *g, int64_t i, const int32_t **ids)
 {
     const dtx_pairs *p = g->pairs;
-    const int64_t query = p->query[2 * i], room = g->s->job->config.dpo.context - g->s->sampling.max_new_tokens;
-    const int64_t n = query < room ? query : room;
+    const int64_t query = p->query[2 * i], n = query < g->s->room ? query : g->s->room;
 
     *ids = p->id + p->offset[2 * i] + query - n;
     return n;
