@@ -9,7 +9,7 @@
 
 /* What is taken for the job's share of the peak when it is decided whether a measurement pays (a high one: the job seems
  * short), and for its own. */
-static const double JOB_SHARE = 0.8, TRIAL_SHARE = 0.6, MOST = 0.01;
+static const double JOB_SHARE = 0.8, DECODE_SHARE = 0.4, TRIAL_SHARE = 0.6, MOST = 0.01;
 static const double COPYING = 8e9; /* bytes/s that a rank's optimizer reads and writes (an estimate: it takes little of a step) */
 
 static dtx_status describe(dtx_plan *p, const dtx_job *job, const char *name, const dtx_model *model, dtx_forecast_work work, void *user)
@@ -45,7 +45,8 @@ static bool pays(const dtx_par *par, const dtx_plan *p, const dtx_plan_trial *t)
 
     if (par->rank == 0) {
         const double peak = dtx_linear_is_bf16() ? dtx_peak_bf16(t->threads, 0.005) : dtx_peak_fma(t->threads, 0.005);
-        const double job = dtx_plan_flops(&p->work) / (JOB_SHARE * peak * par->size);
+        const double decode = p->work.decode + p->work.decode_head, passes = dtx_plan_flops(&p->work) - decode;
+        const double job = (passes / JOB_SHARE + decode / DECODE_SHARE) / (peak * par->size);
         verdict = dtx_plan_trial_flops(t) / (TRIAL_SHARE * peak) < MOST * job;
     }
     return MPI_Bcast(&verdict, 1, MPI_DOUBLE, 0, par->comm) == MPI_SUCCESS && verdict > 0;

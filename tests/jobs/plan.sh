@@ -128,6 +128,8 @@ data="--set data.dialogues=$DTX_SOURCE/data/quickstart/dialogues.csv"
     # predicted against actual: with stored speeds of time and memory, without them (a job this short) of memory alone
     printf 'one text to answer\nanother one\na third\n' >texts.txt
     rows="--set model.path=m --set data.prompts=texts.txt --set generate.max_new_tokens=6"
+    "$DETOXLENS" generate $rows --run none --dry-run >out || fail "a dry run of generate"
+    grep -q "work units *1 of 3 rows" out || fail "three texts are no batch: $(cat out)"
     for run in told:node.json alone:; do
         for job in generate attribute; do
             "$DETOXLENS" $job $rows --run "${run%%:*}" --set "plan.bench=${run#*:}" 2>$job.log || fail "$job"

@@ -723,9 +723,36 @@ static void test_random_models(void **state)
     }
 }
 
+/* All layers give the model's own bits, fewer give others; the model outlives its part unharmed. */
+static void test_first_layers(void **state)
+{
+    dtx_arch a = variant_arch(0);
+    const size_t bytes = (size_t)(R * a.hidden) * sizeof(float);
+    float *all = dtx_calloc(1, bytes), *part = dtx_calloc(1, bytes);
+    dtx_batch b = batch_of();
+    dtx_model *m, *first;
+
+    (void)state;
+    OK(dtx_model_random(&a, DTX_F32, 4, &m));
+    OK(dtx_model_forward(m, &b, all));
+    for (int64_t n = a.n_layers; n >= 1; n--) {
+        OK(dtx_model_first_layers(m, n, &first));
+        assert_int_equal(dtx_model_arch(first)->n_layers, n);
+        OK(dtx_model_forward(first, &b, part));
+        assert_true((memcmp(part, all, bytes) == 0) == (n == a.n_layers));
+        dtx_model_del(first);
+    }
+    OK(dtx_model_forward(m, &b, part));
+    assert_memory_equal(part, all, bytes);
+    dtx_model_del(m);
+    dtx_free(all);
+    dtx_free(part);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first_layers),
         cmocka_unit_test(test_parameter_gradients),
         cmocka_unit_test(test_embedding_gradients),
         cmocka_unit_test(test_adapter_gradients),
