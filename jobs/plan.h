@@ -117,6 +117,8 @@ typedef struct {
     bool single;            /* generate.batch = 1 */
     int threads;
     double seconds;         /* about so long; 0 = as short as possible */
+    dtx_status (*together)(void *user); /* NULL, or waits for the other ranks before each timing, so that all are busy at once */
+    void *user;
 } dtx_plan_trial;
 /* What the planned job needs to know of `model`, with that many threads. */
 dtx_plan_trial dtx_plan_trial_of(const dtx_plan *p, const dtx_model *model, int threads, double seconds);

@@ -393,6 +393,9 @@ dtx_status dtx_plan_memory(dtx_plan *p, int ranks)
     if (!trained) {
         dtx_plan_add(&p->rank, "vectors", vectors, "norms and biases, f32");
     }
+    if (!trains(p)) {
+        dtx_plan_add(&p->rank, "tokenizer", 450 * (double)p->arch.vocab, "some 450 bytes an entry, measured; kept by rank 0, in attribute by all");
+    }
     if (!trains(p) && !dtx_plan_is(p, "ppo") && p->adapter != NULL) {
         dtx_plan_add(&p->rank, "adapter", 4 * (double)p->adapter->n_params, "f32");
     }

@@ -12,6 +12,8 @@
 enum { FEW = 32, MANY = 256, SOME = 128,  HEAD_ROWS = 32, CONTEXT = 64, MEASURES = 6, MOST_REPEAT = 3 };
 static const double CACHE = 64e6; /* bytes of weights that no core keeps from one pass to the next */
 
+static const double MOST_FIXED = 0.15;
+
 typedef struct {
     const dtx_plan_trial *t;
     dtx_model *m;                 /* the first layers */
@@ -113,6 +115,9 @@ static dtx_status timed(bench *b, dtx_status (*pass)(bench *b), bool warm, doubl
 
     DTX_TRY(warm && !brief ? pass(b) : DTX_OK);
     for (int i = 0; i < repeat; i++) {
+        if (b->t->together != NULL) {
+            DTX_TRY(b->t->together(b->t->user));
+        }
         double begun = dtx_now(), t;
         int n = 0;
         do {
@@ -161,9 +166,12 @@ static dtx_status fit(bench *b, kind k, int64_t few, int64_t many, double layer_
     DTX_TRY(many > few ? timed(b, pass, false, &short_time) : DTX_OK);
     const double less = flops_of(b, k, few), more = flops_of(b, k, many);
     double slope = many > few ? (long_time - short_time) / (more - less) : long_time / more, start = short_time - slope * less;
-    if (start < 0 || slope <= 0) {
+    if (start < 0) {
         slope = long_time / more;
         start = 0;
+    } else if (start > MOST_FIXED * long_time) { /* a disturbed measurement: no pass over many rows is mostly start */
+        start = MOST_FIXED * long_time;
+        slope = (long_time - start) / more;
     }
     *rate = 1 / (slope * b->t->threads);
     *fixed = start / (ways * layer_bytes);

@@ -44,12 +44,31 @@ dtx_plan_trial dtx_plan_trial_of(const dtx_plan *p, const dtx_model *model, int 
     return t;
 }
 
-dtx_status dtx_plan_measure_together(const dtx_par *par, const dtx_plan_trial *t, dtx_plan_rate *out)
+typedef struct {
+    const dtx_par *par;
+    bool failed; /* some other rank */
+} company;
+
+/* A rank that fails leaves the trial and agrees at its end: that is this agreement for the others. */
+static dtx_status wait_for_all(void *user)
+{
+    company *c = user;
+    dtx_status st = dtx_par_agree(c->par, DTX_OK);
+
+    c->failed = st != DTX_OK;
+    return st;
+}
+
+dtx_status dtx_plan_measure_together(const dtx_par *par, const dtx_plan_trial *trial, dtx_plan_rate *out)
 {
     enum { N = 6 };
+    company c = {.par = par};
+    dtx_plan_trial t = *trial;
 
-    DTX_TRY(DTX_MPI(MPI_Barrier(par->comm)));
-    DTX_TRY(dtx_par_agree(par, dtx_plan_measure(t, out)));
+    t.together = wait_for_all;
+    t.user = &c;
+    dtx_status st = dtx_plan_measure(&t, out);
+    DTX_TRY(c.failed ? st : dtx_par_agree(par, st));
     double mine[N] = {out->large, out->train, out->head, out->decode, out->decode_head, out->fixed}, all[N];
     DTX_TRY(DTX_MPI(MPI_Allreduce(mine, all, N, MPI_DOUBLE, MPI_SUM, par->comm)));
     double *const to[N] = {&out->large, &out->train, &out->head, &out->decode, &out->decode_head, &out->fixed};
