@@ -1,7 +1,7 @@
 /* linear_vector.c - one row through a matrix, for single-stream decoding: bound by reading W, so it goes over W once, row
  * after row, with exact f32 activations. Threads take blocks of rows. */
 #include "src/linear_native.h"
-#include "src/mem.h"
+#include "src/simd.h"
 
 enum {
     BLOCK_BYTES = 1 << 19,  /* of W that a thread takes at a time */
@@ -10,20 +10,42 @@ enum {
     WIDEST = 65536          /* of x: beyond any model's layer */
 };
 
-void dtx_native_arrange(const dtx_native *isa, dtx_dtype t, int64_t K, const float *x, float *out)
+/* `lanes` is a constant at each call. */
+DTX_INLINE void split_pairs(const int lanes, int64_t whole, const float *x, float *out)
 {
-    const int64_t lanes = isa->nr / 2, whole = K / (2 * lanes) * 2 * lanes;
-    int64_t k = 0;
-
-    for (; t == DTX_BF16 && k < whole; k += 2 * lanes) {
-        for (int64_t l = 0; l < lanes; l++) {
+    for (int64_t k = 0; k < whole; k += 2 * lanes) {
+        for (int l = 0; l < lanes; l++) {
             out[k + l] = x[k + 2 * l];
             out[k + lanes + l] = x[k + 2 * l + 1];
         }
     }
-    for (; k < K; k++) {
-        out[k] = x[k];
+}
+
+DTX_CLONES
+static void split_16(int64_t whole, const float *x, float *out)
+{
+    split_pairs(16, whole, x, out);
+}
+
+DTX_CLONES
+static void split_8(int64_t whole, const float *x, float *out)
+{
+    split_pairs(8, whole, x, out);
+}
+
+void dtx_native_arrange(const dtx_native *isa, dtx_dtype t, int64_t K, const float *x, float *out)
+{
+    const int64_t lanes = isa->nr / 2, whole = K / (2 * lanes) * 2 * lanes;
+    const int64_t split = t == DTX_BF16 ? whole : 0;
+
+    if (lanes == 16) {
+        split_16(split, x, out);
+    } else if (lanes == 8) {
+        split_8(split, x, out);
+    } else {
+        split_pairs((int)lanes, split, x, out);
     }
+    memcpy(out + split, x + split, (size_t)(K - split) * sizeof *x);
 }
 
 static void run_block(const dtx_native *isa, const dtx_matrix *w, const float *bias, const float *x, float *y, bool accumulate,
