@@ -424,15 +424,19 @@ dtx_status dtx_stage_rows_add(dtx_stage_rows *r, int64_t row, const void *const 
 
 dtx_status dtx_stage_rows_write(dtx_run *run, const char *group, dtx_stage_rows *r)
 {
-    char path[320];
+    enum { MOST = sizeof r->column / sizeof *r->column };
+    _Static_assert((int)MOST <= (int)DTX_RUN_WRITES, "columns of a stage go in one write");
+    char path[MOST][320];
+    dtx_write w[MOST];
+    const int flag = r->n_columns - 1;
 
     for (int c = 0; c < r->n_columns; c++) {
-        if (c == r->n_columns - 1) { /* the flags follow when the values are on disk */
-            DTX_TRY(dtx_run_flush(run));
-        }
-        snprintf(path, sizeof path, "%s/%s", group, r->column[c].name);
-        DTX_TRY(dtx_run_write(run, path, r->column[c].type, r->n, r->row, r->count, r->column[c].data));
+        snprintf(path[c], sizeof path[c], "%s/%s", group, r->column[c].name);
+        w[c] = (dtx_write){path[c], r->column[c].type, r->n, r->row, r->count, r->column[c].data};
     }
+    DTX_TRY(dtx_run_write_all(run, flag, w));
+    DTX_TRY(dtx_run_flush(run)); /* the flags follow when the values are on disk */
+    DTX_TRY(dtx_run_write_all(run, 1, w + flag));
     r->n = 0;
     return dtx_run_flush(run);
 }

@@ -103,10 +103,12 @@ static int64_t next_batch(plan *p, size_t row, hsize_t width, hid_t space)
     return rows;
 }
 
-/* Collective: every rank makes `calls` calls, with nothing selected when it has no more rows. */
-static dtx_status write_batches(hid_t dset, const char *path, hid_t type, plan *p, size_t row, hsize_t width, int64_t calls)
+/* Collective: every rank makes `calls` calls, with nothing selected when it has no more rows. selected: file_space has the
+ * rows of the only call already. */
+static dtx_status write_batches(hid_t dset, const char *path, hid_t type, plan *p, size_t row, hsize_t width, int64_t calls,
+                                hid_t file_space, bool selected)
 {
-    hid_t xfer = H5Pcreate(H5P_DATASET_XFER), file_space = H5Dget_space(dset);
+    hid_t xfer = H5Pcreate(H5P_DATASET_XFER);
     dtx_status st = DTX_OK;
     char nothing[16] = "";
 
@@ -114,7 +116,7 @@ static dtx_status write_batches(hid_t dset, const char *path, hid_t type, plan *
         st = DTX_H5_FAIL(DTX_ERR_CHECK, "cannot prepare a collective write of %s", path);
     }
     for (int64_t i = 0; i < calls; i++) {
-        int64_t rows = st == DTX_OK ? next_batch(p, row, width, file_space) : 0;
+        int64_t rows = st == DTX_OK ? next_batch(p, row, width, selected ? -1 : file_space) : 0;
         hsize_t n = rows > 0 ? (hsize_t)rows * width : 1;
         hid_t memory = H5Screate_simple(1, &n, NULL);
         if (rows < 0) {
@@ -132,11 +134,90 @@ static dtx_status write_batches(hid_t dset, const char *path, hid_t type, plan *
         p->rows_done += rows;
         H5Sclose(memory);
     }
-    if (file_space >= 0) {
-        H5Sclose(file_space);
-    }
     if (xfer >= 0) {
         H5Pclose(xfer);
+    }
+    return st;
+}
+
+/* A dataset on its way. */
+typedef struct {
+    hid_t dset;
+    hsize_t n_rows, width;
+    size_t row;    /* bytes */
+    plan p;
+    int64_t calls;
+} open_write;
+
+/* Local. */
+static dtx_status prepare(hid_t file, const dtx_write *w, open_write *o)
+{
+    hsize_t shape[2] = {0, 0};
+
+    DTX_TRY(dtx_h5_open_object(file, w->path, &o->dset));
+    DTX_TRY(dtx_h5_space_shape(o->dset, w->path, shape, NULL));
+    o->n_rows = shape[0];
+    o->width = shape[1];
+    o->row = (size_t)shape[1] * H5Tget_size(w->type);
+    DTX_TRY(make_plan(w->path, shape[0], o->row, w->n, w->start, w->count, w->x, &o->p));
+    while (o->row > 0 && o->p.next < o->p.n) {
+        next_batch(&o->p, o->row, o->width, -1);
+        o->calls++;
+    }
+    o->p.next = o->p.part = 0;
+    return DTX_OK;
+}
+
+/* Whether dataset i takes the same rows of the same shape as the one before, in one call. */
+static bool like_before(const dtx_write *w, const open_write *o, const int64_t *calls, int i)
+{
+    return i > 0 && calls[i] == 1 && calls[i - 1] == 1 && w[i].start == w[i - 1].start && w[i].count == w[i - 1].count &&
+           w[i].n == w[i - 1].n && o[i].n_rows == o[i - 1].n_rows && o[i].width == o[i - 1].width;
+}
+
+dtx_status dtx_run_write_all(dtx_run *run, int n, const dtx_write *w)
+{
+    open_write o[DTX_RUN_WRITES] = {{0}};
+    int64_t mine[DTX_RUN_WRITES + 1] = {0}, all[DTX_RUN_WRITES + 1] = {0};
+    dtx_status st = n <= DTX_RUN_WRITES ? DTX_OK : DTX_FAIL(DTX_ERR_CHECK, "%d datasets in one write", n);
+
+    for (int i = 0; i < n && i < DTX_RUN_WRITES; i++) {
+        o[i].dset = -1;
+        st = st == DTX_OK ? prepare(run->file, &w[i], &o[i]) : st;
+        mine[1 + i] = all[1 + i] = o[i].calls;
+    }
+    mine[0] = all[0] = st != DTX_OK;
+    if (run->par->size > 1) { /* every rank enters the writes, or none does; as often as the one with the most rows */
+        dtx_status sent = DTX_MPI(MPI_Allreduce(mine, all, DTX_RUN_WRITES + 1, MPI_INT64_T, MPI_MAX, run->par->comm));
+        st = st != DTX_OK ? st : sent;
+    }
+    if (all[0] > 0) {
+        st = dtx_par_agree(run->par, st);
+    }
+    if (st == DTX_OK) {
+        hid_t space = -1;
+        for (int i = 0; i < n; i++) { /* all of them, even after a failure */
+            const bool again = st == DTX_OK && like_before(w, o, all + 1, i);
+            if (!again) { /* selecting many pieces is dear */
+                if (space >= 0) {
+                    H5Sclose(space);
+                }
+                space = H5Dget_space(o[i].dset);
+            }
+            dtx_status one = write_batches(o[i].dset, w[i].path, w[i].type, &o[i].p, o[i].row, o[i].width, all[1 + i], space, again);
+            st = st == DTX_OK ? one : st;
+        }
+        if (space >= 0) {
+            H5Sclose(space);
+        }
+        st = dtx_par_agree(run->par, st);
+    }
+    for (int i = 0; i < n && i < DTX_RUN_WRITES; i++) {
+        if (o[i].dset >= 0) {
+            H5Oclose(o[i].dset);
+        }
+        dtx_free(o[i].p.packed);
+        dtx_free(o[i].p.seg);
     }
     return st;
 }
@@ -144,42 +225,7 @@ static dtx_status write_batches(hid_t dset, const char *path, hid_t type, plan *
 dtx_status dtx_run_write(dtx_run *run, const char *path, hid_t type, int64_t n, const int64_t *start, const int64_t *count,
                          const void *x)
 {
-    hid_t dset = -1;
-    hsize_t shape[2] = {0, 0};
-    plan p = {0};
-    int64_t calls = 0, most = 0;
-    size_t row = 0;
-    dtx_status st;
-
-    DTX_GO(dtx_h5_open_object(run->file, path, &dset));
-    DTX_GO(dtx_h5_space_shape(dset, path, shape, NULL));
-    row = (size_t)shape[1] * H5Tget_size(type);
-    DTX_GO(make_plan(path, shape[0], row, n, start, count, x, &p));
-    while (row > 0 && p.next < p.n) {
-        next_batch(&p, row, shape[1], -1);
-        calls++;
-    }
-    p.next = p.part = 0;
-done:;
-    const int64_t mine[2] = {st != DTX_OK, calls};
-    int64_t all[2] = {mine[0], mine[1]};
-    if (run->par->size > 1) { /* every rank enters the write, or none does; as often as the one with the most rows */
-        dtx_status sent = DTX_MPI(MPI_Allreduce(mine, all, 2, MPI_INT64_T, MPI_MAX, run->par->comm));
-        st = st != DTX_OK ? st : sent;
-    }
-    if (all[0] > 0) {
-        st = dtx_par_agree(run->par, st);
-    }
-    most = all[1];
-    if (st == DTX_OK) {
-        st = dtx_par_agree(run->par, write_batches(dset, path, type, &p, row, shape[1], most));
-    }
-    if (dset >= 0) {
-        H5Oclose(dset);
-    }
-    dtx_free(p.packed);
-    dtx_free(p.seg);
-    return st;
+    return dtx_run_write_all(run, 1, &(dtx_write){path, type, n, start, count, x});
 }
 
 dtx_status dtx_run_flush(dtx_run *run)

@@ -105,6 +105,16 @@ dtx_status dtx_h5_attr_list(hid_t file, const char *path, char ***pairs, size_t 
  * must not overlap; n = 0 writes nothing but takes part. */
 dtx_status dtx_run_write(dtx_run *run, const char *path, hid_t type, int64_t n, const int64_t *start,
                          const int64_t *count, const void *x);
+/* Collective. Several such writes, of different datasets, with one agreement before and one after all of them. */
+typedef struct {
+    const char *path;
+    hid_t type;
+    int64_t n;
+    const int64_t *start, *count;
+    const void *x;
+} dtx_write;
+enum { DTX_RUN_WRITES = 40 }; /* most at a time */
+dtx_status dtx_run_write_all(dtx_run *run, int n, const dtx_write *w);
 /* Collective. Flush to disk (H5Fflush, which syncs on every rank, and a barrier). */
 dtx_status dtx_run_flush(dtx_run *run);
 /* Collective. Every rank gets the whole dataset (rank 0 reads, broadcast); *x allocated with dtx_malloc. */
