@@ -4,7 +4,7 @@
 #include "src/simd.h"
 
 enum {
-    BLOCK_BYTES = 1 << 19,  /* of W that a thread takes at a time */
+    BLOCK_BYTES = 1 << 20,  /* of W that a thread takes at a time */
     SMALL = 1 << 16,        /* bytes of W below which one thread is faster */
     ROWS = 256,             /* most rows of a block */
     WIDEST = 65536          /* of x: beyond any model's layer */
