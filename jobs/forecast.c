@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "src/linear.h"
+#include "src/log.h"
 #include "src/mem.h"
 #include "src/peak.h"
 
@@ -86,6 +87,11 @@ dtx_status dtx_forecast(const dtx_job *job, dtx_run *run, const char *name, cons
     DTX_GO(dtx_par_agree(&job->par, dtx_plan_memory(p, p->ranks)));
     run->outcome.predicted_seconds = p->seconds;
     run->outcome.predicted_peak_memory_bytes = dtx_plan_resident(p);
+    if (isfinite(p->seconds)) {
+        dtx_log(DTX_LOG_INFO, "forecast", "%.3g s, %.0f MB of memory of a rank, at %.1f GF/s a core (training %.1f, head %.1f, decoding %.1f)",
+                p->seconds, run->outcome.predicted_peak_memory_bytes / 1e6, p->rate.large / 1e9, p->rate.train / 1e9, p->rate.head / 1e9,
+                p->rate.decode / 1e9);
+    }
 done:
     if (p != NULL) {
         dtx_plan_free(p);

@@ -383,30 +383,39 @@ static dtx_status conclude(dtx_scoring *g, bool stopped)
     return DTX_OK;
 }
 
-/* Tokens of the texts by their bytes, at the rate of the longest few. */
-static dtx_status left_to_do(dtx_plan *p, void *user)
+/* Tokens of a byte of the rows' texts of one side, from a few that are spread over them. */
+static dtx_status token_rate(const dtx_scoring *g, int side, double *out)
 {
-    enum { LOOKED_AT = 32 };
-    const dtx_scoring *g = user;
-    double bytes = 0, rate;
+    enum { LOOKED_AT = 64 };
+    const int64_t step = g->n_order < LOOKED_AT ? 1 : g->n_order / LOOKED_AT;
+    double bytes = 0;
     dtx_ids ids = {0};
-    dtx_status st;
+    dtx_status st = DTX_OK;
 
-    DTX_GO(dtx_plan_room(p, g->n_order, 1));
-    DTX_GO(DTX_NEW(p->answer, g->n_order));
-    for (int64_t i = 0; i < g->n_order && i < LOOKED_AT; i++) {
-        const size_t len = dtx_scoring_len(g, g->order[i], 0);
-        DTX_GO(dtx_tokenizer_encode(g->classifier.tokenizer, dtx_scoring_text(g, g->order[i], 0), len, false, &ids));
+    for (int64_t i = 0; st == DTX_OK && i < g->n_order; i += step) {
+        const size_t len = dtx_scoring_len(g, g->order[i], side);
+        st = dtx_tokenizer_encode(g->classifier.tokenizer, dtx_scoring_text(g, g->order[i], side), len, false, &ids);
         bytes += (double)len;
     }
-    rate = bytes > 0 ? (double)ids.n / bytes : 0.25;
-    for (int64_t i = 0; i < g->n_order; i++) {
-        p->answer[i] = (int64_t)(rate * (double)dtx_scoring_len(g, g->order[i], 0) + 0.5);
-        p->len[i] = (int64_t)(rate * (double)dtx_scoring_len(g, g->order[i], 1) + 0.5);
-    }
-done:
+    *out = bytes > 0 ? (double)ids.n / bytes : 0.25;
     dtx_ids_free(&ids);
     return st;
+}
+
+static dtx_status left_to_do(dtx_plan *p, void *user)
+{
+    const dtx_scoring *g = user;
+    double answers, prompts;
+
+    DTX_TRY(token_rate(g, 0, &answers));
+    DTX_TRY(token_rate(g, 1, &prompts));
+    DTX_TRY(dtx_plan_room(p, g->n_order, 1));
+    DTX_TRY(DTX_NEW(p->answer, g->n_order));
+    for (int64_t i = 0; i < g->n_order; i++) {
+        p->answer[i] = (int64_t)(answers * (double)dtx_scoring_len(g, g->order[i], 0) + 0.5);
+        p->len[i] = (int64_t)(prompts * (double)dtx_scoring_len(g, g->order[i], 1) + 0.5);
+    }
+    return DTX_OK;
 }
 
 /* Collective. */

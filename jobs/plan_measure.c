@@ -1,5 +1,6 @@
 /* plan_measure.c - the first layers of a model and its head, run for a moment: the speeds that plan counts with. */
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 #include "jobs/bench.h"
@@ -8,6 +9,7 @@
 #include "src/loss.h"
 #include "src/mem.h"
 #include "src/model.h"
+#include "src/sampler.h"
 
 enum { FEW = 32, MANY = 256, SOME = 128,  HEAD_ROWS = 32, CONTEXT = 64, MEASURES = 6, MOST_REPEAT = 3 };
 static const double CACHE = 64e6; /* bytes of weights that no core keeps from one pass to the next */
@@ -24,6 +26,7 @@ typedef struct {
     int64_t rows, *offset, *slot;
     int32_t *ids;
     float *hidden, *grad, *seed, *logits;
+    float *scores;                /* (threads, 2, vocab) */
     uint64_t *key;
     double losses[HEAD_ROWS];
     int64_t filled;
@@ -96,12 +99,29 @@ static dtx_status pass_decode(bench *b)
                                                 .single = b->t->single}, b->hidden);
 }
 
+/* Logits, and the choice of a token from each row. */
 static dtx_status pass_decode_head(bench *b)
 {
+    const dtx_config *c = b->t->c;
+    const dtx_sampling how = {.max_new_tokens = c->generate.max_new_tokens, .min_new_tokens = c->generate.min_new_tokens,
+                              .do_sample = c->generate.do_sample, .temperature = c->generate.temperature, .top_k = c->generate.top_k,
+                              .top_p = c->generate.top_p, .no_repeat_ngram = c->generate.no_repeat_ngram_size, .eos = -1};
+    const int64_t V = b->a->vocab, n = b->t->streams;
+
     if (b->t->single) {
         dtx_model_logits_single(b->m, b->hidden, b->logits);
     } else {
-        dtx_model_logits(b->m, b->t->streams, b->hidden, b->logits);
+        dtx_model_logits(b->m, n, b->hidden, b->logits);
+    }
+#pragma omp parallel for schedule(dynamic) num_threads(b->t->threads) if (b->t->threads > 1)
+    for (int64_t i = 0; i < n; i++) {
+        float *scores = b->scores + omp_get_thread_num() * 2 * V, logprob;
+        int32_t token;
+        memcpy(scores, b->logits + i * V, (size_t)V * sizeof *scores);
+        dtx_sampler_process(&how, b->ids, CONTEXT, CONTEXT / 2, V, scores, scores + V);
+        if (dtx_sampler_choose(&how, V, b->logits + i * V, 0.5, &token, &logprob) == DTX_OK) { /* log p of the model */
+            (void)dtx_sampler_choose(&how, V, scores, 0.5, &token, &logprob);
+        }
     }
     return DTX_OK;
 }
@@ -240,6 +260,7 @@ static dtx_status prepare(const dtx_plan_trial *t, bench *b)
     if (has(t, DTX_PLAN_DECODE)) {
         DTX_TRY(DTX_NEW(b->offset, t->streams + 1));
         DTX_TRY(DTX_NEW(b->slot, t->streams));
+        DTX_TRY(DTX_NEW(b->scores, 2 * t->threads * b->a->vocab));
         for (int64_t i = 0; i < t->streams; i++) {
             b->offset[i + 1] = i + 1;
             b->slot[i] = i;
@@ -264,6 +285,7 @@ static void clear(bench *b)
     dtx_free(b->grad);
     dtx_free(b->seed);
     dtx_free(b->logits);
+    dtx_free(b->scores);
 }
 
 static dtx_status measure_decoding(bench *b, dtx_plan_rate *out)

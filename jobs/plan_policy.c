@@ -76,7 +76,7 @@ dtx_status dtx_plan_score_memory(dtx_plan *p)
     const double answer = (double)cut(a, p->c->generate.max_new_tokens + SPECIAL);
     const double rows = UNIT * (answer + (with_prompts(p) ? len : 0));
 
-    dtx_plan_add(&p->rank, "activations", 4 * rows * (9 * d + (double)a->ffn), "a unit of 16 rows");
+    dtx_plan_add(&p->rank, "activations", 4 * rows * (9 * d + 2 * (double)a->ffn), "a unit of 16 rows");
     return DTX_OK;
 }
 
