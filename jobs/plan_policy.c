@@ -103,8 +103,8 @@ static dtx_status reward_arch(const dtx_plan *p, dtx_arch *a)
     return dtx_known_model_arch(dtx_known_model_find("roberta-base"), a);
 }
 
-/* One rollout of mean length: generated, evaluated under policy and reference, scored, and trained on in each epoch. */
-static dtx_status rollout_work(const dtx_plan *p, dtx_plan_work *out)
+/* One rollout of mean length: generated, evaluated under policy and reference, and scored; trained on in each epoch. */
+static dtx_status rollout_work(const dtx_plan *p, dtx_plan_work *out, dtx_plan_work *trained)
 {
     const dtx_config *c = p->c;
     const int64_t G = c->generate.max_new_tokens;
@@ -134,8 +134,9 @@ static dtx_status rollout_work(const dtx_plan *p, dtx_plan_work *out)
     dtx_plan_work_add(out, 1, &policy);
     dtx_plan_work_add(out, 1, &reference);
     dtx_plan_work_add(out, (double)(c->reward.models.n > 1 ? c->reward.models.n : 1), &reward);
-    dtx_plan_work_add(out, epochs, &update);
-    out->read += read * (1 / (double)c->generate.batch + 2 + 2 * epochs);
+    out->read += read * (1 / (double)c->generate.batch + 2);
+    *trained = (dtx_plan_work){.read = 2 * epochs * read};
+    dtx_plan_work_add(trained, epochs, &update);
     return DTX_OK;
 }
 
@@ -143,17 +144,18 @@ dtx_status dtx_plan_ppo_count(dtx_plan *p)
 {
     const dtx_config *c = p->c;
     const double batch = (double)c->ppo.batch, width = (double)c->generate.max_new_tokens;
-    dtx_plan_work one;
+    dtx_plan_work one, trained;
 
     DTX_TRY(dtx_plan_adapter(p));
-    DTX_TRY(rollout_work(p, &one));
+    DTX_TRY(rollout_work(p, &one, &trained));
     p->steps = c->ppo.steps > 0 ? c->ppo.steps : p->n / c->ppo.batch;
     if (p->steps < 1) {
         return DTX_FAIL(DTX_ERR_USAGE, "%lld prompts are fewer than ppo.batch %lld", (long long)p->n, (long long)c->ppo.batch);
     }
     const double steps = (double)(p->steps - p->first_step), rollouts = (double)p->steps * batch, n = (double)p->adapter->n_params + (double)p->arch.hidden + 1;
     const double updates = ceil(ceil(batch / (double)c->ppo.mini_batch) / (double)c->ppo.accumulate) * (double)c->ppo.epochs;
-    dtx_plan_work_add(&p->work, steps * batch, &one);
+    dtx_plan_work_add(&p->work, (steps + 1) * batch, &one); /* the policy at the end answers once more */
+    dtx_plan_work_add(&p->work, steps * batch, &trained);
     p->work.sweep = steps * updates * 28 * n;
     p->units = (double)leaves(c);
     dtx_plan_add(&p->files, "adapter", 4 * n, "RUN/adapters/V, with the value head");
