@@ -187,7 +187,7 @@ static const dtx_job_option own_options[] = {
     {"precision", "P", "compute.precision", "f32 or bf16; with bf16 its own peak is the limit"},
     {"batch", "B", NULL, "streams of `generate` (default 1)"},
     {"layers", "L", NULL, "layers of `generate` and `prefill` (default 8; 32 is the whole model, 5.3 GB), with --scaling 2"},
-    {"scaling", "HOW", NULL, "attribute, generate, train on 1, 2, 4 .. all ranks: strong = the same work, weak = as much for each rank"},
+    {"scaling", "HOW", NULL, "attribute, generate, train on 1, 2, 4 .. all ranks: strong = the same work, weak = so much each"},
     {0},
 };
 
