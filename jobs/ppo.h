@@ -101,7 +101,7 @@ dtx_status dtx_ppo_update(dtx_ppo *p, int64_t step);
 /* Local. The trained parameters into the adapter. */
 void dtx_ppo_apply(dtx_ppo *p);
 
-/* Collective. Makes /rollouts/V for all steps unless it is there. */
+/* Collective. Makes /rollouts/V for all steps; one that is there with the training's checkpoint is kept. */
 dtx_status dtx_ppo_store_make(dtx_ppo *p);
 dtx_status dtx_ppo_store_write(dtx_ppo *p, int64_t step);
 /* Collective. Curves, rewards and KL of each rollout, decoded texts; marks the training complete. */

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "jobs/ppo.h"
+#include "src/file.h"
+#include "src/log.h"
 #include "src/mem.h"
 
 const dtx_ppo_curve dtx_ppo_curves[PPO_CURVES] = {
@@ -79,6 +81,9 @@ static dtx_status make_stores(hid_t file, void *user)
         {"value", H5T_NATIVE_FLOAT, 2, 0, "value of the position before the token", "1"},
     };
 
+    if (dtx_h5_exists(file, p->store)) {
+        DTX_TRY(dtx_h5_delete(file, p->store));
+    }
     for (size_t i = 0; i < sizeof set / sizeof *set; i++) {
         char path[200];
         snprintf(path, sizeof path, "%s/%s", p->store, set[i].name);
@@ -105,7 +110,14 @@ dtx_status dtx_ppo_store_make(dtx_ppo *p)
     void *both[] = {p, &there};
 
     DTX_TRY(dtx_run_inspect(p->run, look, both));
-    return dtx_par_any(&p->job->par, there) ? DTX_OK : dtx_run_edit(p->run, make_stores, p);
+    there = dtx_par_any(&p->job->par, there);
+    if (there && dtx_par_any(&p->job->par, p->job->par.rank == 0 && dtx_file_exists(p->path))) {
+        return DTX_OK;
+    }
+    if (there) { /* perhaps of other settings: nothing tells */
+        dtx_log(DTX_LOG_WARN, "ppo", "%s belongs to a training whose checkpoint is gone, and is replaced", p->store);
+    }
+    return dtx_run_edit(p->run, make_stores, p);
 }
 
 /* Every rank holds all rows; rank 0 writes them. */

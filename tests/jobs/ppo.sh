@@ -68,6 +68,16 @@ same one slow
 ppo 2 one >log 2>&1 || { cat log; fail "again"; }
 grep -q 'nothing to do' log || { cat log; fail "trained again"; }
 
+# a stopped training whose checkpoint is gone begins anew, with other settings if need be
+rc=0
+ppo 2 gone --max-hours 0.0000001 >log 2>&1 || rc=$?
+[ "$rc" = 75 ] || { cat log; fail "a time limit ends with $rc"; }
+rm gone/checkpoints/ppo-RL*
+ppo 2 gone --steps 2 >log 2>&1 || { cat log; fail "without its checkpoint"; }
+grep -q 'whose checkpoint is gone' log || { cat log; fail "old rollouts are taken over"; }
+ppo 2 brief --steps 2 >log 2>&1 || { cat log; fail "two steps"; }
+same brief gone
+
 /usr/bin/python3 - <<'PY' || fail "the file does not hold what it should"
 import h5py, numpy as np
 f = h5py.File("one/run.h5")
@@ -151,7 +161,7 @@ grep -q ' 0 rollbacks' log || { cat log; fail "a small rate was taken back"; }
 
 # other settings of the same kind work
 ppo 2 trl --steps 2 --set ppo.compat=trl-0.4 --set ppo.kl_estimator=full >log 2>&1 || { cat log; fail "compat"; }
-ppo 2 two --steps 2 --set 'reward.models=["3*judge", "judge#CN"]' --set reward.kind=logit >log 2>&1 || { cat log; fail "two judges"; }
+ppo 2 brief --steps 2 --set 'reward.models=["3*judge", "judge#CN"]' --set reward.kind=logit >log 2>&1 || { cat log; fail "two judges"; }
 
 refuse() { # CODE WORD ARG...
     local want=$1 word=$2 rc=0
