@@ -11,6 +11,9 @@ export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none
+# After a rank's exit code other than 0 mpirun waits a second for each of the others, which have said what they had to say and are
+# gone: hundreds of refusals are tested.
+export OMPI_MCA_odls_base_sigkill_timeout=0
 
 # show_hung PID: mpirun and its ranks, what each thread waits for, and their stacks where gdb is installed
 show_hung() {
