@@ -161,7 +161,7 @@ grep -q ' 0 rollbacks' log || { cat log; fail "a small rate was taken back"; }
 
 # other settings of the same kind work
 ppo 2 trl --steps 2 --set ppo.compat=trl-0.4 --set ppo.kl_estimator=full >log 2>&1 || { cat log; fail "compat"; }
-ppo 2 brief --steps 2 --set 'reward.models=["3*judge", "judge#CN"]' --set reward.kind=logit >log 2>&1 || { cat log; fail "two judges"; }
+ppo 2 two --steps 2 --set 'reward.models=["3*judge", "judge#CN"]' --set reward.kind=logit >log 2>&1 || { cat log; fail "two judges"; }
 
 refuse() { # CODE WORD ARG...
     local want=$1 word=$2 rc=0
