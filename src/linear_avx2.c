@@ -149,7 +149,7 @@ static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t
     }
 }
 
-static const dtx_native avx2 = {"avx2", MR, NR, kernel, transpose, copy, vector, NULL, NULL, false};
+static const dtx_native avx2 = {"avx2", MR, NR, kernel, transpose, copy, vector, NULL, NULL, false, 1, NULL, NULL};
 
 const dtx_native *dtx_native_avx2(void)
 {

@@ -203,7 +203,9 @@ static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t
     }
 }
 
-static const dtx_native avx512 = {"avx512", MR, NR, kernel, transpose, copy, vector, NULL, NULL, true};
+static const dtx_native more = {"avx512", MR, NR, busy_kernel, transpose, copy, vector, NULL, NULL, true, 2, NULL, NULL};
+static const dtx_native thin = {"avx512", MR, NR / 2, thin_kernel, transpose, copy, vector, NULL, NULL, true, 2, NULL, NULL};
+static const dtx_native avx512 = {"avx512", MR, NR, kernel, transpose, copy, vector, NULL, NULL, true, 1, &more, &thin};
 
 const dtx_native *dtx_native_avx512(void)
 {

@@ -93,7 +93,7 @@ static void pair_rows(dtx_dtype t, const void *src, int64_t ld, int64_t rows, in
 const dtx_native *dtx_native_bf16(void)
 {
     static dtx_native bf16 = {.name = "avx512-bf16", .mr = MR, .nr = NR, .kernel = kernel, .pairs = pairs, .pair_rows = pair_rows,
-                              .carries = true};
+                              .carries = true, .busy = 1}, more, thin;
     const dtx_native *base = dtx_native_avx512();
 
     if (base == NULL || !__builtin_cpu_supports("avx512bf16")) {
@@ -102,6 +102,13 @@ const dtx_native *dtx_native_bf16(void)
     bf16.transpose = base->transpose;
     bf16.copy = base->copy;
     bf16.vector = base->vector;
+    more = thin = bf16;
+    more.busy = thin.busy = 2;
+    more.kernel = busy_kernel;
+    thin.kernel = thin_kernel;
+    thin.nr = NR / 2;
+    bf16.more = &more;
+    bf16.thin = &thin;
     return &bf16;
 }
 

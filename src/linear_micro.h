@@ -1,7 +1,8 @@
 /* linear_micro.h - the register tile, written once with GCC's vector types. A file that includes it defines first
  *   VW   floats of a vector          MR   rows of the tile          (its width is always two vectors)
  *   FMA(acc, x, y)   acc += x y   SPREAD(f)   all lanes f    WIDEN_F16(p)   VW halves at p as floats
- *   CARRY(to, from)   where it packs for the next call: 32 floats (words) from what is stored in bf16
+ *   CARRY(to, from)   where it packs for the next call: 32 floats (words) from what is stored in bf16; busy and thin
+ *                     kernels are then made, too
  *   TILE_ONLY   where only the tile is wanted
  * and selects the instruction set by `#pragma GCC target`. No guard: one inclusion per instruction set. */
 #include "src/linear_native.h"
@@ -15,23 +16,30 @@ enum { NR = 2 * VW, LDA = DTX_NATIVE_LDA };
 /* One k of the sums. */
 #define STEP(at)                                                                              \
     do {                                                                                      \
-        vec b0 = *(const vec *)(b + (at) * NR), b1 = *(const vec *)(b + (at) * NR + VW);      \
+        vec b0 = *(const vec *)(b + (at) * nr), b1 = b0;                                      \
+        if (vecs == 2) {                                                                      \
+            b1 = *(const vec *)(b + (at) * nr + VW);                                          \
+        }                                                                                     \
         _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)                               \
         {                                                                                     \
             vec ai = SPREAD(a[i * LDA + (at)]);                                               \
             FMA(acc[i][0], ai, b0);                                                           \
-            FMA(acc[i][1], ai, b1);                                                           \
+            if (vecs == 2) {                                                                  \
+                FMA(acc[i][1], ai, b1);                                                       \
+            }                                                                                 \
         }                                                                                     \
     } while (0)
 
-/* `rows` is a constant at each call below, so that the accumulators stay in registers. */
-DTX_INLINE void tile(const int rows, int cols, int64_t kc, const float *a, const float *b, float *c, int64_t ldc,
-                     const float *bias, bool add, const dtx_native_ahead *next)
+/* `rows`, `vecs` (of columns) and `busy` (times as much for later calls) are constants at each call below, so that the
+ * accumulators stay in registers. */
+DTX_INLINE void tile(const int rows, const int vecs, const int busy, int cols, int64_t kc, const float *a, const float *b,
+                     float *c, int64_t ldc, const float *bias, bool add, const dtx_native_ahead *next)
 {
+    const int nr = vecs * VW;
     const char *next_a = next->a, *next_b = next->b;
     int64_t stride = next->b_stride, k = 0;
 #ifdef CARRY
-    enum { CARRY_BYTES = sizeof(carried) / 4 }; /* read for 8 floats */
+    enum { CARRY_BYTES = sizeof(carried) };
     const char *from = next->from;
     float *to = next->to;
     int64_t from_stride = next->from_stride, carry = next->carry;
@@ -48,14 +56,18 @@ DTX_INLINE void tile(const int rows, int cols, int64_t kc, const float *a, const
         __builtin_prefetch(c + i * ldc + cols - 1, 1);
     }
     for (; k + 4 <= kc; k += 4) {
-        __builtin_prefetch(next_b + (k >> 4) * stride + (k & 12) * 32, 0, 2);
-        __builtin_prefetch(next_b + (k >> 4) * stride + (k & 12) * 32 + 64, 0, 2);
-        __builtin_prefetch(next_a + k * 16, 0, 2);
+#pragma GCC unroll 2
+        for (int u = 0; u < busy; u++) {
+            const int64_t at = k / 4 * busy + u; /* of 4 parts in a row of what is asked for, of 8 in one that is packed */
+            __builtin_prefetch(next_b + (at >> 2) * stride + (at & 3) * 128, 0, 2);
+            __builtin_prefetch(next_b + (at >> 2) * stride + (at & 3) * 128 + 64, 0, 2);
 #ifdef CARRY
-        if (k >> 5 < carry) {
-            CARRY(to + (k >> 5) * LDA + (k & 28) * 8, from + (k >> 5) * from_stride + (k & 28) * CARRY_BYTES);
-        }
+            if (at >> 3 < carry) {
+                CARRY(to + (at >> 3) * LDA + (at & 7) * 32, from + (at >> 3) * from_stride + (at & 7) * CARRY_BYTES);
+            }
 #endif
+        }
+        __builtin_prefetch(next_a + k * 16, 0, 2);
 #pragma GCC unroll 4
         for (int u = 0; u < 4; u++) {
             STEP(k + u);
@@ -65,44 +77,44 @@ DTX_INLINE void tile(const int rows, int cols, int64_t kc, const float *a, const
         STEP(k);
     }
 #undef STEP
-    if (cols < NR) { /* the last columns pass through a full tile */
+    if (cols < nr) { /* the last columns pass through a full tile */
         out = edge;
-        ld = NR;
+        ld = nr;
         for (int i = 0; add && i < rows; i++) {
-            for (int j = 0; j < cols; j++) {
-                edge[i * NR + j] = c[i * ldc + j];
+            for (int j = 0; j < nr; j++) {
+                edge[i * nr + j] = j < cols ? c[i * ldc + j] : 0.0f;
             }
         }
     }
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++) {
-        if (bias != NULL) {
-            acc[i][0] += *(const vec_u *)bias;
-            acc[i][1] += *(const vec_u *)(bias + VW);
+#pragma GCC unroll 2
+        for (int v = 0; v < vecs; v++) {
+            if (bias != NULL) {
+                acc[i][v] += *(const vec_u *)(bias + v * VW);
+            }
+            if (add) {
+                acc[i][v] += *(const vec_u *)(out + i * ld + v * VW);
+            }
+            *(vec_u *)(out + i * ld + v * VW) = acc[i][v];
         }
-        if (add) {
-            acc[i][0] += *(const vec_u *)(out + i * ld);
-            acc[i][1] += *(const vec_u *)(out + i * ld + VW);
-        }
-        *(vec_u *)(out + i * ld) = acc[i][0];
-        *(vec_u *)(out + i * ld + VW) = acc[i][1];
     }
-    if (cols < NR) {
+    if (cols < nr) {
         for (int i = 0; i < rows; i++) {
             for (int j = 0; j < cols; j++) {
-                c[i * ldc + j] = edge[i * NR + j];
+                c[i * ldc + j] = edge[i * nr + j];
             }
         }
     }
 }
 
-#define ROWS(n)                                             \
-    case n:                                                 \
-        tile(n, cols, kc, a, b, c, ldc, bias, add, next);   \
+#define ROWS(n)                                                         \
+    case n:                                                             \
+        tile(n, vecs, busy, cols, kc, a, b, c, ldc, bias, add, next);   \
         break
 
-static void kernel(int rows, int cols, int64_t kc, const float *a, const float *b, float *c, int64_t ldc,
-                   const float *bias, bool add, const dtx_native_ahead *next)
+DTX_INLINE void kernel_of(const int vecs, const int busy, int rows, int cols, int64_t kc, const float *a, const float *b,
+                          float *c, int64_t ldc, const float *bias, bool add, const dtx_native_ahead *next)
 {
     switch (rows) {
         ROWS(1);
@@ -128,6 +140,19 @@ static void kernel(int rows, int cols, int64_t kc, const float *a, const float *
     }
 }
 #undef ROWS
+
+#define KERNEL(name, vecs, busy)                                                                             \
+    static void name(int rows, int cols, int64_t kc, const float *a, const float *b, float *c, int64_t ldc,  \
+                     const float *bias, bool add, const dtx_native_ahead *next)                              \
+    {                                                                                                        \
+        kernel_of(vecs, busy, rows, cols, kc, a, b, c, ldc, bias, add, next);                                \
+    }
+KERNEL(kernel, 2, 1)
+#ifdef CARRY
+KERNEL(busy_kernel, 2, 2)
+KERNEL(thin_kernel, 1, 2)
+#endif
+#undef KERNEL
 
 #ifndef TILE_ONLY
 /* --- one row of x (linear_vector.c) --- */

@@ -147,7 +147,7 @@ static void pack_b(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t
 typedef struct {
     const char *base;
     int64_t stride, rows, parts; /* parts of 512 bytes in a row */
-    int64_t at;                  /* groups of rows x parts asked for */
+    int64_t row, part;           /* what is asked for next */
 } ahead;
 
 static ahead plan_ahead(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t nc)
@@ -159,21 +159,25 @@ static ahead plan_ahead(const product *p, int64_t k0, int64_t kc, int64_t j0, in
     int64_t size = p->b_type == DTX_F32 ? 4 : 2;
     const char *b = p->b;
 
-    return p->b_turned ? (ahead){b + (j0 * p->ldb + k0) * size, p->ldb * size, nc, ceil_div(kc * size, 512), 0}
-                       : (ahead){b + (k0 * p->ldb + j0) * size, p->ldb * size, kc, ceil_div(nc * size, 512), 0};
+    return p->b_turned ? (ahead){b + (j0 * p->ldb + k0) * size, p->ldb * size, nc, ceil_div(kc * size, 512), 0, 0}
+                       : (ahead){b + (k0 * p->ldb + j0) * size, p->ldb * size, kc, ceil_div(nc * size, 512), 0, 0};
 }
 
-/* The next group; once all are asked for, something that is in cache anyway. */
-static void step_ahead(ahead *f, const float *idle, dtx_native_ahead *next)
+/* As many rows as a call asks for; once all are, something that is in cache anyway. */
+static void step_ahead(ahead *f, const dtx_native *isa, const float *idle, dtx_native_ahead *next)
 {
-    int64_t row = f->parts > 0 ? f->at / f->parts * DTX_NATIVE_AHEAD : 0;
+    const int64_t rows = DTX_NATIVE_AHEAD * isa->busy, last = f->rows > rows ? f->rows - rows : 0;
 
     next->b = (const char *)idle;
     next->b_stride = 0;
-    if (row < f->rows) {
-        next->b = f->base + row * f->stride + f->at % f->parts * 512;
+    if (f->part < f->parts) {
+        next->b = f->base + min64(f->row, last) * f->stride + f->part * 512;
         next->b_stride = f->stride;
-        f->at++;
+        f->row += rows;
+        if (f->row >= f->rows) {
+            f->row = 0;
+            f->part++;
+        }
     }
 }
 
@@ -204,7 +208,7 @@ static void run_block(const tile_work *t, int64_t k, int64_t kc, int64_t j, int6
         float *c = p->c + (t->m0 + t->i0 + r0) * p->ldc + j;
         for (int64_t i = 0; i < nc; i += nr) {
             dtx_native_ahead next = {.a = (const char *)(a + r1 * LDA) + i / nr * 4096};
-            step_ahead(later, b_buffer + i * kc, &next);
+            step_ahead(later, p->isa, b_buffer + i * kc, &next);
             p->isa->kernel((int)(r1 - r0), (int)min64(nr, nc - i), kc, a + r0 * LDA, b_buffer + i * kc, c + i, p->ldc,
                            k == 0 && p->bias != NULL ? bias + i : NULL, add, &next);
         }
@@ -334,15 +338,29 @@ typedef struct {
     product t;             /* the same with sides changed */
     float *packed;         /* x^T: panels of a block of k after each other, then the next block */
     int64_t panels, strips;
+    int64_t ld;            /* columns of the panels together */
     bool carries;          /* rows of W are packed inside the kernel */
     int64_t words;         /* values in a word */
 } few_work;
 
+/* What multiplies with panel j: the last one may be thin. */
+static const dtx_native *few_isa(const few_work *f, int64_t j)
+{
+    const dtx_native *isa = f->p->isa;
+
+    if (f->ld - j * isa->nr < isa->nr) {
+        return isa->thin;
+    }
+    return isa->more != NULL && f->panels <= 2 ? isa->more : isa;
+}
+
 static void few_pack_task(const few_work *f, int64_t task)
 {
-    const int64_t nr = f->t.isa->nr, k = task / f->panels * KC, j = task % f->panels * nr, kc = min64(KC, f->t.K - k);
+    const int64_t nr = f->p->isa->nr, k = task / f->panels * KC, j = task % f->panels, kc = min64(KC, f->t.K - k);
+    product t = f->t;
 
-    pack_b(&f->t, k, kc, j, min64(nr, f->t.N - j), f->packed + k * f->panels * nr + j * kc);
+    t.isa = few_isa(f, j);
+    pack_b(&t, k, kc, j * nr, min64(t.isa->nr, t.N - j * nr), f->packed + k * f->ld + j * nr * kc);
 }
 
 /* What the first block of k is added to: t (rows, ld) = (t + bias) + C^T. */
@@ -366,7 +384,7 @@ static void few_begin(const few_work *f, int64_t n0, int64_t rows, float *t, int
 static void few_strip_task(const few_work *f, int64_t s)
 {
     const product *p = f->p;
-    const int64_t n0 = s * p->N / f->strips, rows = (s + 1) * p->N / f->strips - n0, nr = p->isa->nr, ld = f->panels * nr;
+    const int64_t n0 = s * p->N / f->strips, rows = (s + 1) * p->N / f->strips - n0, nr = p->isa->nr, ld = f->ld;
     const int64_t groups = ceil_div(rows, f->carries ? p->isa->mr - 1 : p->isa->mr); /* a register for what is carried */
     float *t = b_buffer, *turned = b_buffer + STRIP * FEW;
     int64_t step = 0, carried = 0; /* rows of the group that are packed already */
@@ -387,18 +405,20 @@ static void few_strip_task(const few_work *f, int64_t s)
             const bool carry = f->carries && kc == KC && k2 + KC <= p->K && f->words * (k2 + KC) <= (f->words == 2 ? p->depth : p->K);
             float *packed = private_buffer + step % 2 * GROUP, *other = private_buffer + (step + 1) % 2 * GROUP;
             pack_a(&f->t, n0 + r0 + carried, r1 - r0 - carried, k, kc, packed + carried * LDA);
-            carried = carry ? min64(s1 - s0, f->panels * DTX_NATIVE_CARRY) : 0;
+            carried = 0;
             for (int64_t j = 0; j < f->panels; j++) {
-                const int64_t c0 = j * DTX_NATIVE_CARRY;
+                const dtx_native *isa = few_isa(f, j);
+                const int64_t more = carry ? min64(s1 - s0 - carried, DTX_NATIVE_CARRY * isa->busy) : 0;
                 dtx_native_ahead next = {.a = (const char *)(x + (j + 1) % f->panels * kc * nr)};
-                if (c0 < carried) {
-                    next.from = (const char *)p->b + ((n0 + s0 + c0) * p->ldb + k2 * f->words) * 2;
+                if (more > 0) {
+                    next.from = (const char *)p->b + ((n0 + s0 + carried) * p->ldb + k2 * f->words) * 2;
                     next.from_stride = p->ldb * 2;
-                    next.to = other + c0 * LDA;
-                    next.carry = min64(DTX_NATIVE_CARRY, carried - c0);
+                    next.to = other + carried * LDA;
+                    next.carry = more;
+                    carried += more;
                 }
-                step_ahead(&later, packed, &next);
-                p->isa->kernel((int)(r1 - r0), (int)nr, kc, packed, x + j * kc * nr, t + r0 * ld + j * nr, ld, NULL, k > 0, &next);
+                step_ahead(&later, isa, packed, &next);
+                isa->kernel((int)(r1 - r0), isa->nr, kc, packed, x + j * kc * nr, t + r0 * ld + j * nr, ld, NULL, k > 0, &next);
             }
         }
         if (k == 0 && (p->bias != NULL || p->accumulate)) {
@@ -412,17 +432,28 @@ static void few_strip_task(const few_work *f, int64_t s)
     }
 }
 
-/* Whether this way is open: the last panel of x^T nearly full, and all of it in the shared buffer. */
+/* Columns of x^T in panels, the last one thin where that is enough. */
+static int64_t few_columns(const product *p)
+{
+    const int64_t step = p->isa->thin != NULL ? p->isa->thin->nr : p->isa->nr;
+
+    return ceil_div(p->M, step) * step;
+}
+
+/* Whether this way is open (x^T in the shared buffer) and the faster one. By measurement a thin panel of 16 takes as long
+ * as 19 columns, and turning W while it is packed as long as 6 rows; in words W is read so much faster that it is never
+ * turned for a single panel. */
 static bool is_few(const product *p)
 {
-    const int64_t nr = p->isa->nr, wide = ceil_div(p->M, nr) * nr;
+    const int64_t nr = p->isa->nr, wide = few_columns(p), takes = wide + wide % nr * 3 / 16;
 
-    return p->b_turned && nr % 16 == 0 && wide <= FEW && 8 * (wide - p->M) <= p->M && p->K * wide <= (int64_t)SHARED_ROWS * LDA;
+    return p->b_turned && nr % 16 == 0 && wide <= FEW && p->K * wide <= (int64_t)SHARED_ROWS * LDA
+           && (takes <= p->M + 6 || (p->isa->pairs != NULL && wide <= nr));
 }
 
 static void run_few(const product *p, int threads, float *packed)
 {
-    few_work f = {.p = p, .t = *p, .packed = packed, .panels = ceil_div(p->M, p->isa->nr)};
+    few_work f = {.p = p, .t = *p, .packed = packed, .panels = ceil_div(p->M, p->isa->nr), .ld = few_columns(p)};
     const int64_t n_pack = ceil_div(p->K, KC) * f.panels;
 
     f.t.M = p->N;

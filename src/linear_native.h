@@ -13,17 +13,18 @@ enum {
 /* What the register tile does for later steps while it computes: it asks for what they will read (b and a, which are not
  * dereferenced), and packs rows of A for the next call in the shadow of the multiply-adds. */
 typedef struct {
-    const char *b;      /* DTX_NATIVE_AHEAD rows of 512 bytes */
+    const char *b;      /* DTX_NATIVE_AHEAD x busy rows of 512 bytes */
     int64_t b_stride;   /* bytes from row to row */
     const char *a;      /* 4 kB */
     const char *from;   /* `carry` rows of DTX_NATIVE_KC values as stored in bf16 (words: twice as many) ... */
     int64_t from_stride;
     float *to;          /* ... packed, stride DTX_NATIVE_LDA; with kc = DTX_NATIVE_KC alone */
-    int64_t carry;      /* 0 .. DTX_NATIVE_CARRY */
+    int64_t carry;      /* 0 .. DTX_NATIVE_CARRY x busy */
 } dtx_native_ahead;
 enum { DTX_NATIVE_AHEAD = 16, DTX_NATIVE_CARRY = 8 };
 
-typedef struct {
+typedef struct dtx_native dtx_native;
+struct dtx_native {
     const char *name;
     int mr, nr; /* rows and columns of the register tile */
     /* C (rows, cols; ldc) = A (rows, kc; stride DTX_NATIVE_LDA) B (kc, nr), 1 <= rows <= mr, 1 <= cols <= nr.
@@ -45,7 +46,11 @@ typedef struct {
     /* pair_rows: a word holds rows 2 i and 2 i + 1 of one column; columns in panels of nr, `step` words apart. */
     void (*pair_rows)(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t step);
     bool carries;       /* the kernel packs for the next call (dtx_native_ahead.carry) */
-} dtx_native;
+    int busy;           /* times as much that a call does for later ones */
+    /* NULL, or the same with other kernels, for the few calls on a few rows: `busy` does more for later calls, `thin` is
+     * half as wide and does so, too. */
+    const dtx_native *more, *thin;
+};
 
 /* One element of a stored matrix; may stand at any byte of a mapped file. */
 static inline float dtx_native_element(dtx_dtype t, const void *src, int64_t i)
