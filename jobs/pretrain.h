@@ -5,7 +5,7 @@
 #include "jobs/job.h"
 #include "jobs/training.h"
 #include "src/hash.h"
-#include "src/labelled.h"
+#include "src/distil.h"
 #include "src/pretrain.h"
 
 enum { DTX_PRETRAIN_MATRICES = 4096 };
@@ -32,6 +32,7 @@ typedef struct {
     /* task classifier */
     dtx_labelled labelled;
     dtx_labelled_order order;
+    dtx_ngrams *teacher;             /* pretrain.teacher = ngrams, else NULL */
 } dtx_pretrainer;
 
 struct dtx_pretrain_task {

@@ -11,6 +11,7 @@
 
 enum {
     MAX_SHARD = 256,  /* texts of a shard; pretrain.batch is at most DTX_TRAINING_LEAVES times that */
+    TEACHER_COST = 1, /* C of the n-gram classifier */
     EVAL_PARTS = 64   /* the held-out texts are cut into so many parts, whatever the ranks */
 };
 
@@ -110,6 +111,34 @@ done:
     return st;
 }
 
+/* Every rank fits the same teacher. */
+static dtx_status make_teacher(dtx_pretrainer *t)
+{
+    const dtx_labelled *l = &t->labelled;
+    float score[DTX_MAX_LABELS], *share = NULL;
+    int64_t right = 0;
+    dtx_status st = DTX_OK;
+
+    DTX_GO(dtx_ngrams_fit(l, TEACHER_COST, &t->teacher));
+    DTX_GO(DTX_NEW_RAW(share, t->c->pretrain.context * l->n_labels));
+    for (int64_t i = 0; i < l->n; i++) {
+        int64_t best = 0;
+        if (!l->held[i]) {
+            continue;
+        }
+        dtx_ngrams_scores(t->teacher, l->id + l->offset[i] + 1, l->offset[i + 1] - l->offset[i] - 2, score, share);
+        for (int64_t k = 1; k < l->n_labels; k++) {
+            best = score[k] > score[best] ? k : best;
+        }
+        right += best == l->label[i];
+    }
+    dtx_log(DTX_LOG_INFO, "pretrain", "teacher: %" PRId64 " n-grams of tokens; held-out accuracy %.4f", dtx_ngrams_size(t->teacher),
+            l->n_held > 0 ? (double)right / (double)l->n_held : NAN);
+done:
+    dtx_free(share);
+    return st;
+}
+
 static dtx_status unpack(dtx_pretrainer *t, const char *m)
 {
     dtx_labelled *l = &t->labelled;
@@ -130,6 +159,9 @@ static dtx_status unpack(dtx_pretrainer *t, const char *m)
     memcpy(l->id, m += offsets, ids);
     memcpy(l->label, m += ids, labels);
     memcpy(l->held, m + labels, (size_t)l->n);
+    if (strcmp(t->c->pretrain.teacher, "ngrams") == 0) {
+        DTX_TRY(make_teacher(t));
+    }
     DTX_TRY(dtx_labelled_order_init(&t->order, l, t->c->pretrain.batch, (uint64_t)t->c->seed));
     return dtx_labelled_arch(l, t->c->pretrain.layers, t->c->pretrain.hidden, t->c->pretrain.heads, t->vocab,
                              t->c->pretrain.context, &t->arch);
@@ -168,7 +200,12 @@ static dtx_status shard(void *user, int64_t step, int64_t leaf, float *grads, do
         text[i] = dtx_labelled_order_get(&t->order, step, a + i);
         *tokens += (double)(t->labelled.offset[text[i] + 1] - t->labelled.offset[text[i]]);
     }
-    DTX_TRY(dtx_labelled_loss(t->model, t->tape, &t->labelled, text, n, &noise, (float)(1 / (double)B), &sum, &right, grads));
+    if (t->teacher != NULL) {
+        DTX_TRY(dtx_distil_loss(t->model, t->tape, &t->labelled, &t->order, t->teacher, text, n, &noise, (float)(1 / (double)B), &sum,
+                                grads));
+    } else {
+        DTX_TRY(dtx_labelled_loss(t->model, t->tape, &t->labelled, text, n, &noise, (float)(1 / (double)B), &sum, &right, grads));
+    }
     *loss += sum / (double)B;
     return DTX_OK;
 }

@@ -124,7 +124,7 @@ typedef struct {
         dtx_config_list models;
     } reward;
     struct {
-        char task[16], arch[16];
+        char task[16], arch[16], teacher[16];
         int64_t layers, hidden, heads, vocab, context, steps, batch, warmup_steps, eval_every, save_every;
         double lr, clip, weight_decay, holdout, mask, average;
         char schedule[16], label[128], group[128];

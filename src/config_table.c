@@ -299,6 +299,8 @@ const dtx_config_row dtx_config_table[] = {
          "column whose equal values are held out together, such as dialogue_id (classifier); empty = each text by itself"),
     NUMBER("pretrain.mask", pretrain.mask, "0.3", 0, 0.9, PRETRAIN,
            "share of the tokens that are hidden from a classifier while it trains, other ones in each step"),
+    CHOICE("pretrain.teacher", pretrain.teacher, "none", "none|ngrams", PRETRAIN,
+           "what a classifier learns from: the labels, or a linear classifier of token n-grams that is fitted to them first; the better choice for some ten thousand texts"),
     NUMBER("pretrain.average", pretrain.average, "0", 0, 0.99999, PRETRAIN,
            "the model is the moving average of the weights, of which each step keeps this share; 0 = the last weights"),
     INT("pretrain.layers", pretrain.layers, "4", 1, 1024, PRETRAIN, "number of layers"),

@@ -143,6 +143,9 @@ dtx_status dtx_model_classify(const dtx_model *m, const dtx_batch *b, float *log
 /* Backward pass of a classification whose forward pass kept a tape: d_logits (n_seq, n_labels). */
 dtx_status dtx_model_classify_backward(const dtx_model *m, dtx_tape *tape, const float *d_logits,
                                        const dtx_wanted *want);
+/* The same head on every token's hidden state: logits, d_logits (R, n_labels); the rows offset[s] are dtx_model_classify's. */
+dtx_status dtx_model_classify_tokens(const dtx_model *m, const dtx_batch *b, float *logits);
+dtx_status dtx_model_classify_tokens_backward(const dtx_model *m, dtx_tape *tape, const float *d_logits, const dtx_wanted *want);
 /* logits -> probabilities in place: softmax, or sigmoid for multi-label heads. */
 void dtx_model_label_probs(const dtx_arch *a, int64_t n, float *logits);
 

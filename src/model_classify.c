@@ -5,23 +5,27 @@
 #include "src/mem.h"
 #include "src/model_impl.h"
 
-/* Rows of a classification: first tokens' hidden states, and tanh of the dense layer. */
+/* Rows of a classification: hidden states of the tokens that are asked, and tanh of the dense layer. */
 typedef struct {
-    float *first, *act; /* (n_seq, d) each, one allocation at `first` */
+    float *asked, *act; /* (n, d) each, one allocation at `asked` */
 } head_rows;
 
-static dtx_status head_forward(const dtx_model *m, int64_t n_seq, const int64_t *offset, const float *hidden,
+/* n rows: each sequence's first (n = n_seq), or every one (n = R). */
+static dtx_status head_forward(const dtx_model *m, int64_t n, int64_t n_seq, const int64_t *offset, const float *hidden,
                                head_rows *h)
 {
     const int64_t d = m->arch.hidden;
 
-    DTX_TRY(DTX_NEW_RAW(h->first, 2 * n_seq * d));
-    h->act = h->first + n_seq * d;
-    for (int64_t s = 0; s < n_seq; s++) {
-        memcpy(h->first + s * d, hidden + offset[s] * d, (size_t)d * sizeof(float));
+    DTX_TRY(DTX_NEW_RAW(h->asked, 2 * n * d));
+    h->act = h->asked + n * d;
+    for (int64_t s = 0; s < n_seq && n == n_seq; s++) {
+        memcpy(h->asked + s * d, hidden + offset[s] * d, (size_t)d * sizeof(float));
     }
-    dtx_linear_forward(&m->cls_dense.w, m->cls_dense.bias, n_seq, h->first, d, h->act, d, false);
-    for (int64_t i = 0; i < n_seq * d; i++) {
+    if (n != n_seq) {
+        memcpy(h->asked, hidden, (size_t)(n * d) * sizeof(float));
+    }
+    dtx_linear_forward(&m->cls_dense.w, m->cls_dense.bias, n, h->asked, d, h->act, d, false);
+    for (int64_t i = 0; i < n * d; i++) {
         h->act[i] = tanhf(h->act[i]);
     }
     return DTX_OK;
@@ -40,8 +44,9 @@ static dtx_status check(const dtx_model *m, int64_t n_seq, const int64_t *offset
     return DTX_OK;
 }
 
-dtx_status dtx_model_classify(const dtx_model *m, const dtx_batch *b, float *logits)
+static dtx_status classify(const dtx_model *m, const dtx_batch *b, bool all_tokens, float *logits)
 {
+    const int64_t n = all_tokens ? b->offset[b->n_seq] : b->n_seq;
     dtx_status st;
     float *hidden = NULL;
     head_rows h = {0};
@@ -49,19 +54,28 @@ dtx_status dtx_model_classify(const dtx_model *m, const dtx_batch *b, float *log
     DTX_GO(check(m, b->n_seq, b->offset));
     DTX_GO(DTX_NEW_RAW(hidden, b->offset[b->n_seq] * m->arch.hidden));
     DTX_GO(dtx_model_forward(m, b, hidden));
-    DTX_GO(head_forward(m, b->n_seq, b->offset, hidden, &h));
-    dtx_linear_forward(&m->cls_out.w, m->cls_out.bias, b->n_seq, h.act, m->arch.hidden, logits, m->arch.n_labels,
-                       false);
+    DTX_GO(head_forward(m, n, b->n_seq, b->offset, hidden, &h));
+    dtx_linear_forward(&m->cls_out.w, m->cls_out.bias, n, h.act, m->arch.hidden, logits, m->arch.n_labels, false);
 done:
-    dtx_free(h.first);
+    dtx_free(h.asked);
     dtx_free(hidden);
     return st;
 }
 
-dtx_status dtx_model_classify_backward(const dtx_model *m, dtx_tape *t, const float *d_logits, const dtx_wanted *want)
+dtx_status dtx_model_classify(const dtx_model *m, const dtx_batch *b, float *logits)
+{
+    return classify(m, b, false, logits);
+}
+
+dtx_status dtx_model_classify_tokens(const dtx_model *m, const dtx_batch *b, float *logits)
+{
+    return classify(m, b, true, logits);
+}
+
+static dtx_status backward(const dtx_model *m, dtx_tape *t, bool all_tokens, const float *d_logits, const dtx_wanted *want)
 {
     dtx_status st;
-    const int64_t d = m->arch.hidden, n = t->n_seq, labels = m->arch.n_labels;
+    const int64_t d = m->arch.hidden, n_seq = t->n_seq, n = all_tokens ? t->R : n_seq, labels = m->arch.n_labels;
     float *d_hidden = NULL, *d_act = NULL, *grads = want->params;
     dtx_segment *seg = NULL;
     head_rows h = {0};
@@ -69,11 +83,11 @@ dtx_status dtx_model_classify_backward(const dtx_model *m, dtx_tape *t, const fl
     if (!t->filled) {
         return DTX_FAIL(DTX_ERR_CHECK, "the tape holds no forward pass");
     }
-    DTX_GO(check(m, n, t->offset));
+    DTX_GO(check(m, n_seq, t->offset));
     DTX_GO(DTX_NEW(d_hidden, t->R * d));
     DTX_GO(DTX_NEW_RAW(d_act, 2 * n * d));
-    DTX_GO(DTX_NEW(seg, n));
-    DTX_GO(head_forward(m, n, t->offset, dtx_tape_x(t, m->arch.n_layers), &h));
+    DTX_GO(DTX_NEW(seg, n_seq));
+    DTX_GO(head_forward(m, n, n_seq, t->offset, dtx_tape_x(t, m->arch.n_layers), &h));
     dtx_linear_backward_input(&m->cls_out.w, n, d_logits, labels, d_act, d, false);
     if (grads != NULL) {
         dtx_linear_backward_weight(labels, d, n, d_logits, labels, h.act, d,
@@ -83,23 +97,38 @@ dtx_status dtx_model_classify_backward(const dtx_model *m, dtx_tape *t, const fl
     for (int64_t i = 0; i < n * d; i++) {
         d_act[i] *= 1 - h.act[i] * h.act[i];
     }
-    float *d_first = d_act + n * d;
-    dtx_linear_backward_input(&m->cls_dense.w, n, d_act, d, d_first, d, false);
+    float *d_asked = d_act + n * d;
+    dtx_linear_backward_input(&m->cls_dense.w, n, d_act, d, d_asked, d, false);
     if (grads != NULL) {
-        dtx_linear_backward_weight(d, d, n, d_act, d, h.first, d, grads + m->params[m->cls_dense.w_param].offset,
+        dtx_linear_backward_weight(d, d, n, d_act, d, h.asked, d, grads + m->params[m->cls_dense.w_param].offset,
                                    grads + m->params[m->cls_dense.b_param].offset);
     }
-    for (int64_t s = 0; s < n; s++) {
-        memcpy(d_hidden + t->offset[s] * d, d_first + s * d, (size_t)d * sizeof(float));
+    if (n != n_seq) {
+        memcpy(d_hidden, d_asked, (size_t)(n * d) * sizeof(float));
+    }
+    for (int64_t s = 0; s < n_seq; s++) {
+        if (n == n_seq) {
+            memcpy(d_hidden + t->offset[s] * d, d_asked + s * d, (size_t)d * sizeof(float));
+        }
         seg[s] = (dtx_segment){.seq = s, .first = 0, .len = t->offset[s + 1] - t->offset[s]};
     }
-    DTX_GO(dtx_model_backward(m, t, n, seg, d_hidden, want));
+    DTX_GO(dtx_model_backward(m, t, n_seq, seg, d_hidden, want));
 done:
-    dtx_free(h.first);
+    dtx_free(h.asked);
     dtx_free(seg);
     dtx_free(d_act);
     dtx_free(d_hidden);
     return st;
+}
+
+dtx_status dtx_model_classify_backward(const dtx_model *m, dtx_tape *t, const float *d_logits, const dtx_wanted *want)
+{
+    return backward(m, t, false, d_logits, want);
+}
+
+dtx_status dtx_model_classify_tokens_backward(const dtx_model *m, dtx_tape *t, const float *d_logits, const dtx_wanted *want)
+{
+    return backward(m, t, true, d_logits, want);
 }
 
 void dtx_model_label_probs(const dtx_arch *a, int64_t n, float *logits)

@@ -15,7 +15,8 @@ typedef enum {
     DTX_RNG_ROLLOUT = 6, /* a = prompt, b = PPO step, c = token */
     DTX_RNG_CHECK = 7,   /* self-checks that draw at random */
     DTX_RNG_BOOTSTRAP = 8,
-    DTX_RNG_REJECTED = 9 /* rejected answers: a = pair, b = 0, c = token */
+    DTX_RNG_REJECTED = 9, /* rejected answers: a = pair, b = 0, c = token */
+    DTX_RNG_DISTIL = 10  /* what a student reads: a = text, b = step, c = draw */
 } dtx_rng_domain;
 
 /* Four independent 32-bit words. */

@@ -2,6 +2,8 @@
 # pretrain --task classifier: learns a rule that words decide, holds groups out together, the same bytes on 1, 2, 3 and 5
 # ranks and after a stop; with the real dialogues, learns to tell hate speech from counter-speech.
 set -eu
+# shellcheck source=tests/kills.sh
+. "$DTX_SOURCE/tests/kills.sh"
 fail() { echo "FAILED: $*" >&2; exit 1; }
 # our own sentences: praise names a good thing, complaint a bad one; each group repeats its sentence in other words
 /usr/bin/python3 - >talk.csv <<'PY'
@@ -45,6 +47,27 @@ train 2 slow --max-hours 0.000001 >log 2>&1 || rc=$?
 train 2 slow >log 2>&1 || { cat log; fail "after a time limit"; }
 [ "$(sum one)" = "$(sum slow)" ] || fail "other bytes after a time limit"
 
+# from a teacher: the same on any ranks, after a time limit and after a kill
+t=(--set pretrain.teacher=ngrams --set pretrain.mask=0.2)
+train 1 taught "${t[@]}" >taught.log 2>&1 || { cat taught.log; fail "with a teacher"; }
+accuracy=$(sed -n 's/.*teacher: [0-9]* n-grams of tokens; held-out accuracy \([0-9.]*\).*/\1/p' taught.log)
+awk "BEGIN { exit !($accuracy >= 0.98) }" || { cat taught.log; fail "the teacher's held-out accuracy $accuracy"; }
+accuracy=$(sed -n 's/.*step 60: held-out accuracy \([0-9.]*\).*/\1/p' taught.log)
+awk "BEGIN { exit !($accuracy >= 0.95) }" || { cat taught.log; fail "held-out accuracy $accuracy with a teacher"; }
+[ "$(sum one)" != "$(sum taught)" ] || fail "the teacher changed nothing"
+for n in 2 3; do
+    train "$n" "taught$n" "${t[@]}" >log 2>&1 || { cat log; fail "$n ranks with a teacher"; }
+    [ "$(sum taught)" = "$(sum "taught$n")" ] || fail "other bytes on $n ranks with a teacher"
+done
+rc=0
+train 2 halves "${t[@]}" --max-hours 0.000001 >log 2>&1 || rc=$?
+[ "$rc" = 75 ] || { cat log; fail "time limit gave $rc, not 75"; }
+taught_again() { timeout 120 "$MPIRUN" 3 "$DETOXLENS" pretrain --config judge.json --run halves --set model.path=halves/model --set pretrain.teacher=ngrams --set pretrain.mask=0.2; }
+export -f taught_again
+kill_often 2 taught_again
+taught_again >log 2>&1 || { cat log; fail "with a teacher after kills"; }
+[ "$(sum taught)" = "$(sum halves)" ] || fail "other bytes with a teacher after kills"
+
 refuse() { # CODE WORD ARG...
     local want=$1 word=$2 rc=0
     shift 2
@@ -56,6 +79,8 @@ refuse 2 'label' --run n1 --set model.path=n1/model --set pretrain.label=
 refuse 3 'nocolumn' --run n2 --set model.path=n2/model --set pretrain.label=nocolumn
 refuse 3 'different values' --run n3 --set model.path=n3/model --set pretrain.label=text
 refuse 2 'falcon' --run n4 --set model.path=n4/model --set pretrain.arch=falcon
+refuse 2 'teacher' --run n6 --set model.path=n6/model --set pretrain.teacher=ngrams --set pretrain.task=lm
+refuse 2 'other settings' --run one --set model.path=one/model --set pretrain.teacher=ngrams
 refuse 2 'roberta' --run n5 --set model.path=n5/model --set pretrain.arch=roberta --set pretrain.task=lm
 
 if [ -e "$DTX_SHARED/data/dialoconan/DIALOCONAN.csv" ]; then

@@ -13,4 +13,4 @@ for seed in 1 2 3; do
     echo "seed $seed: held-out accuracy $accuracy"
     sum=$(awk "BEGIN { print $sum + $accuracy }")
 done
-awk "BEGIN { exit !($sum / 3 >= 0.94) }" || fail "mean held-out accuracy $(awk "BEGIN { print $sum / 3 }")"
+awk "BEGIN { exit !($sum / 3 >= 0.96) }" || fail "mean held-out accuracy $(awk "BEGIN { print $sum / 3 }")"
