@@ -1,5 +1,6 @@
 #include "src/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -126,6 +127,42 @@ static void sync_folder_of(const char *path)
     }
 }
 
+/* name.tmp.PROCESS of other processes. Whether one is still there cannot be asked: it may have run on another node. */
+static void remove_leftovers(const char *dir, const char *name)
+{
+    const size_t n = strlen(name);
+    char path[4096];
+    DIR *d = opendir(dir);
+
+    for (const struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL; e = readdir(d)) {
+        long process = 0;
+        int end = 0;
+        if (strncmp(e->d_name, name, n) == 0 && sscanf(e->d_name + n, ".tmp.%ld%n", &process, &end) == 1 && end > 0
+            && e->d_name[n + (size_t)end] == '\0' && process != (long)getpid()
+            && snprintf(path, sizeof path, "%s/%s", dir, e->d_name) < (int)sizeof path) {
+            unlink(path);
+        }
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
+}
+
+dtx_status dtx_file_temporary(char *tmp, size_t size, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const int n = snprintf(tmp, size, "%.*s", slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path), slash == NULL ? "." : path);
+
+    if (n < 0 || (size_t)n >= size) {
+        return DTX_FAIL(DTX_ERR_USAGE, "path too long: %s", path);
+    }
+    remove_leftovers(tmp, slash != NULL ? slash + 1 : path);
+    if (snprintf(tmp, size, "%s.tmp.%ld", path, (long)getpid()) >= (int)size) {
+        return DTX_FAIL(DTX_ERR_USAGE, "path too long: %s", path);
+    }
+    return DTX_OK;
+}
+
 dtx_status dtx_file_publish(const char *tmp, const char *path)
 {
     int fd = open(tmp, O_RDONLY | O_CLOEXEC);
@@ -151,11 +188,8 @@ dtx_status dtx_file_publish(const char *tmp, const char *path)
 dtx_status dtx_file_write(const char *path, const void *data, size_t size)
 {
     char tmp[4096];
-    int n = snprintf(tmp, sizeof tmp, "%s.tmp.%ld", path, (long)getpid());
 
-    if (n < 0 || (size_t)n >= sizeof tmp) {
-        return DTX_FAIL(DTX_ERR_USAGE, "path too long: %s", path);
-    }
+    DTX_TRY(dtx_file_temporary(tmp, sizeof tmp, path));
     int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) {
         return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot create: %s", tmp, strerror(errno));

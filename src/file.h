@@ -31,6 +31,9 @@ dtx_status dtx_file_join(char *out, size_t size, const char *dir, const char *na
 dtx_status dtx_file_write(const char *path, const void *data, size_t size);
 /* Copies from_dir/name to to_dir/name in this way. DTX_ERR_MISSING when it is not there. */
 dtx_status dtx_file_copy(const char *from_dir, const char *to_dir, const char *name);
+/* Name of the temporary file for path, tmp (size bytes): path.tmp.PROCESS. Those of other processes are removed: a file has one
+ * writer at a time, so they are what killed ones left. */
+dtx_status dtx_file_temporary(char *tmp, size_t size, const char *path);
 /* The last two steps alone, for a file that was written under `tmp` by other means (library, many pieces). */
 dtx_status dtx_file_publish(const char *tmp, const char *path);
 

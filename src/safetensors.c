@@ -257,9 +257,7 @@ dtx_status dtx_safetensors_write_made(const char *path, const dtx_tensor *tensor
     FILE *f = NULL;
     dtx_status st = DTX_OK;
 
-    if (snprintf(tmp, sizeof tmp, "%s.tmp.%ld", path, (long)getpid()) >= (int)sizeof tmp) {
-        return DTX_FAIL(DTX_ERR_USAGE, "path too long: %s", path);
-    }
+    DTX_TRY(dtx_file_temporary(tmp, sizeof tmp, path));
     DTX_GO(make_header(tensors, n, meta, n_meta, &header));
     size_t len = strlen(header);
     for (int i = 0; i < 8; i++) {

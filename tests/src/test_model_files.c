@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -488,6 +489,30 @@ static void test_random_folders(void **state)
     FAILS(DTX_ERR_USAGE, "F32, F16 or BF16", dtx_model_write_random(&a, DTX_F64, 1, 1 << 20, dir));
 }
 
+static void what_a_killed_writer_left_is_removed(void **state)
+{
+    static const char *const mine[] = {"a.json", "a.json.tmp.x", "a.json.tmp.12.bak", "b.json.tmp.12"}, *const left[] = {"a.json.tmp.12", "a.json.tmp.999999"};
+    char dir[] = "/tmp/dtx_left_XXXXXX", path[128];
+    struct stat sb;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    for (int i = 0; i < 6; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, i < 4 ? mine[i] : left[i - 4]);
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        fclose(f);
+    }
+    snprintf(path, sizeof path, "%s/a.json", dir);
+    OK(dtx_file_write(path, "{}", 2));
+    for (int i = 0; i < 6; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, i < 4 ? mine[i] : left[i - 4]);
+        assert_int_equal(stat(path, &sb) == 0, i < 4);
+        unlink(path);
+    }
+    assert_int_equal(rmdir(dir), 0); /* no other file has come */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -500,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_wrong_adapters),
         cmocka_unit_test(test_suffix_rule),
         cmocka_unit_test(test_random_folders),
+        cmocka_unit_test(what_a_killed_writer_left_is_removed),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);
