@@ -12,8 +12,8 @@ enum { BOS = 0, EOS = 2, MASK = 4, LOCAL_HEADS = 3, DRAW_MASKS = 1 << 20 };
 
 /* --- the student's start --- */
 
-/* Amplitudes of positions and words, and the scale of the local heads' queries and keys: a head's largest weight is about 0.9
- * at first, and words that grow in training still leave it above the rest. */
+/* Amplitudes of positions and words, and the scale of the local heads' queries and keys: at a width of 128 nearly all
+ * of a head's weight is on its neighbour at first, and words that grow in training still leave it above the rest. */
 static const float POSITION = 0.1F, WORD = 0.05F, SHARPNESS = 1, VALUE = 0.5F;
 
 static float *find(dtx_model *m, const char *name, uint64_t *key)
