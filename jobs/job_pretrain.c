@@ -24,12 +24,10 @@ dtx_status dtx_pretrain_tokenizer(dtx_pretrainer *t, const char *const *text, co
 static dtx_status set_up(dtx_pretrainer *t)
 {
     const dtx_config *c = t->c;
+    const bool taught = strcmp(c->pretrain.teacher, "none") != 0;
     dtx_training *tr = &t->training;
 
     DTX_TRY(dtx_model_new(&t->arch, (uint64_t)c->seed, &t->model));
-    if (t->teacher != NULL) {
-        DTX_TRY(dtx_distil_start(t->model, (uint64_t)c->seed));
-    }
     DTX_TRY(dtx_tape_new(t->model, false, &t->tape));
     *tr = (dtx_training){.job = t->job, .run = t->run, .name = t->name, .n_steps = c->pretrain.steps,
                          .n_leaves = c->pretrain.batch < DTX_TRAINING_LEAVES ? c->pretrain.batch : DTX_TRAINING_LEAVES,
@@ -50,12 +48,12 @@ static dtx_status set_up(dtx_pretrainer *t)
     snprintf(tr->state.identity, sizeof tr->state.identity,
              "task=%s arch=%s layers=%" PRId64 " hidden=%" PRId64 " heads=%" PRId64 " vocab=%" PRId64 " context=%" PRId64
              " steps=%" PRId64 " batch=%" PRId64 " lr=%.9g warmup=%" PRId64 " schedule=%s clip=%.9g weight_decay=%.9g"
-             " holdout=%.9g mask=%.9g average=%.9g eval_every=%" PRId64 " seed=%" PRId64 " reduce=%s text=%s%s",
+             " holdout=%.9g mask=%.9g average=%.9g eval_every=%" PRId64 " seed=%" PRId64 " reduce=%s text=%s%s%s",
              c->pretrain.task, t->arch.model_type, c->pretrain.layers, c->pretrain.hidden, c->pretrain.heads, t->vocab, c->pretrain.context,
              c->pretrain.steps, c->pretrain.batch, c->pretrain.lr, c->pretrain.warmup_steps, c->pretrain.schedule,
              c->pretrain.clip, c->pretrain.weight_decay, c->pretrain.holdout, c->pretrain.mask, c->pretrain.average,
              c->pretrain.eval_every, c->seed, c->reduce, t->digest,
-             t->teacher != NULL ? " teacher=ngrams" : "");
+             taught ? " teacher=" : "", taught ? c->pretrain.teacher : "");
     return DTX_OK;
 }
 
@@ -158,6 +156,7 @@ static dtx_status train(dtx_pretrainer *t)
     const dtx_training *tr = &t->training;
     dtx_status st = DTX_OK;
 
+    DTX_TRY(dtx_par_agree(&t->job->par, t->task->begin != NULL ? t->task->begin(t) : DTX_OK));
     DTX_TRY(dtx_training_open(&t->training));
     DTX_TRY(dtx_forecast(t->job, t->run, "pretrain", t->model, left_to_do, t));
     DTX_TRY(dtx_training_run(&t->training));

@@ -38,6 +38,8 @@ typedef struct {
 struct dtx_pretrain_task {
     /* Collective: data, digest, vocab and arch; rank 0 reads, trains the vocabulary into tokenizer_dir and encodes. */
     dtx_status (*load)(dtx_pretrainer *t);
+    /* Local. Before the first step, when the model is fresh: what only a training needs. NULL = nothing. */
+    dtx_status (*begin)(dtx_pretrainer *t);
     int64_t (*tokens_of_sequence)(const dtx_pretrainer *t); /* at most */
     dtx_status (*shard)(void *user, int64_t step, int64_t leaf, float *grads, double *loss, double *tokens);
     dtx_status (*evaluate)(void *user, double *loss);

@@ -111,34 +111,6 @@ done:
     return st;
 }
 
-/* Every rank fits the same teacher. */
-static dtx_status make_teacher(dtx_pretrainer *t)
-{
-    const dtx_labelled *l = &t->labelled;
-    float score[DTX_MAX_LABELS], *share = NULL;
-    int64_t right = 0;
-    dtx_status st = DTX_OK;
-
-    DTX_GO(dtx_ngrams_fit(l, TEACHER_COST, &t->teacher));
-    DTX_GO(DTX_NEW_RAW(share, t->c->pretrain.context * l->n_labels));
-    for (int64_t i = 0; i < l->n; i++) {
-        int64_t best = 0;
-        if (!l->held[i]) {
-            continue;
-        }
-        dtx_ngrams_scores(t->teacher, l->id + l->offset[i] + 1, l->offset[i + 1] - l->offset[i] - 2, score, share);
-        for (int64_t k = 1; k < l->n_labels; k++) {
-            best = score[k] > score[best] ? k : best;
-        }
-        right += best == l->label[i];
-    }
-    dtx_log(DTX_LOG_INFO, "pretrain", "teacher: %" PRId64 " n-grams of tokens; held-out accuracy %.4f", dtx_ngrams_size(t->teacher),
-            l->n_held > 0 ? (double)right / (double)l->n_held : NAN);
-done:
-    dtx_free(share);
-    return st;
-}
-
 static dtx_status unpack(dtx_pretrainer *t, const char *m)
 {
     dtx_labelled *l = &t->labelled;
@@ -159,9 +131,6 @@ static dtx_status unpack(dtx_pretrainer *t, const char *m)
     memcpy(l->id, m += offsets, ids);
     memcpy(l->label, m += ids, labels);
     memcpy(l->held, m + labels, (size_t)l->n);
-    if (strcmp(t->c->pretrain.teacher, "ngrams") == 0) {
-        DTX_TRY(make_teacher(t));
-    }
     DTX_TRY(dtx_labelled_order_init(&t->order, l, t->c->pretrain.batch, (uint64_t)t->c->seed));
     return dtx_labelled_arch(l, t->c->pretrain.layers, t->c->pretrain.hidden, t->c->pretrain.heads, t->vocab,
                              t->c->pretrain.context, &t->arch);
@@ -178,6 +147,38 @@ static dtx_status load(dtx_pretrainer *t)
         st = dtx_par_agree(&t->job->par, unpack(t, message));
     }
     dtx_free(message);
+    return st;
+}
+
+/* Every rank fits the same teacher. */
+static dtx_status begin(dtx_pretrainer *t)
+{
+    const dtx_labelled *l = &t->labelled;
+    float score[DTX_MAX_LABELS], *share = NULL;
+    int64_t right = 0;
+    dtx_status st = DTX_OK;
+
+    if (strcmp(t->c->pretrain.teacher, "none") == 0) {
+        return DTX_OK;
+    }
+    DTX_GO(dtx_distil_start(t->model, (uint64_t)t->c->seed));
+    DTX_GO(dtx_ngrams_fit(l, TEACHER_COST, &t->teacher));
+    DTX_GO(DTX_NEW_RAW(share, t->c->pretrain.context * l->n_labels));
+    for (int64_t i = 0; i < l->n; i++) {
+        int64_t best = 0;
+        if (!l->held[i]) {
+            continue;
+        }
+        dtx_ngrams_scores(t->teacher, l->id + l->offset[i] + 1, l->offset[i + 1] - l->offset[i] - 2, score, share);
+        for (int64_t k = 1; k < l->n_labels; k++) {
+            best = score[k] > score[best] ? k : best;
+        }
+        right += best == l->label[i];
+    }
+    dtx_log(DTX_LOG_INFO, "pretrain", "teacher: %" PRId64 " n-grams of tokens; held-out accuracy %.4f", dtx_ngrams_size(t->teacher),
+            l->n_held > 0 ? (double)right / (double)l->n_held : NAN);
+done:
+    dtx_free(share);
     return st;
 }
 
@@ -253,4 +254,4 @@ static dtx_status evaluate(void *user, double *mean)
 
 static const dtx_training_curve accuracy = {"eval_accuracy", "share of the held-out texts with the right label", "1", false, false};
 
-const dtx_pretrain_task dtx_pretrain_classifier = {load, tokens_of_sequence, shard, evaluate, &accuracy};
+const dtx_pretrain_task dtx_pretrain_classifier = {load, begin, tokens_of_sequence, shard, evaluate, &accuracy};

@@ -180,4 +180,4 @@ static int64_t tokens_of_sequence(const dtx_pretrainer *t)
     return t->windows.length;
 }
 
-const dtx_pretrain_task dtx_pretrain_lm = {load, tokens_of_sequence, shard, evaluate, NULL};
+const dtx_pretrain_task dtx_pretrain_lm = {load, NULL, tokens_of_sequence, shard, evaluate, NULL};

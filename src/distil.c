@@ -184,15 +184,12 @@ dtx_status dtx_distil_loss(const dtx_model *m, dtx_tape *tape, const dtx_labelle
 {
     const dtx_arch *a = dtx_model_arch(m);
     const int64_t K = a->n_labels;
-    int64_t *offset = NULL, room = 2;
+    const int64_t room = a->max_positions - a->pad_id - 1; /* no text is longer */
+    int64_t *offset = NULL;
     int32_t *ids = NULL;
     float *logits = NULL, *share = NULL, target[DTX_MAX_LABELS];
     dtx_status st = DTX_OK;
 
-    for (int64_t i = 0; i < l->n; i++) {
-        const int64_t len = l->offset[i + 1] - l->offset[i];
-        room = len > room ? len : room;
-    }
     DTX_GO(DTX_NEW(offset, n + 1));
     DTX_GO(DTX_NEW_RAW(ids, n * room));
     for (int64_t i = 0; i < n; i++) {

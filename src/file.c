@@ -109,18 +109,25 @@ dtx_status dtx_file_join(char *out, size_t size, const char *dir, const char *na
     return DTX_OK;
 }
 
+dtx_status dtx_file_folder(char *out, size_t size, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const int length = slash == NULL || slash == path ? 1 : (int)(slash - path);
+
+    if (snprintf(out, size, "%.*s", length, slash != NULL ? path : ".") >= (int)size) {
+        return DTX_FAIL(DTX_ERR_USAGE, "path too long: %s", path);
+    }
+    return DTX_OK;
+}
+
 static void sync_folder_of(const char *path)
 {
     char dir[4096];
-    const char *slash = strrchr(path, '/');
-    size_t n = slash != NULL ? (size_t)(slash - path) : 0;
 
-    if (n >= sizeof dir) {
+    if (dtx_file_folder(dir, sizeof dir, path) != DTX_OK) {
         return;
     }
-    memcpy(dir, path, n);
-    dir[n] = '\0';
-    int fd = open(slash == NULL ? "." : n == 0 ? "/" : dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
         (void)fsync(fd); /* some file systems refuse it on folders; the rename itself is atomic all the same */
         close(fd);
@@ -151,11 +158,8 @@ static void remove_leftovers(const char *dir, const char *name)
 dtx_status dtx_file_temporary(char *tmp, size_t size, const char *path)
 {
     const char *slash = strrchr(path, '/');
-    const int n = snprintf(tmp, size, "%.*s", slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path), slash == NULL ? "." : path);
 
-    if (n < 0 || (size_t)n >= size) {
-        return DTX_FAIL(DTX_ERR_USAGE, "path too long: %s", path);
-    }
+    DTX_TRY(dtx_file_folder(tmp, size, path));
     remove_leftovers(tmp, slash != NULL ? slash + 1 : path);
     if (snprintf(tmp, size, "%s.tmp.%ld", path, (long)getpid()) >= (int)size) {
         return DTX_FAIL(DTX_ERR_USAGE, "path too long: %s", path);

@@ -26,6 +26,9 @@ dtx_status dtx_file_mkdirs(const char *path);
 /* Joins into out (size bytes); DTX_ERR_USAGE when the result is too long. */
 dtx_status dtx_file_join(char *out, size_t size, const char *dir, const char *name);
 
+/* The folder that path stands in, "." where it names none; DTX_ERR_USAGE when it is too long. */
+dtx_status dtx_file_folder(char *out, size_t size, const char *path);
+
 /* Writes a whole file: temporary name beside it, fsync, rename, fsync of the folder. A failure (disk full) leaves an
  * older file as it was and removes the temporary one. */
 dtx_status dtx_file_write(const char *path, const void *data, size_t size);

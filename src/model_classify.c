@@ -1,4 +1,4 @@
-/* model_classify.c - RoBERTa's classification head on the first token of each sequence: out_proj(tanh(dense(h_0))). */
+/* model_classify.c - RoBERTa's classification head, out_proj(tanh(dense(h))), on the first token of each sequence or on all. */
 #include <math.h>
 #include <string.h>
 
@@ -10,19 +10,21 @@ typedef struct {
     float *asked, *act; /* (n, d) each, one allocation at `asked` */
 } head_rows;
 
-/* n rows: each sequence's first (n = n_seq), or every one (n = R). */
-static dtx_status head_forward(const dtx_model *m, int64_t n, int64_t n_seq, const int64_t *offset, const float *hidden,
+/* Row of the i-th token that is asked: every one, or each sequence's first. */
+static int64_t row_of(bool all_tokens, const int64_t *offset, int64_t i)
+{
+    return all_tokens ? i : offset[i];
+}
+
+static dtx_status head_forward(const dtx_model *m, int64_t n, bool all_tokens, const int64_t *offset, const float *hidden,
                                head_rows *h)
 {
     const int64_t d = m->arch.hidden;
 
     DTX_TRY(DTX_NEW_RAW(h->asked, 2 * n * d));
     h->act = h->asked + n * d;
-    for (int64_t s = 0; s < n_seq && n == n_seq; s++) {
-        memcpy(h->asked + s * d, hidden + offset[s] * d, (size_t)d * sizeof(float));
-    }
-    if (n != n_seq) {
-        memcpy(h->asked, hidden, (size_t)(n * d) * sizeof(float));
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(h->asked + i * d, hidden + row_of(all_tokens, offset, i) * d, (size_t)d * sizeof(float));
     }
     dtx_linear_forward(&m->cls_dense.w, m->cls_dense.bias, n, h->asked, d, h->act, d, false);
     for (int64_t i = 0; i < n * d; i++) {
@@ -54,7 +56,7 @@ static dtx_status classify(const dtx_model *m, const dtx_batch *b, bool all_toke
     DTX_GO(check(m, b->n_seq, b->offset));
     DTX_GO(DTX_NEW_RAW(hidden, b->offset[b->n_seq] * m->arch.hidden));
     DTX_GO(dtx_model_forward(m, b, hidden));
-    DTX_GO(head_forward(m, n, b->n_seq, b->offset, hidden, &h));
+    DTX_GO(head_forward(m, n, all_tokens, b->offset, hidden, &h));
     dtx_linear_forward(&m->cls_out.w, m->cls_out.bias, n, h.act, m->arch.hidden, logits, m->arch.n_labels, false);
 done:
     dtx_free(h.asked);
@@ -87,7 +89,7 @@ static dtx_status backward(const dtx_model *m, dtx_tape *t, bool all_tokens, con
     DTX_GO(DTX_NEW(d_hidden, t->R * d));
     DTX_GO(DTX_NEW_RAW(d_act, 2 * n * d));
     DTX_GO(DTX_NEW(seg, n_seq));
-    DTX_GO(head_forward(m, n, n_seq, t->offset, dtx_tape_x(t, m->arch.n_layers), &h));
+    DTX_GO(head_forward(m, n, all_tokens, t->offset, dtx_tape_x(t, m->arch.n_layers), &h));
     dtx_linear_backward_input(&m->cls_out.w, n, d_logits, labels, d_act, d, false);
     if (grads != NULL) {
         dtx_linear_backward_weight(labels, d, n, d_logits, labels, h.act, d,
@@ -103,13 +105,10 @@ static dtx_status backward(const dtx_model *m, dtx_tape *t, bool all_tokens, con
         dtx_linear_backward_weight(d, d, n, d_act, d, h.asked, d, grads + m->params[m->cls_dense.w_param].offset,
                                    grads + m->params[m->cls_dense.b_param].offset);
     }
-    if (n != n_seq) {
-        memcpy(d_hidden, d_asked, (size_t)(n * d) * sizeof(float));
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(d_hidden + row_of(all_tokens, t->offset, i) * d, d_asked + i * d, (size_t)d * sizeof(float));
     }
     for (int64_t s = 0; s < n_seq; s++) {
-        if (n == n_seq) {
-            memcpy(d_hidden + t->offset[s] * d, d_asked + s * d, (size_t)d * sizeof(float));
-        }
         seg[s] = (dtx_segment){.seq = s, .first = 0, .len = t->offset[s + 1] - t->offset[s]};
     }
     DTX_GO(dtx_model_backward(m, t, n_seq, seg, d_hidden, want));

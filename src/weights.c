@@ -193,11 +193,7 @@ static dtx_status open_index(dtx_weights *w, const char *index)
     const cJSON *map, *item;
     dtx_status st = DTX_OK;
 
-    const char *slash = strrchr(index, '/');
-    int n = snprintf(dir, sizeof dir, "%.*s", slash != NULL ? (int)(slash - index) : 1, slash != NULL ? index : ".");
-    if (n < 0 || (size_t)n >= sizeof dir) {
-        return DTX_FAIL(DTX_ERR_USAGE, "path too long: %s", index);
-    }
+    DTX_TRY(dtx_file_folder(dir, sizeof dir, index));
     DTX_TRY(dtx_json_read(index, &root));
     map = dtx_json_get(root, "weight_map");
     if (!cJSON_IsObject(map) || map->child == NULL) {
