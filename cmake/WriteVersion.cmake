@@ -3,7 +3,7 @@ execute_process(COMMAND git -C "${SOURCE}" describe --always --dirty --abbrev=12
 if(failed)
     set(commit "unknown")
 endif()
-set(text "#include \"src/version.h\"\n\nconst char dtx_version[] = \"${VERSION}\";\nconst char dtx_commit[] = \"${commit}\";\n")
+set(text "#include \"src/base/version.h\"\n\nconst char dtx_version[] = \"${VERSION}\";\nconst char dtx_commit[] = \"${commit}\";\n")
 if(EXISTS "${OUT}")
     file(READ "${OUT}" old)
 endif()

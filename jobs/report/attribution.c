@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "jobs/report/report.h"
-#include "src/mem.h"
+#include "src/base/mem.h"
 
 /* Values of rows that are not done yet count as absent. */
 static void blank_open_rows(dtx_report_attribution *a)

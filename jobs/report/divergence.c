@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "src/mem.h"
+#include "src/base/mem.h"
 
 bool dtx_report_is_distribution(const dtx_report_attribution *a)
 {

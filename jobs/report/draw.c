@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "jobs/report/output.h"
-#include "src/log.h"
-#include "src/mem.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
 
 /* Runs gnuplot in the report's folder; its words on standard error become part of the message. */
 static dtx_status run_gnuplot(const dtx_report *r, const char *script)

@@ -13,7 +13,7 @@
 
 #include "jobs/report/lines.h"
 #include "jobs/report/parts.h"
-#include "src/mem.h"
+#include "src/base/mem.h"
 
 enum { AROUND = 5, WINDOW = 2 * AROUND + 1, MAX_WORDS = 200 };
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "src/mem.h"
+#include "src/base/mem.h"
 
 dtx_status dtx_report_lines_add(dtx_report_lines *l, const char *measure, const char *group, const char *series, dtx_report_curve *curve)
 {

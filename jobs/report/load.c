@@ -7,9 +7,9 @@
 #include <time.h>
 
 #include "jobs/report/report.h"
-#include "src/file.h"
-#include "src/log.h"
-#include "src/mem.h"
+#include "src/base/file.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
 
 dtx_status dtx_report_miss(dtx_report *r, const char *fmt, ...)
 {

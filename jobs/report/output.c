@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "jobs/report/output.h"
-#include "src/file.h"
-#include "src/mem.h"
-#include "src/utf8.h"
+#include "src/base/file.h"
+#include "src/base/mem.h"
+#include "src/base/utf8.h"
 
 dtx_status dtx_report_begin(dtx_report_file *out)
 {

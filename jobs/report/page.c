@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "jobs/report/parts.h"
-#include "src/file.h"
-#include "src/mem.h"
-#include "src/version.h"
+#include "src/base/file.h"
+#include "src/base/mem.h"
+#include "src/base/version.h"
 
 /* Pairs of name and value as an object. */
 static dtx_status put_pairs(cJSON *parent, const char *key, char *const *pairs, size_t n)

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "jobs/report/parts.h"
-#include "src/mem.h"
+#include "src/base/mem.h"
 
 typedef struct {
     const char *s;

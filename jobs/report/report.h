@@ -7,8 +7,8 @@
 #include <stdio.h>
 
 #include "jobs/report/stats.h"
-#include "mpi/run.h"
-#include "src/tokenizer.h"
+#include "mpi/run/run.h"
+#include "src/text/tokenizer.h"
 
 enum { DTX_REPORT_STEPS = 50 }; /* of the figures, as in the study; the tables have all */
 

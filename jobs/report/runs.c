@@ -6,8 +6,8 @@
 
 #include "jobs/report/lines.h"
 #include "jobs/report/parts.h"
-#include "src/log.h"
-#include "src/mem.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
 
 typedef struct {
     char quantity[48], variant[140];

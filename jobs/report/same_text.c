@@ -7,7 +7,7 @@
 #include "jobs/report/divergence.h"
 #include "jobs/report/lines.h"
 #include "jobs/report/parts.h"
-#include "src/mem.h"
+#include "src/base/mem.h"
 
 enum { ENTROPY, DEPENDENCE, LOGPROB, KL, N_MEASURES };
 static const char *const measure_name[N_MEASURES] = {"entropy", "prompt_dependence", "log2_probability", "kl"};

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "jobs/report/parts.h"
-#include "src/mem.h"
-#include "src/tokenizer.h"
-#include "src/utf8.h"
+#include "src/base/mem.h"
+#include "src/text/tokenizer.h"
+#include "src/base/utf8.h"
 
 typedef struct {
     const dtx_report *r;

@@ -5,7 +5,7 @@
 #include <math.h>
 
 #include "jobs/report/parts.h"
-#include "src/mem.h"
+#include "src/base/mem.h"
 
 static dtx_status add_variant(const dtx_report *r, const dtx_report_variant *v, FILE *f, cJSON *list)
 {

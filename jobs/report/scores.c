@@ -5,7 +5,7 @@
 
 #include "jobs/report/lines.h"
 #include "jobs/report/parts.h"
-#include "src/mem.h"
+#include "src/base/mem.h"
 
 enum { N_BINS = 10 };
 

@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "src/mem.h"
-#include "src/rng.h"
+#include "src/base/mem.h"
+#include "src/base/rng.h"
 
 /* --- means --- */
 

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "src/status.h"
+#include "src/base/status.h"
 
 enum { DTX_REPORT_RESAMPLES = 1000, DTX_REPORT_SEED = 42 };
 

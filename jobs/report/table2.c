@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "jobs/report/parts.h"
-#include "src/mem.h"
+#include "src/base/mem.h"
 
 #define TOXIC 0.5
 enum { SHOWN = 3, MAX_VARIANTS = 16 };

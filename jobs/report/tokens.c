@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "jobs/report/output.h"
-#include "src/json.h"
-#include "src/log.h"
-#include "src/mem.h"
+#include "src/base/json.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
 
 /* The first variant with attributed rows leads, else the first with completions. */
 const dtx_report_variant *dtx_report_leader(const dtx_report *r)

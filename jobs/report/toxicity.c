@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "jobs/report/parts.h"
-#include "jobs/toxicity.h"
-#include "src/log.h"
-#include "src/mem.h"
+#include "jobs/shared/toxicity.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
 
 #define TOXIC 0.5f
 enum { N_SUBSETS = 2 };

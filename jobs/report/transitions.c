@@ -8,7 +8,7 @@
 #include "jobs/report/divergence.h"
 #include "jobs/report/lines.h"
 #include "jobs/report/parts.h"
-#include "src/mem.h"
+#include "src/base/mem.h"
 
 enum { N_MOVES = 4 };
 static const dtx_report_class from_class[N_MOVES] = {DTX_REPORT_TOXIC, DTX_REPORT_TOXIC, DTX_REPORT_NOT_TOXIC, DTX_REPORT_NOT_TOXIC};

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "jobs/report/report.h"
-#include "src/log.h"
-#include "src/mem.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
 
 const char *const dtx_report_quantity_name[DTX_REPORT_QUANTITIES] = {"entropy", "prompt_dependence", "entropy_normalised"};
 const char *const dtx_report_unit_name[DTX_REPORT_UNITS] = {"step", "word"};

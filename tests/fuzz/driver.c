@@ -10,8 +10,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "src/log.h"
-#include "src/mem.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { CAP = 1 << 16, MAX_SEEDS = 32, ITERATIONS = 200000 };

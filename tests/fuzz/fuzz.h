@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "src/status.h"
+#include "src/base/status.h"
 
 /* libFuzzer's entry: hands `data` to the parser, looks at everything a result offers, frees it, and leaves the parser's
  * status in dtx_fuzz_status. Always returns 0. */

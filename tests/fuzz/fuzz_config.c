@@ -1,7 +1,7 @@
 #include <string.h>
 
-#include "src/arch.h"
-#include "src/mem.h"
+#include "src/model/arch.h"
+#include "src/base/mem.h"
 #include "tests/fuzz/fuzz.h"
 
 dtx_status dtx_fuzz_status;

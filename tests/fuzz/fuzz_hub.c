@@ -2,7 +2,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "src/hub.h"
+#include "src/net/hub.h"
 #include "tests/fuzz/fuzz.h"
 
 dtx_status dtx_fuzz_status;

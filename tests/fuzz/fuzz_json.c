@@ -1,7 +1,7 @@
 #include <string.h>
 
-#include "src/json.h"
-#include "src/mem.h"
+#include "src/base/json.h"
+#include "src/base/mem.h"
 #include "tests/fuzz/fuzz.h"
 
 dtx_status dtx_fuzz_status;

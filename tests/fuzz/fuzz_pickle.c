@@ -1,9 +1,9 @@
 #include <string.h>
 
-#include "src/mem.h"
-#include "src/torch_pickle.h"
+#include "src/base/mem.h"
+#include "src/weights/torch_pickle.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/src/build_torch.h"
+#include "tests/src/weights/build_torch.h"
 
 dtx_status dtx_fuzz_status;
 

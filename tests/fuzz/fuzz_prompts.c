@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "src/dataset.h"
-#include "src/utf8.h"
+#include "src/data/dataset.h"
+#include "src/base/utf8.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/memory_file.h"
 

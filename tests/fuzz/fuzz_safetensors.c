@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "src/weights_parts.h"
+#include "src/weights/parts.h"
 #include "tests/fuzz/fuzz.h"
 
 dtx_status dtx_fuzz_status;

@@ -2,9 +2,9 @@
  * any bytes. What a tokenizer that was accepted gives must be consistent. */
 #include <string.h>
 
-#include "src/mem.h"
-#include "src/tokenizer_impl.h"
-#include "src/utf8.h"
+#include "src/base/mem.h"
+#include "src/text/impl.h"
+#include "src/base/utf8.h"
 #include "tests/fuzz/fuzz.h"
 
 dtx_status dtx_fuzz_status;

@@ -1,8 +1,8 @@
 #include <string.h>
 
-#include "src/weights_parts.h"
+#include "src/weights/parts.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/src/build_torch.h"
+#include "tests/src/weights/build_torch.h"
 
 dtx_status dtx_fuzz_status;
 

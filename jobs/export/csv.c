@@ -1,0 +1,309 @@
+/* export --csv: a run's completions, scores and curves as tables in long form. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "jobs/export/export.h"
+#include "jobs/report/output.h"
+#include "mpi/run/run.h"
+#include "src/data/dataset.h"
+#include "src/base/file.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+
+enum { MAX_COLUMNS = 4 };
+
+typedef struct {
+    const dtx_job *job;
+    const char *dir;
+    hid_t file;
+    int64_t n_texts;
+    FILE *f;                        /* the table under way */
+    char tmp[DTX_PATH_MAX + 16], path[DTX_PATH_MAX];
+    int64_t lines;                  /* of all tables */
+} tables;
+
+/* --- files --- */
+
+static dtx_status begin(tables *t, const char *name, const char *header)
+{
+    DTX_TRY(dtx_file_join(t->path, sizeof t->path, t->dir, name));
+    snprintf(t->tmp, sizeof t->tmp, "%s.tmp", t->path);
+    t->f = fopen(t->tmp, "w");
+    if (t->f == NULL) {
+        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot be written: %m", t->tmp);
+    }
+    fprintf(t->f, "%s\n", header);
+    return DTX_OK;
+}
+
+static dtx_status publish(tables *t)
+{
+    const bool bad = ferror(t->f) != 0, closed = fclose(t->f) == 0;
+
+    t->f = NULL;
+    if (bad || !closed) {
+        remove(t->tmp);
+        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot be written: no room?", t->tmp);
+    }
+    return dtx_file_publish(t->tmp, t->path);
+}
+
+/* --- reading --- */
+
+static bool has(const tables *t, const char *group, const char *name)
+{
+    char path[400];
+
+    snprintf(path, sizeof path, "%s/%s", group, name);
+    return dtx_h5_exists(t->file, path);
+}
+
+/* A whole dataset, freed with dtx_free. */
+static dtx_status read_all(const tables *t, const char *group, const char *name, hid_t type, size_t size, void **x, hsize_t shape[2])
+{
+    char path[400];
+
+    snprintf(path, sizeof path, "%s/%s", group, name);
+    DTX_TRY(dtx_h5_shape(t->file, path, shape));
+    *x = dtx_malloc((size_t)(shape[0] * shape[1]) + 1, size);
+    DTX_TRY(dtx_mem_check(*x, (size_t)(shape[0] * shape[1]) + 1, size, path));
+    return dtx_h5_read(t->file, path, type, *x);
+}
+
+/* Is the row one of the texts of --rows? */
+static bool wanted(const tables *t, int64_t row, int64_t n_rows)
+{
+    const int64_t samples = t->n_texts > 0 && n_rows >= t->n_texts ? n_rows / t->n_texts : 1, text = row / samples;
+
+    return t->job->row_first < 0 || (text >= t->job->row_first && text < t->job->row_last);
+}
+
+/* Text i of GROUP/text_bytes as a cell. */
+static void put_text(FILE *f, const uint64_t *edge, uint64_t n_bytes, const char *bytes, int64_t i)
+{
+    if (edge[i] <= edge[i + 1] && edge[i + 1] <= n_bytes) {
+        dtx_report_put_cell(f, bytes + edge[i], edge[i + 1] - edge[i]);
+    }
+}
+
+/* --- tables --- */
+
+static dtx_status prompts(tables *t)
+{
+    hsize_t n[2], n_edge[2], n_bytes[2];
+    void *id = NULL, *edge = NULL, *bytes = NULL;
+    dtx_status st;
+
+    DTX_GO(read_all(t, "/prompts", "id", H5T_NATIVE_INT64, 8, &id, n));
+    DTX_GO(read_all(t, "/prompts", "text_offset", H5T_NATIVE_UINT64, 8, &edge, n_edge));
+    DTX_GO(read_all(t, "/prompts", "text_bytes", H5T_NATIVE_UINT8, 1, &bytes, n_bytes));
+    t->n_texts = (int64_t)n[0];
+    DTX_GO(begin(t, "prompts.csv", "text,id,prompt"));
+    for (int64_t i = 0; i < t->n_texts && n_edge[0] == n[0] + 1; i++) {
+        if (wanted(t, i, t->n_texts)) {
+            fprintf(t->f, "%" PRId64 ",%" PRId64 ",", i, ((const int64_t *)id)[i]);
+            put_text(t->f, edge, n_bytes[0], bytes, i);
+            fputc('\n', t->f);
+            t->lines++;
+        }
+    }
+    st = publish(t);
+done:
+    dtx_free(id);
+    dtx_free(edge);
+    dtx_free(bytes);
+    return st;
+}
+
+static dtx_status completions(tables *t, const char *variant, const char *group)
+{
+    hsize_t n[2], shape[2], n_bytes[2] = {0, 1};
+    void *finish = NULL, *length = NULL, *edge = NULL, *bytes = NULL;
+    dtx_status st;
+
+    DTX_GO(read_all(t, group, "finish", H5T_NATIVE_UINT8, 1, &finish, n));
+    if (has(t, group, "length")) {
+        DTX_GO(read_all(t, group, "length", H5T_NATIVE_INT32, 4, &length, shape));
+    }
+    if (has(t, group, "text_bytes")) {
+        DTX_GO(read_all(t, group, "text_offset", H5T_NATIVE_UINT64, 8, &edge, shape));
+        DTX_GO(read_all(t, group, "text_bytes", H5T_NATIVE_UINT8, 1, &bytes, n_bytes));
+    }
+    const int64_t rows = (int64_t)n[0], samples = t->n_texts > 0 && rows >= t->n_texts ? rows / t->n_texts : 1;
+    for (int64_t r = 0; r < rows; r++) {
+        if (!wanted(t, r, rows) || ((const uint8_t *)finish)[r] == 0) {
+            continue;
+        }
+        fprintf(t->f, "%s,%" PRId64 ",%" PRId64 ",%" PRId64 ",%d,", variant, r, r / samples, r % samples, ((const uint8_t *)finish)[r]);
+        if (length != NULL) {
+            fprintf(t->f, "%" PRId32, ((const int32_t *)length)[r]);
+        }
+        fputc(',', t->f);
+        if (bytes != NULL && shape[0] == n[0] + 1) {
+            put_text(t->f, edge, n_bytes[0], bytes, r);
+        }
+        fputc('\n', t->f);
+        t->lines++;
+    }
+done:
+    dtx_free(finish);
+    dtx_free(length);
+    dtx_free(edge);
+    dtx_free(bytes);
+    return st;
+}
+
+static dtx_status scores(tables *t, const char *variant, const char *set, const char *group)
+{
+    hsize_t n[2], shape[2];
+    void *completion = NULL, *prompt = NULL, *status = NULL;
+    dtx_status st;
+
+    DTX_GO(read_all(t, group, "completion", H5T_NATIVE_FLOAT, 4, &completion, n));
+    DTX_GO(read_all(t, group, "prompt", H5T_NATIVE_FLOAT, 4, &prompt, shape));
+    DTX_GO(read_all(t, group, "status", H5T_NATIVE_UINT8, 1, &status, shape));
+    for (int64_t r = 0; r < (int64_t)n[0] && shape[0] == n[0]; r++) {
+        if (wanted(t, r, (int64_t)n[0])) {
+            fprintf(t->f, "%s,%s,%" PRId64, variant, set, r);
+            dtx_report_put_number(t->f, (double)((const float *)completion)[r]);
+            dtx_report_put_number(t->f, (double)((const float *)prompt)[r]);
+            fprintf(t->f, ",%d\n", ((const uint8_t *)status)[r]);
+            t->lines++;
+        }
+    }
+done:
+    dtx_free(completion);
+    dtx_free(prompt);
+    dtx_free(status);
+    return st;
+}
+
+/* A line for each row and step that has a value: "label,row,step", the id where GROUP has `ids` (NULL = without), then the
+ * columns; one that the group lacks stays empty. */
+static dtx_status steps(tables *t, const char *label, const char *group, const char *ids, const char *const *name, int n_names)
+{
+    hsize_t shape[2] = {0, 0};
+    void *x[MAX_COLUMNS] = {NULL}, *id = NULL;
+    dtx_status st = DTX_OK;
+
+    if (ids != NULL) {
+        DTX_GO(read_all(t, group, ids, H5T_NATIVE_INT32, 4, &id, shape));
+    }
+    for (int c = 0; c < n_names; c++) {
+        if (has(t, group, name[c])) {
+            hsize_t was[2] = {shape[0], shape[1]};
+            DTX_GO(read_all(t, group, name[c], H5T_NATIVE_FLOAT, 4, &x[c], shape));
+            if (was[0] != 0 && (was[0] != shape[0] || was[1] != shape[1])) {
+                st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s has another shape than its neighbours", group, name[c]);
+                goto done;
+            }
+        }
+    }
+    for (int64_t r = 0; r < (int64_t)shape[0]; r++) {
+        for (int64_t s = 0; s < (int64_t)shape[1] && wanted(t, r, (int64_t)shape[0]); s++) {
+            const int64_t at = r * (int64_t)shape[1] + s;
+            bool any = id != NULL && ((const int32_t *)id)[at] >= 0;
+            for (int c = 0; c < n_names; c++) {
+                any = any || (x[c] != NULL && !isnan(((const float *)x[c])[at]));
+            }
+            if (!any) {
+                continue;
+            }
+            fprintf(t->f, "%s,%" PRId64 ",%" PRId64, label, r, s);
+            if (id != NULL) {
+                fprintf(t->f, ",%" PRId32, ((const int32_t *)id)[at]);
+            }
+            for (int c = 0; c < n_names; c++) {
+                dtx_report_put_number(t->f, x[c] != NULL ? (double)((const float *)x[c])[at] : NAN);
+            }
+            fputc('\n', t->f);
+            t->lines++;
+        }
+    }
+done:
+    for (int c = 0; c < n_names; c++) {
+        dtx_free(x[c]);
+    }
+    dtx_free(id);
+    return st;
+}
+
+typedef enum { COMPLETIONS, SCORES, TOKENS, SHARES, CURVES, KINDS } kind;
+
+/* What a variant adds to a table. */
+static dtx_status add_variant(tables *t, kind k, const char *variant)
+{
+    static const char *const logprobs[] = {"logprob", "behaviour_logprob", "base_logprob"}, *const share[] = {"token_share"};
+    static const char *const curve[] = {"step_probability", "entropy", "prompt_dependence"};
+    char group[128], parent[128], child[320], label[256], **names = NULL;
+    size_t n = 0;
+    dtx_status st = DTX_OK;
+
+    snprintf(group, sizeof group, "/variants/%s/completions", variant);
+    if (k == COMPLETIONS) {
+        return has(t, group, "finish") ? completions(t, variant, group) : DTX_OK;
+    }
+    if (k == TOKENS) {
+        return has(t, group, "tokens") ? steps(t, variant, group, "tokens", logprobs, 3) : DTX_OK;
+    }
+    snprintf(parent, sizeof parent, "/variants/%s/%s", variant, k == CURVES ? "attribution" : "toxicity");
+    DTX_GO(dtx_h5_list(t->file, parent, &names, &n));
+    for (size_t i = 0; i < n; i++) {
+        snprintf(child, sizeof child, "%s/%.150s", parent, names[i]);
+        snprintf(label, sizeof label, "%s,%.150s", variant, names[i]);
+        if (k == SCORES && has(t, child, "completion")) {
+            DTX_GO(scores(t, variant, names[i], child));
+        } else if (k == SHARES && has(t, child, "token_share")) {
+            DTX_GO(steps(t, label, child, NULL, share, 1));
+        } else if (k == CURVES && has(t, child, "entropy")) {
+            DTX_GO(steps(t, label, child, NULL, curve, 3));
+        }
+    }
+done:
+    dtx_free(names);
+    return st;
+}
+
+dtx_status dtx_export_csv(const dtx_job *job, const char *dir)
+{
+    static const struct {
+        const char *name, *header;
+    } table[KINDS] = {{"completions.csv", "variant,row,text,sample,finish,length,completion"},
+                      {"scores.csv", "variant,set,row,completion,prompt,status"},
+                      {"tokens.csv", "variant,row,step,id,logprob,behaviour_logprob,base_logprob"},
+                      {"token_shares.csv", "variant,set,row,step,token_share"},
+                      {"curves.csv", "variant,attribution,row,step,step_probability,entropy,prompt_dependence"}};
+    tables t = {.job = job, .dir = dir, .file = -1};
+    char path[DTX_PATH_MAX], **variants = NULL;
+    size_t n = 0;
+    dtx_status st;
+
+    DTX_GO(dtx_file_join(path, sizeof path, job->config.run, "run.h5"));
+    DTX_GO(dtx_h5_open_serial(path, &t.file));
+    DTX_GO(dtx_h5_check_schema(t.file, path));
+    DTX_GO(dtx_h5_list(t.file, "/variants", &variants, &n));
+    if (n == 0) {
+        st = DTX_FAIL(DTX_ERR_MISSING, "%s holds no variant: run detoxlens generate or import first", path);
+        goto done;
+    }
+    DTX_GO(dtx_file_mkdirs(dir));
+    DTX_GO(prompts(&t));
+    for (int k = 0; k < KINDS; k++) {
+        DTX_GO(begin(&t, table[k].name, table[k].header));
+        for (size_t i = 0; i < n; i++) {
+            DTX_GO(add_variant(&t, (kind)k, variants[i]));
+        }
+        DTX_GO(publish(&t));
+    }
+    dtx_log(DTX_LOG_INFO, "export", "done: %" PRId64 " lines in 6 tables of %s", t.lines, dir);
+done:
+    if (t.f != NULL) {
+        fclose(t.f);
+        remove(t.tmp);
+    }
+    dtx_free(variants);
+    dtx_h5_close(t.file);
+    return st;
+}

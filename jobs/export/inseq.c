@@ -1,0 +1,290 @@
+/* export --inseq: attributions as Inseq stores them: objects are {"__instance_type__": [module, class], "attributes": {}},
+ * arrays {"__ndarray__": lists, "dtype", "shape", "Corder"}. A decoder's row has the prompt as `source`, prompt and completion as
+ * `target`, and target_attributions (T, G), one column a step: the transpose of what run.h5 holds. An empty list of
+ * aggregators tells Inseq that the scores are aggregated already. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "jobs/export/export.h"
+#include "mpi/run/run.h"
+#include "src/base/file.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+#include "src/text/tokenizer.h"
+
+typedef struct {
+    const dtx_job *job;
+    char path[DTX_PATH_MAX], group[320], source[160]; /* run.h5; the attribution; its completions */
+    hid_t file;
+    dtx_tokenizer *tokenizer;
+    int64_t n_rows, samples, n_done;
+    uint8_t *done;
+    FILE *f;
+} inseq;
+
+/* One row: ids of prompt and attributed tokens, scores (G, T), probabilities. */
+typedef struct {
+    int32_t *ids, G, T;
+    int64_t P;
+    float *value, *probability;
+} matrix;
+
+static void matrix_free(matrix *m)
+{
+    dtx_free(m->ids);
+    dtx_free(m->value);
+    dtx_free(m->probability);
+}
+
+static dtx_status rows_of(const inseq *x, const char *group, const char *name, hid_t type, int64_t first, int64_t n, void *to)
+{
+    char path[400];
+
+    snprintf(path, sizeof path, "%s/%s", group, name);
+    return dtx_h5_read_rows(x->file, path, type, (hsize_t)first, (hsize_t)n, to);
+}
+
+static dtx_status read_matrix(const inseq *x, int64_t row, matrix *m)
+{
+    hsize_t width[2];
+    int64_t prompt[2], at[2];
+    char path[400];
+
+    snprintf(path, sizeof path, "%s/step_probability", x->group);
+    DTX_TRY(dtx_h5_shape(x->file, path, width));
+    DTX_TRY(rows_of(x, x->source, "prompt_offset", H5T_NATIVE_INT64, row, 2, prompt));
+    DTX_TRY(rows_of(x, x->group, "G", H5T_NATIVE_INT32, row, 1, &m->G));
+    DTX_TRY(rows_of(x, x->group, "T", H5T_NATIVE_INT32, row, 1, &m->T));
+    DTX_TRY(rows_of(x, x->group, "row_offset", H5T_NATIVE_INT64, row, 2, at));
+    m->P = prompt[1] - prompt[0];
+    if (m->P < 1 || m->G < 0 || m->G > (int64_t)width[1] || m->T != m->P + m->G || at[1] - at[0] != (int64_t)m->G * m->T) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s and %s do not fit together in row %" PRId64, x->path, x->group, x->source, row);
+    }
+    DTX_TRY(DTX_NEW_RAW(m->ids, m->P + (int64_t)width[1]));
+    DTX_TRY(DTX_NEW_RAW(m->value, at[1] - at[0]));
+    DTX_TRY(DTX_NEW_RAW(m->probability, width[1]));
+    DTX_TRY(rows_of(x, x->source, "prompt_tokens", H5T_NATIVE_INT32, prompt[0], m->P, m->ids));
+    DTX_TRY(rows_of(x, x->source, "tokens", H5T_NATIVE_INT32, row, 1, m->ids + m->P));
+    DTX_TRY(rows_of(x, x->group, "step_probability", H5T_NATIVE_FLOAT, row, 1, m->probability));
+    return rows_of(x, x->group, "value", H5T_NATIVE_FLOAT, at[0], at[1] - at[0], m->value);
+}
+
+static void put_text(FILE *f, const char *s, size_t n)
+{
+    fputc('"', f);
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] == '"' || s[i] == '\\') {
+            fprintf(f, "\\%c", s[i]);
+        } else if ((unsigned char)s[i] < 0x20) {
+            fprintf(f, "\\u%04x", (unsigned)s[i]);
+        } else {
+            fputc(s[i], f);
+        }
+    }
+    fputc('"', f);
+}
+
+static void put_tokens(const inseq *x, const int32_t *ids, int64_t n)
+{
+    fputc('[', x->f);
+    for (int64_t i = 0; i < n; i++) {
+        const char *piece = dtx_tokenizer_piece(x->tokenizer, ids[i]);
+        fprintf(x->f, "%s{\"__instance_type__\":[\"inseq.utils.typing\",\"TokenWithId\"],\"attributes\":{\"id\":%" PRId32 ",\"token\":",
+                i > 0 ? "," : "", ids[i]);
+        put_text(x->f, piece != NULL ? piece : "", piece != NULL ? strlen(piece) : 0);
+        fputs("}}", x->f);
+    }
+    fputc(']', x->f);
+}
+
+/* Python's JSON has NaN. Nine digits give the f32 back. */
+static void put_number(FILE *f, float v)
+{
+    fprintf(f, isnan(v) ? "NaN" : "%.9g", (double)v);
+}
+
+static void put_sequence(const inseq *x, const matrix *m)
+{
+    FILE *f = x->f;
+
+    fputs("{\"__instance_type__\":[\"inseq.data.attribution\",\"FeatureAttributionSequenceOutput\"],\"attributes\":{\"source\":", f);
+    put_tokens(x, m->ids, m->P);
+    fputs(",\"target\":", f);
+    put_tokens(x, m->ids, m->T);
+    fputs(",\"source_attributions\":null,\"target_attributions\":{\"__ndarray__\":[", f);
+    for (int32_t t = 0; t < m->T; t++) {
+        fputs(t > 0 ? ",[" : "[", f);
+        for (int32_t g = 0; g < m->G; g++) {
+            fputs(g > 0 ? "," : "", f);
+            put_number(f, m->value[(int64_t)g * m->T + t]);
+        }
+        fputc(']', f);
+    }
+    fprintf(f, "],\"dtype\":\"float32\",\"shape\":[%" PRId32 ",%" PRId32 "],\"Corder\":true},\"step_scores\":{\"probability\":{\"__ndarray__\":[",
+            m->T, m->G);
+    for (int32_t g = 0; g < m->G; g++) {
+        fputs(g > 0 ? "," : "", f);
+        put_number(f, m->probability[g]);
+    }
+    fprintf(f, "],\"dtype\":\"float32\",\"shape\":[%" PRId32 "]}},\"sequence_scores\":{},\"attr_pos_start\":%" PRId64
+            ",\"attr_pos_end\":%" PRId32 ",\"_aggregator\":[]}}", m->G, m->P, m->T);
+}
+
+static dtx_status put_decoded(const inseq *x, const int32_t *ids, int64_t n, bool first)
+{
+    char *text;
+    size_t len;
+
+    DTX_TRY(dtx_tokenizer_decode(x->tokenizer, ids, (size_t)n, false, false, &text, &len));
+    fputs(first ? "" : ",", x->f);
+    put_text(x->f, text, len);
+    dtx_free(text);
+    return DTX_OK;
+}
+
+static bool wanted(const inseq *x, int64_t row)
+{
+    const int64_t text = row / x->samples;
+
+    return x->done[row] != 0 && (x->job->row_first < 0 || (text >= x->job->row_first && text < x->job->row_last));
+}
+
+/* A list over the rows: what = 0 the sequences, 1 the prompts' texts, 2 the whole texts, 3 the rows' numbers. */
+static dtx_status put_list(inseq *x, int what)
+{
+    bool first = true;
+
+    fputc('[', x->f);
+    for (int64_t r = 0; r < x->n_rows; r++) {
+        matrix m = {0};
+        dtx_status st = DTX_OK;
+        if (!wanted(x, r)) {
+            continue;
+        }
+        if (what == 3) {
+            fprintf(x->f, "%s%" PRId64, first ? "" : ",", r);
+        } else {
+            st = read_matrix(x, r, &m);
+        }
+        if (st == DTX_OK && what == 0) {
+            fputs(first ? "\n" : ",\n", x->f);
+            put_sequence(x, &m);
+            x->n_done++;
+        } else if (st == DTX_OK && what < 3) {
+            st = put_decoded(x, m.ids, what == 1 ? m.P : m.T, first);
+        }
+        matrix_free(&m);
+        DTX_TRY(st);
+        first = false;
+    }
+    fputc(']', x->f);
+    return DTX_OK;
+}
+
+static dtx_status put_setting(const inseq *x, const char *group, const char *attribute, const char *key)
+{
+    char *text = NULL;
+
+    DTX_TRY(dtx_h5_attr_get_str(x->file, group, attribute, &text));
+    fprintf(x->f, "\"%s\":", key);
+    put_text(x->f, text != NULL ? text : "", text != NULL ? strlen(text) : 0);
+    fputc(',', x->f);
+    dtx_free(text);
+    return DTX_OK;
+}
+
+static dtx_status put_all(inseq *x)
+{
+    fputs("{\"__instance_type__\":[\"inseq.data.attribution\",\"FeatureAttributionOutput\"],\"attributes\":{\"sequence_attributions\":", x->f);
+    DTX_TRY(put_list(x, 0));
+    fputs(",\n\"step_attributions\":null,\"info\":{", x->f);
+    DTX_TRY(put_setting(x, x->group, "method", "attribution_method"));
+    DTX_TRY(put_setting(x, x->group, "target", "attributed_fn"));
+    DTX_TRY(put_setting(x, x->group, "base_model", "model_name"));
+    DTX_TRY(put_setting(x, x->group, "base_model", "tokenizer_name"));
+    DTX_TRY(put_setting(x, x->group, "norm", "norm"));
+    DTX_TRY(put_setting(x, x->group, "completions_of", "completions_of"));
+    fprintf(x->f, "\"variant\":\"%s\",\"attribute_target\":true,\"constrained_decoding\":true,\"step_scores\":[\"probability\"],\"rows\":",
+            x->job->variant);
+    DTX_TRY(put_list(x, 3));
+    fputs(",\"input_texts\":", x->f);
+    DTX_TRY(put_list(x, 1));
+    fputs(",\"generated_texts\":", x->f);
+    DTX_TRY(put_list(x, 2));
+    fputs("}}}\n", x->f);
+    return DTX_OK;
+}
+
+static dtx_status open_rows(inseq *x)
+{
+    char path[400], fingerprint[65], *of = NULL, *was = NULL;
+    hsize_t shape[2], texts[2];
+    dtx_status st;
+
+    snprintf(path, sizeof path, "%s/done", x->group);
+    if (!dtx_h5_exists(x->file, path)) {
+        return DTX_FAIL(DTX_ERR_MISSING, "%s: there is no %s: run detoxlens attribute --variant %s, or name another by --attribution", x->path,
+                        x->group, x->job->variant);
+    }
+    DTX_GO(dtx_h5_shape(x->file, path, shape));
+    DTX_GO(dtx_h5_shape(x->file, "/prompts/id", texts));
+    x->n_rows = (int64_t)shape[0];
+    x->samples = texts[0] > 0 && x->n_rows >= (int64_t)texts[0] ? x->n_rows / (int64_t)texts[0] : 1;
+    DTX_GO(DTX_NEW_RAW(x->done, x->n_rows));
+    DTX_GO(dtx_h5_read(x->file, path, H5T_NATIVE_UINT8, x->done));
+    DTX_GO(dtx_h5_attr_get_str(x->file, x->group, "completions_of", &of));
+    snprintf(x->source, sizeof x->source, "/variants/%.80s/completions", of != NULL ? of : x->job->variant);
+    DTX_GO(dtx_h5_attr_get_str(x->file, x->source, "tokenizer_sha256", &was));
+    DTX_GO(dtx_tokenizer_fingerprint(x->tokenizer, fingerprint));
+    if (was != NULL && strcmp(was, fingerprint) != 0) {
+        st = DTX_FAIL(DTX_ERR_USAGE, "%s: the ids of %s were made by another tokenizer than that of %s", x->path, x->source,
+                      x->job->config.model.path);
+    }
+done:
+    dtx_free(of);
+    dtx_free(was);
+    return st;
+}
+
+dtx_status dtx_export_inseq(const dtx_job *job, const char *name, const char *path)
+{
+    inseq x = {.job = job, .file = -1};
+    char tmp[DTX_PATH_MAX + 16];
+    dtx_status st;
+
+    snprintf(tmp, sizeof tmp, "%s.tmp", path);
+    snprintf(x.group, sizeof x.group, "/variants/%s/attribution/%.150s", job->variant, name);
+    DTX_GO(dtx_job_need(job, "model.path", job->config.model.path));
+    DTX_GO(dtx_tokenizer_open(job->config.model.path, &x.tokenizer));
+    DTX_GO(dtx_file_join(x.path, sizeof x.path, job->config.run, "run.h5"));
+    DTX_GO(dtx_h5_open_serial(x.path, &x.file));
+    DTX_GO(dtx_h5_check_schema(x.file, x.path));
+    DTX_GO(open_rows(&x));
+    x.f = fopen(tmp, "w");
+    if (x.f == NULL) {
+        st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot be written: %m", tmp);
+        goto done;
+    }
+    DTX_GO(put_all(&x));
+    bool bad = ferror(x.f) != 0;
+    bad = fclose(x.f) != 0 || bad;
+    x.f = NULL;
+    if (bad) {
+        remove(tmp);
+        st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot be written: no room?", tmp);
+        goto done;
+    }
+    DTX_GO(dtx_file_publish(tmp, path));
+    dtx_log(DTX_LOG_INFO, "export", "done: %" PRId64 " rows of %s, in %s", x.n_done, x.group, path);
+done:
+    if (x.f != NULL) {
+        fclose(x.f);
+        remove(tmp);
+    }
+    dtx_tokenizer_close(x.tokenizer);
+    dtx_h5_close(x.file);
+    dtx_free(x.done);
+    return st;
+}

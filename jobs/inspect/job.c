@@ -1,0 +1,119 @@
+/* job_inspect.c - detoxlens inspect: what a model folder, an adapter, a weights file or a run holds. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "jobs/inspect/inspect.h"
+#include "jobs/program/job.h"
+#include "src/base/file.h"
+
+static bool ends_with(const char *s, const char *tail)
+{
+    size_t n = strlen(s), k = strlen(tail);
+
+    return n >= k && strcmp(s + n - k, tail) == 0;
+}
+
+static bool holds(const char *dir, const char *name)
+{
+    char path[4096];
+
+    return dtx_file_join(path, sizeof path, dir, name) == DTX_OK && dtx_file_exists(path);
+}
+
+static dtx_status inspect_folder(const char *dir, bool sha256, dtx_facts *f)
+{
+    char file[4096];
+
+    if (holds(dir, "run.h5")) {
+        DTX_TRY(dtx_file_join(file, sizeof file, dir, "run.h5"));
+        return dtx_inspect_run(dir, file, f);
+    }
+    if (holds(dir, "adapter_config.json")) {
+        return dtx_inspect_adapter(dir, sha256, f);
+    }
+    if (holds(dir, "config.json")) {
+        return dtx_inspect_model(dir, sha256, f);
+    }
+    return DTX_FAIL(
+        DTX_ERR_MISSING,
+        "%s: nothing to inspect: a model folder (config.json), an adapter (adapter_config.json) or a run directory "
+        "(run.h5) is expected",
+        dir);
+}
+
+static dtx_status inspect_file(const char *path, bool sha256, dtx_facts *f)
+{
+    char dir[4096];
+
+    if (!ends_with(path, ".h5")) {
+        return dtx_inspect_weights(path, sha256, f);
+    }
+    const char *slash = strrchr(path, '/');
+    snprintf(dir, sizeof dir, "%.*s", slash != NULL ? (int)(slash - path) : 1, slash != NULL ? path : ".");
+    return dtx_inspect_run(dir, path, f);
+}
+
+/* --row N: the run.h5 itself, or the one in a run directory. */
+static dtx_status inspect_row(const dtx_job *job, const char *path, const char *number, dtx_facts *f)
+{
+    char file[4096], *end = NULL;
+    long long row = strtoll(number, &end, 10);
+
+    if (*number < '0' || *number > '9' || *end != '\0') {
+        return DTX_FAIL(DTX_ERR_USAGE, "--row %.60s: the number of a row is expected, from 0", number);
+    }
+    if (!dtx_file_is_dir(path)) {
+        return dtx_inspect_row(path, job->variant, row, f);
+    }
+    DTX_TRY(dtx_file_join(file, sizeof file, path, "run.h5"));
+    return dtx_inspect_row(file, job->variant, row, f);
+}
+
+static dtx_status run(dtx_job *job)
+{
+    const bool sha256 = dtx_job_flag(job, "sha256") != NULL;
+    dtx_facts f;
+
+    if (job->n_args != 1) {
+        return DTX_FAIL(DTX_ERR_USAGE, "inspect needs one path: detoxlens inspect PATH");
+    }
+    const char *path = job->args[0];
+    if (!dtx_file_exists(path)) {
+        return DTX_FAIL(DTX_ERR_MISSING, "%s: no such file or folder", path);
+    }
+    dtx_facts_init(&f);
+    const char *row = dtx_job_flag(job, "row");
+    dtx_status st = row != NULL            ? inspect_row(job, path, row, &f)
+                  : dtx_file_is_dir(path) ? inspect_folder(path, sha256, &f)
+                                          : inspect_file(path, sha256, &f);
+    if (st == DTX_OK) {
+        st = dtx_facts_print(&f, job->json);
+    }
+    dtx_facts_free(&f);
+    return st;
+}
+
+static const dtx_job_option own_options[] = {
+    {"sha256", NULL, NULL, "hash every byte of the weights, not samples alone"},
+    {"row", "N", NULL, "of a run: text and completion of one row of --variant"},
+    {0},
+};
+
+const dtx_job_def dtx_job_inspect = {
+    .name = "inspect",
+    .args = "PATH",
+    .summary = "what a model, an adapter or a run holds",
+    .help = "PATH is a model folder (weights may be absent: config.json suffices), an adapter's folder, a weights "
+            "file, or a run\n"
+            "directory or its run.h5. Of a model: architecture, shapes, parameters, memory, tokenizer; of a run: "
+            "variants, rows\n"
+            "done of all, rate and remaining time of a job under way, settings, launches.\n"
+            "\n"
+            "  detoxlens inspect models/redpajama-3b\n"
+            "  detoxlens inspect --json out | jq .variants\n"
+            "  detoxlens inspect out --row 3 --variant FT\n",
+    .bit = DTX_JOB_INSPECT,
+    .options = own_options,
+    .run = run,
+};

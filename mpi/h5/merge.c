@@ -1,0 +1,673 @@
+#include "mpi/h5/merge.h"
+
+#include <hdf5_hl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mpi/h5/h5.h"
+#include "mpi/h5/same.h"
+#include "src/base/json.h"
+#include "src/base/log.h"
+#include "src/base/mem.h"
+
+enum { PATH_SIZE = 1024, PIECE = 1 << 24 };
+
+/* One call: the files beside what the caller sees. */
+typedef struct {
+    dtx_h5_merge *m;
+    hid_t to, from;
+} merging;
+
+/* A stage that both files hold: which of its rows are done. */
+typedef struct {
+    int64_t n;
+    uint8_t *to_done, *from_done; /* (n) */
+    int64_t fresh;                /* rows done in `from` alone */
+} stage;
+
+static bool in_to(const merging *g, const char *path)
+{
+    return g->to >= 0 && dtx_h5_exists(g->to, path);
+}
+
+/* What the two files disagree on, as an answer to a person. */
+#define CONFLICT(g, fmt, ...)                                                                                     \
+    DTX_FAIL(DTX_ERR_USAGE, "%s does not fit %s: " fmt "; runs that are merged must have the same texts, model, seed and " \
+             "settings", (g)->m->from_name, (g)->m->to_name, __VA_ARGS__)
+
+static dtx_status join_path(char out[PATH_SIZE], const char *group, const char *name)
+{
+    int n = snprintf(out, PATH_SIZE, "%s/%s", strcmp(group, "/") == 0 ? "" : group, name);
+
+    return n > 0 && n < PATH_SIZE ? DTX_OK : DTX_FAIL(DTX_ERR_INPUT, "%s: path too long", group);
+}
+
+typedef dtx_status (*member_work)(merging *g, const char *path, void *user);
+
+/* Calls `work` with the path of every member of a group of `from`. */
+static dtx_status each_member(merging *g, const char *group, member_work work, void *user)
+{
+    char **names = NULL, path[PATH_SIZE];
+    size_t n;
+    dtx_status st = dtx_h5_list(g->from, group, &names, &n);
+
+    for (size_t i = 0; i < n && st == DTX_OK; i++) {
+        st = join_path(path, group, names[i]);
+        if (st == DTX_OK) {
+            st = work(g, path, user);
+        }
+    }
+    dtx_free(names);
+    return st;
+}
+
+static dtx_status kind_of(hid_t file, const char *path, bool *group, bool *scale)
+{
+    hid_t obj = -1;
+
+    DTX_TRY(dtx_h5_open_object(file, path, &obj));
+    *group = H5Iget_type(obj) == H5I_GROUP;
+    *scale = !*group && H5DSis_scale(obj) > 0;
+    H5Oclose(obj);
+    return DTX_OK;
+}
+
+/* --- attributes --- */
+
+static const char *find_pair(char *const *pairs, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(pairs[2 * i], name) == 0) {
+            return pairs[2 * i + 1];
+        }
+    }
+    return NULL;
+}
+
+/* What both objects say must be the same; base_model is a folder's name, the fingerprint tells models apart. A long text is
+ * shown from where it differs. */
+static dtx_status compare_attributes(const merging *g, const char *path)
+{
+    char **a = NULL, **b = NULL;
+    size_t n_a = 0, n_b = 0;
+    dtx_status st;
+
+    DTX_GO(dtx_h5_attr_list(g->to, path, &a, &n_a));
+    DTX_GO(dtx_h5_attr_list(g->from, path, &b, &n_b));
+    for (size_t i = 0; i < n_b; i++) {
+        const char *name = b[2 * i], *here = find_pair(a, n_a, name), *there = b[2 * i + 1];
+        if (here == NULL || strcmp(here, there) == 0 || strcmp(name, "base_model") == 0) {
+            continue;
+        }
+        size_t same = 0;
+        while (here[same] != '\0' && here[same] == there[same]) {
+            same++;
+        }
+        while (same > 0 && strchr(",{", here[same - 1]) == NULL) {
+            same--;
+        }
+        st = CONFLICT(g, "%s of %s is %s%.100s there and %s%.100s here", name, path, same > 0 ? "..." : "", there + same,
+                      same > 0 ? "..." : "", here + same);
+        goto done;
+    }
+done:
+    dtx_free(a);
+    dtx_free(b);
+    return st;
+}
+
+/* --- parts that only `from` holds --- */
+
+static dtx_status add_part(merging *g, const char *path)
+{
+    g->m->parts++;
+    if (g->m->tell) {
+        dtx_log(DTX_LOG_INFO, "merge", "%s: %s", g->m->from_name, path);
+    }
+    return g->m->apply ? dtx_h5_copy(g->from, path, g->to) : DTX_OK;
+}
+
+/* --- parts that both hold: as a whole --- */
+
+static dtx_status must_be_same(const merging *g, const char *path)
+{
+    dtx_h5_same_report report;
+
+    DTX_TRY(dtx_h5_same_object(g->to, g->from, path, &report));
+    report.text[strcspn(report.text, "\n")] = '\0';
+    return report.differences == 0 ? DTX_OK : CONFLICT(g, "both hold %s, and they differ (%s)", path, report.text);
+}
+
+static dtx_status whole(merging *g, const char *path, void *user)
+{
+    bool group, scale;
+
+    (void)user;
+    DTX_TRY(kind_of(g->from, path, &group, &scale));
+    if (scale) {
+        return DTX_OK;
+    }
+    return in_to(g, path) ? must_be_same(g, path) : add_part(g, path);
+}
+
+/* --- stages that both hold: row by row --- */
+
+/* Whether the first axis of a dataset counts the stage's rows. */
+static bool is_by_row(hid_t dset)
+{
+    char scale[PATH_SIZE];
+
+    dtx_h5_scale_name(dset, 0, scale, sizeof scale);
+    const char *name = strrchr(scale, '/');
+    return name != NULL && strcmp(name, "/row") == 0;
+}
+
+static dtx_status read_flag(const merging *g, const char *path, stage *s)
+{
+    hsize_t a[2], b[2];
+
+    if (!dtx_h5_exists(g->to, path)) {
+        return CONFLICT(g, "%s is there and not here", path);
+    }
+    DTX_TRY(dtx_h5_shape(g->to, path, a));
+    DTX_TRY(dtx_h5_shape(g->from, path, b));
+    if (a[0] != b[0] || a[1] != 1 || b[1] != 1) {
+        return CONFLICT(g, "%s has %llu rows there and %llu here", path, (unsigned long long)b[0], (unsigned long long)a[0]);
+    }
+    s->n = (int64_t)a[0];
+    DTX_TRY(DTX_NEW_RAW(s->to_done, s->n + 1));
+    DTX_TRY(DTX_NEW_RAW(s->from_done, s->n + 1));
+    DTX_TRY(dtx_h5_read(g->to, path, H5T_NATIVE_UINT8, s->to_done));
+    DTX_TRY(dtx_h5_read(g->from, path, H5T_NATIVE_UINT8, s->from_done));
+    for (int64_t r = 0; r < s->n; r++) {
+        s->fresh += s->from_done[r] != 0 && s->to_done[r] == 0;
+    }
+    return DTX_OK;
+}
+
+/* The flags of a stage, if `group` is one. */
+static dtx_status read_flags(const merging *g, const char *group, stage *s)
+{
+    static const char *const names[] = {"finish", "done", "status"};
+    char path[PATH_SIZE];
+
+    for (size_t i = 0; i < sizeof names / sizeof *names && s->to_done == NULL; i++) {
+        DTX_TRY(join_path(path, group, names[i]));
+        if (dtx_h5_exists(g->from, path)) {
+            DTX_TRY(read_flag(g, path, s));
+        }
+    }
+    return DTX_OK;
+}
+
+/* NAME of a stage may come later than its rows, with flags of its own, NAME_done. */
+static dtx_status read_own_flags(const merging *g, const char *path, stage *s)
+{
+    static const char ending[] = "_done";
+    char flag[PATH_SIZE];
+    size_t n = strlen(path), tail = sizeof ending - 1;
+    bool is_flag = n > tail && strcmp(path + n - tail, ending) == 0;
+
+    int len = snprintf(flag, sizeof flag, "%s%s", path, is_flag ? "" : ending);
+    return len < PATH_SIZE && dtx_h5_exists(g->from, flag) && dtx_h5_exists(g->to, flag) ? read_flag(g, flag, s) : DTX_OK;
+}
+
+static void free_stage(stage *s)
+{
+    dtx_free(s->to_done);
+    dtx_free(s->from_done);
+}
+
+/* A dataset whose elements belong to rows: row r has the elements edge[r] .. edge[r + 1] - 1 of the first axis, or element r
+ * alone where edge is NULL. */
+typedef struct {
+    const char *path;
+    hid_t to, from, type;   /* type: native */
+    size_t item;            /* bytes of an element of the first axis */
+    const uint64_t *edge;
+} column;
+
+static hsize_t edge_of(const column *c, int64_t row)
+{
+    return c->edge != NULL ? c->edge[row] : (hsize_t)row;
+}
+
+/* Rows first .. last-1: checks those that both have, takes those that only `from` has. */
+static dtx_status join_block(const merging *g, const stage *s, const column *c, int64_t first, int64_t last, char *x, char *y)
+{
+    hsize_t at = edge_of(c, first), n = edge_of(c, last) - at;
+    bool changed = false;
+
+    DTX_TRY(dtx_h5_read_open(c->to, c->path, c->type, at, n, x));
+    DTX_TRY(dtx_h5_read_open(c->from, c->path, c->type, at, n, y));
+    for (int64_t r = first; r < last; r++) {
+        size_t offset = (size_t)(edge_of(c, r) - at) * c->item, bytes = (size_t)(edge_of(c, r + 1) - edge_of(c, r)) * c->item;
+        if (s->from_done[r] == 0 || bytes == 0) {
+            continue;
+        }
+        if (s->to_done[r] != 0 && memcmp(x + offset, y + offset, bytes) != 0) {
+            return CONFLICT(g, "row %" PRId64 " of %s is done in both, with other values", r, c->path);
+        }
+        if (s->to_done[r] == 0) {
+            memcpy(x + offset, y + offset, bytes);
+            changed = true;
+        }
+    }
+    return changed && g->m->apply ? dtx_h5_write_rows(c->to, c->path, c->type, at, n, x) : DTX_OK;
+}
+
+static dtx_status join_column(const merging *g, const stage *s, const column *c)
+{
+    size_t most = 0, used;
+    char *x = NULL, *y = NULL;
+    dtx_status st = DTX_OK;
+
+    for (int pass = 0; pass < 2; pass++) { /* first the largest block's size, then the work */
+        for (int64_t first = 0, last; first < s->n; first = last) {
+            last = first + 1;
+            used = (size_t)(edge_of(c, last) - edge_of(c, first)) * c->item;
+            while (last < s->n && used + (size_t)(edge_of(c, last + 1) - edge_of(c, last)) * c->item <= PIECE) {
+                used += (size_t)(edge_of(c, last + 1) - edge_of(c, last)) * c->item;
+                last++;
+            }
+            most = used > most ? used : most;
+            if (pass == 1) {
+                DTX_GO(join_block(g, s, c, first, last, x, y));
+            }
+        }
+        if (pass == 0) {
+            DTX_GO(DTX_NEW_RAW(x, most + 1));
+            DTX_GO(DTX_NEW_RAW(y, most + 1));
+        }
+    }
+done:
+    dtx_free(x);
+    dtx_free(y);
+    return st;
+}
+
+/* Where the matrices of an attribution lie; *edge stays NULL when `path` is no such flat dataset. */
+static dtx_status read_edges(const merging *g, const stage *s, const char *path, hsize_t length, uint64_t **edge)
+{
+    char offsets[PATH_SIZE];
+    hsize_t shape[2];
+    const char *name = strrchr(path, '/');
+
+    if (strcmp(name, "/value") != 0) {
+        return DTX_OK;
+    }
+    snprintf(offsets, sizeof offsets, "%.*s/row_offset", (int)(name - path), path);
+    if (!dtx_h5_exists(g->from, offsets) || !dtx_h5_exists(g->to, offsets)) {
+        return DTX_OK;
+    }
+    DTX_TRY(must_be_same(g, offsets));
+    DTX_TRY(dtx_h5_shape(g->from, offsets, shape));
+    if (shape[0] != (hsize_t)s->n + 1 || shape[1] != 1) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %llu entries, expected %" PRId64, g->m->from_name, offsets,
+                        (unsigned long long)shape[0], s->n + 1);
+    }
+    DTX_TRY(DTX_NEW_RAW(*edge, s->n + 1));
+    DTX_TRY(dtx_h5_read(g->from, offsets, H5T_NATIVE_UINT64, *edge));
+    for (int64_t r = 0; r <= s->n; r++) {
+        if ((*edge)[r] > length || (r > 0 && (*edge)[r] < (*edge)[r - 1])) {
+            return DTX_FAIL(DTX_ERR_INPUT, "%s: entry %" PRId64 " of %s is out of order", g->m->from_name, r, offsets);
+        }
+    }
+    return DTX_OK;
+}
+
+static dtx_status join_dataset(const merging *g, const char *path, const stage *s)
+{
+    column c = {.path = path, .to = -1, .from = -1, .type = -1};
+    hid_t type_a = -1, type_b = -1;
+    hsize_t a[2], b[2];
+    uint64_t *edge = NULL;
+    dtx_status st;
+
+    DTX_GO(dtx_h5_open_object(g->to, path, &c.to));
+    DTX_GO(dtx_h5_open_object(g->from, path, &c.from));
+    if (H5Iget_type(c.to) != H5I_DATASET) {
+        st = CONFLICT(g, "%s is a dataset there and a group here", path);
+        goto done;
+    }
+    type_a = H5Dget_type(c.to);
+    type_b = H5Dget_type(c.from);
+    DTX_GO(dtx_h5_space_shape(c.to, path, a, NULL));
+    DTX_GO(dtx_h5_space_shape(c.from, path, b, NULL));
+    DTX_GO(read_edges(g, s, path, b[0] < a[0] ? b[0] : a[0], &edge));
+    if (edge == NULL && !is_by_row(c.from)) {
+        st = must_be_same(g, path);
+        goto done;
+    }
+    if (H5Tequal(type_a, type_b) <= 0 || a[0] != b[0] || a[1] != b[1] || (edge == NULL && a[0] != (hsize_t)s->n)) {
+        st = CONFLICT(g, "%s has another type or shape", path);
+        goto done;
+    }
+    c.type = H5Tget_native_type(type_b, H5T_DIR_ASCEND);
+    c.item = (size_t)a[1] * H5Tget_size(c.type);
+    c.edge = edge;
+    st = join_column(g, s, &c);
+done:
+    dtx_free(edge);
+    if (c.type >= 0) {
+        H5Tclose(c.type);
+    }
+    if (type_a >= 0) {
+        H5Tclose(type_a);
+    }
+    if (type_b >= 0) {
+        H5Tclose(type_b);
+    }
+    if (c.to >= 0) {
+        H5Oclose(c.to);
+    }
+    if (c.from >= 0) {
+        H5Oclose(c.from);
+    }
+    return st;
+}
+
+static dtx_status join_group(merging *g, const char *path, void *user);
+
+/* `user`: the stage that the object belongs to, without rows for one that belongs to none. */
+static dtx_status join_member(merging *g, const char *path, void *user)
+{
+    const stage *s = user;
+    bool group, scale;
+
+    DTX_TRY(kind_of(g->from, path, &group, &scale));
+    if (scale) {
+        return DTX_OK;
+    }
+    if (group) {
+        return join_group(g, path, user);
+    }
+    if (!in_to(g, path)) { /* the decoded texts, the check: written once a stage is complete */
+        if (s->to_done == NULL) {
+            return add_part(g, path);
+        }
+        return g->m->apply ? dtx_h5_copy(g->from, path, g->to) : DTX_OK;
+    }
+    if (s->to_done == NULL) {
+        return must_be_same(g, path);
+    }
+    stage own = {0};
+    dtx_status st = read_own_flags(g, path, &own);
+    if (st == DTX_OK) {
+        st = join_dataset(g, path, own.to_done != NULL ? &own : s);
+    }
+    if (own.to_done != NULL && strcmp(strrchr(path, '_'), "_done") == 0) { /* counted once */
+        g->m->rows += own.fresh;
+    }
+    free_stage(&own);
+    return st;
+}
+
+static dtx_status join_group(merging *g, const char *path, void *user)
+{
+    stage own = {0};
+    dtx_status st;
+
+    if (!in_to(g, path)) {
+        return add_part(g, path);
+    }
+    DTX_TRY(compare_attributes(g, path));
+    DTX_GO(read_flags(g, path, &own));
+    DTX_GO(each_member(g, path, join_member, own.to_done != NULL ? &own : user));
+    g->m->rows += own.fresh;
+    if (own.fresh > 0 && g->m->tell) {
+        dtx_log(DTX_LOG_INFO, "merge", "%s: %" PRId64 " rows of %s", g->m->from_name, own.fresh, path);
+    }
+    if (g->m->apply) {
+        st = dtx_h5_copy_attributes(g->from, path, g->to, path);
+    }
+done:
+    free_stage(&own);
+    return st;
+}
+
+/* --- variants --- */
+
+/* Weights and seed that a variant was made with; NULL and -1 where it does not say (an imported one). */
+static dtx_status origin(hid_t file, const char *path, char **fingerprint, double *seed)
+{
+    char *json = NULL;
+    cJSON *root = NULL;
+    dtx_status st;
+
+    *seed = -1;
+    DTX_GO(dtx_h5_attr_get_str(file, path, "weights_fingerprint", fingerprint));
+    DTX_GO(dtx_h5_attr_get_str(file, path, "generation", &json));
+    if (json != NULL) {
+        DTX_GO(dtx_json_parse(json, strlen(json), path, 0, &root));
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, "seed");
+        *seed = cJSON_IsNumber(item) ? item->valuedouble : -1;
+    }
+done:
+    cJSON_Delete(root);
+    dtx_free(json);
+    return st;
+}
+
+/* All variants of a run come from one model and one seed. */
+static dtx_status check_origin(merging *g, const char *path, void *user)
+{
+    char **names = NULL, other[PATH_SIZE], *here = NULL, *there = NULL;
+    double seed_here, seed_there;
+    size_t n = 0;
+    dtx_status st;
+
+    (void)user;
+    DTX_GO(origin(g->from, path, &there, &seed_there));
+    DTX_GO(dtx_h5_list(g->to, "/variants", &names, &n));
+    for (size_t i = 0; i < n; i++) {
+        DTX_GO(join_path(other, "/variants", names[i]));
+        dtx_free(here);
+        here = NULL;
+        DTX_GO(origin(g->to, other, &here, &seed_here));
+        if (here != NULL && there != NULL && strcmp(here, there) != 0) {
+            st = CONFLICT(g, "%s there and %s here come from other weights", path, other);
+            goto done;
+        }
+        if (seed_here >= 0 && seed_there >= 0 && seed_here != seed_there) {
+            st = CONFLICT(g, "the seed of %s there is %.0f, of %s here %.0f", path, seed_there, other, seed_here);
+            goto done;
+        }
+    }
+done:
+    dtx_free(names);
+    dtx_free(here);
+    dtx_free(there);
+    return st;
+}
+
+static dtx_status merge_variant(merging *g, const char *path, void *user)
+{
+    static const char *const parts[] = {"completions", "toxicity", "attribution"};
+    char part[PATH_SIZE];
+    stage none = {0};
+
+    (void)user;
+    if (in_to(g, path)) {
+        return join_group(g, path, &none);
+    }
+    if (g->m->tell) { /* by its parts, as they are told where the variant is there */
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+            DTX_TRY(join_path(part, path, parts[i]));
+            if (dtx_h5_exists(g->from, part)) {
+                dtx_log(DTX_LOG_INFO, "merge", "%s: %s", g->m->from_name, part);
+            }
+        }
+    }
+    g->m->parts++;
+    return g->m->apply ? dtx_h5_copy(g->from, path, g->to) : DTX_OK;
+}
+
+/* --- rollouts, provenance --- */
+
+/* Rollouts of ppo and sampled answers of dpo (`user` is the job) are whole once their training is. */
+static dtx_status merge_rollouts(merging *g, const char *path, void *user)
+{
+    char training[PATH_SIZE];
+    int64_t complete = 0;
+    bool there = false;
+
+    snprintf(training, sizeof training, "/training/%s-%s", (const char *)user, strrchr(path, '/') + 1);
+    if (dtx_h5_exists(g->from, training)) {
+        DTX_TRY(dtx_h5_attr_get_int(g->from, training, "complete", &complete, &there));
+    }
+    if (complete != 1) {
+        dtx_log(DTX_LOG_WARN, "merge", "%s: %s stays out, as its training is under way; merge again when it has ended",
+                g->m->from_name, path);
+        return DTX_OK;
+    }
+    if (in_to(g, path) && !dtx_h5_exists(g->to, training)) {
+        return CONFLICT(g, "%s is under way here and complete there: finish the training here or use another run directory", path);
+    }
+    return whole(g, path, NULL);
+}
+
+/* All attributes of a launch as one text. */
+static dtx_status launch_text(hid_t file, const char *path, char **out)
+{
+    char **pairs = NULL, *text = NULL;
+    size_t n = 0, size = 0, cap = 0;
+    dtx_status st;
+
+    DTX_GO(dtx_h5_attr_list(file, path, &pairs, &n));
+    DTX_GO(DTX_GROW(text, cap, 1));
+    for (size_t i = 0; i < 2 * n; i++) {
+        size_t len = strlen(pairs[i]);
+        DTX_GO(DTX_GROW(text, cap, size + len + 2));
+        memcpy(text + size, pairs[i], len);
+        text[size + len] = '\n';
+        size += len + 1;
+    }
+    text[size] = '\0';
+    *out = text;
+    text = NULL;
+done:
+    dtx_free(text);
+    dtx_free(pairs);
+    return st;
+}
+
+typedef struct {
+    char **text; /* of the launches of `to` */
+    size_t n, cap;
+} launches;
+
+static dtx_status read_launches(hid_t file, launches *l)
+{
+    char **names = NULL, path[PATH_SIZE];
+    size_t n = 0;
+    dtx_status st = dtx_h5_list(file, "/provenance", &names, &n);
+
+    for (size_t i = 0; i < n && st == DTX_OK; i++) {
+        DTX_GO(join_path(path, "/provenance", names[i]));
+        DTX_GO(DTX_GROW(l->text, l->cap, l->n + 1));
+        DTX_GO(launch_text(file, path, &l->text[l->n]));
+        l->n++;
+    }
+done:
+    dtx_free(names);
+    return st;
+}
+
+static bool is_known(const launches *l, const char *text)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        if (strcmp(l->text[i], text) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Launches are numbered from 0; those that `to` lacks get the next numbers. */
+static dtx_status merge_provenance(merging *g)
+{
+    launches known = {0};
+    char from[PATH_SIZE], to[PATH_SIZE], *text = NULL;
+    dtx_status st = DTX_OK;
+
+    if (g->to >= 0) {
+        DTX_GO(read_launches(g->to, &known));
+    }
+    size_t next = known.n;
+    for (size_t k = 0;; k++) {
+        snprintf(from, sizeof from, "/provenance/%zu", k);
+        if (!dtx_h5_exists(g->from, from)) {
+            break;
+        }
+        dtx_free(text);
+        text = NULL;
+        DTX_GO(launch_text(g->from, from, &text));
+        if (is_known(&known, text)) {
+            continue;
+        }
+        g->m->launches++;
+        if (g->m->apply) {
+            do {
+                snprintf(to, sizeof to, "/provenance/%zu", next++);
+            } while (dtx_h5_exists(g->to, to));
+            DTX_GO(dtx_h5_make_groups(g->to, to, true));
+            DTX_GO(dtx_h5_copy_attributes(g->from, from, g->to, to));
+        }
+    }
+done:
+    dtx_free(text);
+    for (size_t i = 0; i < known.n; i++) {
+        dtx_free(known.text[i]);
+    }
+    dtx_free(known.text);
+    return st;
+}
+
+/* --- the file --- */
+
+static dtx_status merge_other(merging *g, const char *path, void *user)
+{
+    static const char *const known[] = {"/prompts", "/variants", "/training", "/rollouts", "/rejected", "/provenance"};
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(path, known[i]) == 0) {
+            return DTX_OK;
+        }
+    }
+    return whole(g, path, user);
+}
+
+static dtx_status merge_prompts(merging *g)
+{
+    dtx_h5_same_report report;
+
+    if (!dtx_h5_exists(g->from, "/prompts")) {
+        return DTX_OK;
+    }
+    if (!in_to(g, "/prompts")) {
+        return add_part(g, "/prompts");
+    }
+    DTX_TRY(dtx_h5_same_object(g->to, g->from, "/prompts", &report));
+    report.text[strcspn(report.text, "\n")] = '\0';
+    return report.differences == 0 ? DTX_OK : CONFLICT(g, "it holds other evaluation texts (%s)", report.text);
+}
+
+dtx_status dtx_h5_merge_file(hid_t to, hid_t from, dtx_h5_merge *m)
+{
+    merging g = {m, to, from};
+
+    DTX_TRY(dtx_h5_check_schema(from, m->from_name));
+    if (to >= 0) {
+        DTX_TRY(dtx_h5_check_schema(to, m->to_name));
+        DTX_TRY(each_member(&g, "/variants", check_origin, NULL));
+    }
+    DTX_TRY(merge_prompts(&g)); /* first, as a job makes them: they name the axes of the root */
+    DTX_TRY(each_member(&g, "/variants", merge_variant, NULL));
+    DTX_TRY(each_member(&g, "/rejected", merge_rollouts, (void *)(uintptr_t) "dpo"));
+    DTX_TRY(each_member(&g, "/rollouts", merge_rollouts, (void *)(uintptr_t) "ppo")); /* before the training that says whether they are whole */
+    DTX_TRY(each_member(&g, "/training", whole, NULL));
+    DTX_TRY(each_member(&g, "/", merge_other, NULL));
+    return merge_provenance(&g);
+}

@@ -1,0 +1,26 @@
+/* hash.h - SHA-256 of bytes and files, as 64 hexadecimal digits, and git's name of a file. Local. */
+#ifndef DTX_HASH_H
+#define DTX_HASH_H
+
+#include <stddef.h>
+
+#include "src/base/status.h"
+
+enum { DTX_SHA256_TEXT = 65 }; /* digits and the final NUL */
+
+typedef struct dtx_sha256 dtx_sha256;
+dtx_status dtx_sha256_new(dtx_sha256 **out);
+dtx_status dtx_sha256_add(dtx_sha256 *h, const void *data, size_t size);
+/* Ends the sum; only _del may follow. */
+dtx_status dtx_sha256_end(dtx_sha256 *h, char out[DTX_SHA256_TEXT]);
+void dtx_sha256_del(dtx_sha256 *h);
+
+dtx_status dtx_sha256_bytes(const void *data, size_t size, char out[DTX_SHA256_TEXT]);
+dtx_status dtx_sha256_file(const char *path, char out[DTX_SHA256_TEXT]);
+
+enum { DTX_GIT_TEXT = 41 };
+/* What git calls a file of these bytes: SHA-1 over "blob SIZE", a NUL and the bytes. */
+dtx_status dtx_git_blob_bytes(const void *data, size_t size, char out[DTX_GIT_TEXT]);
+dtx_status dtx_git_blob_file(const char *path, char out[DTX_GIT_TEXT]);
+
+#endif

@@ -1,0 +1,26 @@
+/* reward.h - the score of a response in reinforcement learning: how little one or several classifiers find in it. Local. */
+#ifndef DTX_REWARD_H
+#define DTX_REWARD_H
+
+#include "src/judge/classifier.h"
+
+/* With l = log((1 - P(label)) / P(label)): prob = 1 - P(label) (the study's), logprob = log(1 - P(label)), logit = l. */
+typedef enum { DTX_REWARD_PROB, DTX_REWARD_LOGIT, DTX_REWARD_LOGPROB } dtx_reward_kind;
+dtx_status dtx_reward_parse(const char *word, dtx_reward_kind *out);
+double dtx_reward_of(dtx_reward_kind kind, double log_odds);
+
+enum { DTX_MAX_REWARDS = 8 };
+typedef struct {
+    dtx_reward_kind kind;
+    int n;
+    dtx_classifier model[DTX_MAX_REWARDS];
+    double weight[DTX_MAX_REWARDS]; /* sum 1 */
+} dtx_reward;
+
+/* Each spec is DIR, DIR#LABEL, WEIGHT*DIR or WEIGHT*DIR#LABEL, WEIGHT a positive number (1 where absent); the reward is
+ * the weighted mean of the classifiers' rewards. */
+dtx_status dtx_reward_open(const char *const *spec, int n, dtx_reward_kind kind, dtx_reward *out);
+void dtx_reward_close(dtx_reward *r);
+dtx_status dtx_reward_score(const dtx_reward *r, int64_t n, const char *const *text, const size_t *len, double *score);
+
+#endif

@@ -1,0 +1,119 @@
+/* model_merge.c - weights with an adapter merged into them: in memory, and as a file that is made tensor by tensor. */
+#include <math.h>
+#include <string.h>
+
+#include "src/base/mem.h"
+#include "src/model/impl.h"
+
+enum { COLUMNS = 512 }; /* of W that are summed together */
+
+void dtx_merge_module(const dtx_adapter *ad, const dtx_lora *l, float *W)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < l->n_out; i++) {
+        for (int64_t first = 0; first < l->n_in; first += COLUMNS) {
+            const int64_t n = l->n_in - first < COLUMNS ? l->n_in - first : COLUMNS;
+            float *w = W + i * l->n_in + first;
+            double sum[COLUMNS] = {0};
+            for (int64_t k = 0; k < ad->r; k++) {
+                const double b = (double)l->B[i * ad->r + k];
+                const float *a = l->A + k * l->n_in + first;
+                for (int64_t j = 0; j < n; j++) {
+                    sum[j] += b * (double)a[j];
+                }
+            }
+            for (int64_t j = 0; j < n; j++) {
+                w[j] = (float)((double)w[j] + (double)ad->scale * sum[j]);
+            }
+        }
+    }
+}
+
+/* The pair that adapts a parameter, NULL = none. */
+static const dtx_lora *pair_of(const dtx_model *m, const dtx_adapter *ad, int64_t param)
+{
+    for (int64_t s = 0; ad != NULL && s < ad->n_slots; s++) {
+        if (ad->slot[s].A != NULL && m->layers[s / DTX_MODULES].module[s % DTX_MODULES].w_param == param) {
+            return &ad->slot[s];
+        }
+    }
+    return NULL;
+}
+
+typedef struct {
+    const dtx_model *m;
+    const dtx_adapter *ad;
+    const dtx_tensor *out;  /* what is to be written */
+    float *wide;            /* room for the largest tensor that is not written as it stands */
+    uint16_t *narrow;       /* the same for 16-bit results */
+} merge_work;
+
+static dtx_status make_tensor(void *user, int64_t i, const void **data)
+{
+    merge_work *w = user;
+    const dtx_tensor *in = dtx_weights_find(w->m->weights, w->out[i].name);
+    const dtx_lora *pair = pair_of(w->m, w->ad, i);
+    const dtx_dtype dtype = w->out[i].dtype;
+    const int64_t n = in->n_elements;
+
+    if (pair == NULL && dtype == in->dtype) {
+        *data = in->data;
+        return DTX_OK;
+    }
+    dtx_widen(in->dtype, in->data, n, w->wide);
+    *data = w->wide;
+    if (pair == NULL) {
+        return DTX_OK;
+    }
+    dtx_merge_module(w->ad, pair, w->wide);
+    *data = dtype == DTX_F32 ? (const void *)w->wide : w->narrow;
+    for (int64_t j = 0; j < n; j++) {
+        float kept = w->wide[j];
+        if (dtype == DTX_BF16) {
+            kept = dtx_bf16_to_f32(w->narrow[j] = dtx_f32_to_bf16(w->wide[j]));
+        } else if (dtype == DTX_F16) {
+            kept = dtx_f16_to_f32(w->narrow[j] = dtx_f32_to_f16(w->wide[j]));
+        }
+        if (!isfinite(kept)) {
+            return DTX_FAIL(DTX_ERR_NUMERIC, "%s: element %lld is %g after merging, which is no finite number in %s",
+                            in->name, (long long)j, (double)w->wide[j], dtx_dtype_name(dtype));
+        }
+    }
+    return DTX_OK;
+}
+
+dtx_status dtx_model_write_merged(const dtx_model *m, const dtx_adapter *ad, bool as_f32, const dtx_meta *meta, int n_meta,
+                                  const char *path)
+{
+    merge_work w = {.m = m, .ad = ad};
+    dtx_tensor *t = NULL;
+    int64_t wide = 0, narrow = 0;
+    dtx_status st = DTX_OK;
+
+    if (m->weights == NULL) {
+        return DTX_FAIL(DTX_ERR_CHECK, "%s: only a model that was opened from a folder is merged into a file", path);
+    }
+    DTX_GO(DTX_NEW(t, m->n_params));
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const dtx_tensor *in = dtx_weights_find(m->weights, m->specs[i].name);
+        const bool merged = pair_of(m, ad, i) != NULL;
+        t[i] = *in;
+        t[i].dtype = as_f32 || in->dtype == DTX_F64 ? DTX_F32 : in->dtype;
+        t[i].size_bytes = (size_t)t[i].n_elements * dtx_dtype_size(t[i].dtype);
+        if ((merged || t[i].dtype != in->dtype) && in->n_elements > wide) {
+            wide = in->n_elements;
+        }
+        if (merged && t[i].dtype != DTX_F32 && in->n_elements > narrow) {
+            narrow = in->n_elements;
+        }
+    }
+    DTX_GO(DTX_NEW_RAW(w.wide, wide));
+    DTX_GO(DTX_NEW_RAW(w.narrow, narrow));
+    w.out = t;
+    DTX_GO(dtx_safetensors_write_made(path, t, m->n_params, meta, n_meta, make_tensor, &w));
+done:
+    dtx_free(w.narrow);
+    dtx_free(w.wide);
+    dtx_free(t);
+    return st;
+}

@@ -1,0 +1,151 @@
+#include <string.h>
+
+#include "src/base/mem.h"
+#include "src/text/impl.h"
+#include "src/base/utf8.h"
+
+/* GPT-2's byte alphabet: printable Latin-1 stands for itself, the other 68 bytes for U+0100 and up, in order. */
+static bool stands_for_itself(unsigned byte)
+{
+    return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+}
+
+uint32_t dtx_tok_byte_char(unsigned byte)
+{
+    if (stands_for_itself(byte)) {
+        return byte;
+    }
+    /* bytes 00..20 are the first 33, 7F..A0 the next 34, AD the last */
+    return 0x100 + (byte <= 0x20 ? byte : byte <= 0xA0 ? byte - 0x7F + 33 : 67);
+}
+
+int dtx_tok_char_byte(uint32_t cp)
+{
+    if (cp < 0x100) {
+        return stands_for_itself(cp) ? (int)cp : -1;
+    }
+    cp -= 0x100;
+    return cp < 33 ? (int)cp : cp < 67 ? (int)cp - 33 + 0x7F : cp == 67 ? 0xAD : -1;
+}
+
+/* Bytes that a token stands for: mapped back when all its characters are in the alphabet, else its own UTF-8.
+ * out has room for len bytes. */
+static bool map_back(const char *piece, size_t len, char *out, size_t *out_n)
+{
+    *out_n = 0;
+    for (size_t i = 0; i < len;) {
+        uint32_t cp;
+        i += dtx_utf8_next(piece + i, len - i, &cp, NULL);
+        int byte = dtx_tok_char_byte(cp);
+        if (byte < 0) {
+            memcpy(out, piece, len);
+            *out_n = len;
+            return false;
+        }
+        out[(*out_n)++] = (char)byte;
+    }
+    return true;
+}
+
+dtx_status dtx_tok_add(dtx_tokenizer *t, const char *name, int64_t id, const char *piece, size_t len)
+{
+    int32_t taken = (int32_t)id;
+    int added;
+
+    if (id < 0 || id >= DTX_TOK_MAX_ID) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: token \"%.60s\" has id %lld; ids are 0 to %d", name, piece, (long long)id,
+                        DTX_TOK_MAX_ID - 1);
+    }
+    DTX_TRY(dtx_map_add(&t->ids, piece, len, &taken, &added));
+    if (!added) {
+        return taken == id ? DTX_OK
+                           : DTX_FAIL(DTX_ERR_INPUT, "%s: token \"%.60s\" has the ids %d and %lld", name, piece, taken,
+                                      (long long)id);
+    }
+    if ((size_t)id >= t->n_tok) {
+        DTX_TRY(DTX_GROW(t->tok, t->cap_tok, id + 1));
+        memset(t->tok + t->n_tok, 0, ((size_t)id + 1 - t->n_tok) * sizeof *t->tok);
+        t->n_tok = (size_t)id + 1;
+    }
+    dtx_tok *k = &t->tok[id];
+    if (k->exists) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: id %lld belongs to \"%.60s\" and to \"%.60s\"", name, (long long)id,
+                        t->text + k->piece, piece);
+    }
+    DTX_TRY(DTX_GROW(t->text, t->text_cap, t->text_n + 2 * (len + 1)));
+    *k = (dtx_tok){.piece = t->text_n, .bytes = t->text_n + len + 1, .piece_len = (uint32_t)len, .exists = true};
+    memcpy(t->text + k->piece, piece, len);
+    t->text[k->piece + len] = '\0';
+    size_t n;
+    k->in_alphabet = map_back(piece, len, t->text + k->bytes, &n);
+    k->bytes_len = (uint32_t)n;
+    t->text[k->bytes + n] = '\0';
+    t->text_n = k->bytes + n + 1;
+    return DTX_OK;
+}
+
+dtx_status dtx_tok_bytes_ready(dtx_tokenizer *t, size_t n_merges, int32_t unknown)
+{
+    DTX_TRY(dtx_bpe_init(&t->bpe, n_merges));
+    for (unsigned b = 0; b < 256; b++) {
+        char s[4];
+        size_t n = dtx_utf8_put(dtx_tok_byte_char(b), s);
+        int32_t id = dtx_map_find(&t->ids, s, n);
+        t->bpe.byte_id[b] = id >= 0 ? id : unknown;
+    }
+    return DTX_OK;
+}
+
+dtx_status dtx_tok_add_merge(dtx_tokenizer *t, const char *name, int32_t rank, const char *left, size_t n_left,
+                             const char *right, size_t n_right)
+{
+    char joined[256], *s = joined;
+    int32_t a = dtx_map_find(&t->ids, left, n_left), b = dtx_map_find(&t->ids, right, n_right), ab = -1;
+
+    if (a >= 0 && b >= 0) {
+        if (n_left + n_right > sizeof joined) {
+            DTX_TRY(DTX_NEW_RAW(s, n_left + n_right));
+        }
+        memcpy(s, left, n_left);
+        memcpy(s + n_left, right, n_right);
+        ab = dtx_map_find(&t->ids, s, n_left + n_right);
+        if (s != joined) {
+            dtx_free(s);
+        }
+    }
+    if (ab < 0) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: merge %d (\"%.*s\" + \"%.*s\"): %s is not in the vocabulary", name, rank,
+                        (int)(n_left < 60 ? n_left : 60), left, (int)(n_right < 60 ? n_right : 60), right,
+                        a < 0   ? "the left part"
+                        : b < 0 ? "the right part"
+                                : "the result");
+    }
+    dtx_bpe_add(&t->bpe, a, b, rank, ab);
+    return DTX_OK;
+}
+
+/* Most pieces of a text are whole tokens. Which strings merge to exactly one token is a property of the merge list, so
+ * it is found out once; the table then never changes and needs no lock. */
+dtx_status dtx_tok_merges_ready(dtx_tokenizer *t, bool ignore_merges)
+{
+    dtx_ids ids = {0};
+    dtx_status st = DTX_OK;
+
+    for (size_t i = 0; i < t->n_tok; i++) {
+        const dtx_tok *k = &t->tok[i];
+        if (!k->exists || !k->in_alphabet || k->bytes_len == 0) {
+            continue;
+        }
+        ids.n = 0;
+        if (!ignore_merges) {
+            DTX_GO(dtx_bpe_merge_piece(&t->bpe, t->text + k->bytes, k->bytes_len, &ids));
+        }
+        if (ignore_merges || (ids.n == 1 && ids.id[0] == (int32_t)i)) {
+            int32_t id = (int32_t)i;
+            DTX_GO(dtx_map_add(&t->bpe.whole, t->text + k->bytes, k->bytes_len, &id, NULL));
+        }
+    }
+done:
+    dtx_ids_free(&ids);
+    return st;
+}

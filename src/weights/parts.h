@@ -1,0 +1,29 @@
+/* weights_parts.h - between weights.c, which owns a set of tensors, and the readers of the two containers, which fill
+ * it. A reader gets a whole file as bytes and calls dtx_weights_add for each tensor whose place it has checked. */
+#ifndef DTX_WEIGHTS_PARTS_H
+#define DTX_WEIGHTS_PARTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "src/weights/weights.h"
+
+/* An empty set; closed by dtx_weights_close. */
+dtx_status dtx_weights_new(dtx_weights **out);
+/* Copies t's name (`name_len` bytes, not NUL-terminated); `file` must outlive the set. */
+dtx_status dtx_weights_add(dtx_weights *w, const dtx_tensor *t, const char *name, size_t name_len, const char *file);
+/* The first value of a key stays. */
+dtx_status dtx_weights_add_metadata(dtx_weights *w, const char *key, const char *value);
+/* Sorts by name and refuses a name that is there twice. To be called once, after the last file. */
+dtx_status dtx_weights_finish(dtx_weights *w);
+
+/* Sets t->n_elements and t->size_bytes from dtype and shape; false when they overflow. */
+bool dtx_tensor_measure(dtx_tensor *t);
+/* "[64, 512]" into out. */
+void dtx_tensor_shape_text(const dtx_tensor *t, char *out, size_t size);
+
+/* `file` names the bytes in messages. */
+dtx_status dtx_safetensors_scan(dtx_weights *w, const char *file, const char *data, size_t size);
+dtx_status dtx_torch_scan(dtx_weights *w, const char *file, const char *data, size_t size);
+
+#endif

@@ -1,0 +1,56 @@
+/* weights.h - the tensors of a folder, read-only and mapped: model.safetensors or pytorch_model.bin (torch zip,
+ * ZIP64), each single or sharded with an index. Pages are shared by all ranks of a node through the page cache.
+ * The pickle of a torch file is never executed: a white list of opcodes describes tensors, anything else is refused.
+ * Every offset and length is checked against the file before use. Names must be unique over all shards. */
+#ifndef DTX_WEIGHTS_H
+#define DTX_WEIGHTS_H
+
+#include <stdint.h>
+
+#include "src/base/dtype.h"
+#include "src/base/status.h"
+
+enum { DTX_MAX_DIMS = 8 };
+
+typedef struct {
+    const char *name; /* owned by the set */
+    dtx_dtype dtype;
+    int n_dims;
+    int64_t shape[DTX_MAX_DIMS];
+    int64_t n_elements;
+    const void *data;   /* into the map, C-contiguous; torch files may not align it to the element size */
+    size_t size_bytes;
+    const char *file;   /* which shard, for messages */
+} dtx_tensor;
+
+typedef struct dtx_weights dtx_weights;
+
+/* Opens the weights of a Hugging Face folder (safetensors preferred when both forms are there), or of one file when
+ * `path` is a file. `stem` is "model"/"pytorch_model" for models; adapters pass "adapter_model" (then .bin and
+ * .safetensors of that stem are looked for). NULL = model. DTX_ERR_MISSING when nothing is there. Local. */
+dtx_status dtx_weights_open(const char *path, const char *stem, dtx_weights **out);
+void dtx_weights_close(dtx_weights *w);
+
+int64_t dtx_weights_count(const dtx_weights *w);
+const dtx_tensor *dtx_weights_at(const dtx_weights *w, int64_t i); /* sorted by name */
+/* NULL when absent. */
+const dtx_tensor *dtx_weights_find(const dtx_weights *w, const char *name);
+/* The safetensors "__metadata__" value of a key, NULL when absent. */
+const char *dtx_weights_metadata(const dtx_weights *w, const char *key);
+/* 64 hex digits + NUL: SHA-256 over names, dtypes, shapes and sampled bytes (the first and last 4 KiB and 16 evenly
+ * spaced 4 KiB blocks of each tensor); independent of sharding and container. `all` hashes every byte. */
+dtx_status dtx_weights_fingerprint(const dtx_weights *w, int all, char out[65]);
+
+/* Writing: a whole safetensors file (write, fsync, rename). Tensors are views; metadata is n_meta (key, value) pairs.
+ * Names are written in the order given; data 8-byte aligned. */
+typedef struct {
+    const char *key, *value;
+} dtx_meta;
+dtx_status dtx_safetensors_write(const char *path, const dtx_tensor *tensors, int64_t n, const dtx_meta *meta, int n_meta);
+/* The same for data that is made while writing: `make` is asked for each tensor's bytes in turn, which need to last only
+ * until the next call; tensors[i].data is not read. */
+typedef dtx_status (*dtx_tensor_maker)(void *user, int64_t i, const void **data);
+dtx_status dtx_safetensors_write_made(const char *path, const dtx_tensor *tensors, int64_t n, const dtx_meta *meta, int n_meta,
+                                      dtx_tensor_maker make, void *user);
+
+#endif
