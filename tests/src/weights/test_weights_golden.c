@@ -141,7 +141,7 @@ static void visit_expected(const char *path)
 static void test_expected_files(void **unused)
 {
     (void)unused;
-    assert_int_equal(for_each("expected", ".safetensors", visit_expected), 26);
+    assert_true(for_each("expected", ".safetensors", visit_expected) >= 26); /* five of a decoder, one of the classifier, at least */
 }
 
 static void visit_archive(const char *path)
