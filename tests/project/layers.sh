@@ -11,12 +11,19 @@ none() { # none WHAT PATTERN FILE...
         bad=1
     fi
 }
-ls src/*.c src/*.h mpi/*.c mpi/*.h jobs/*.c jobs/report/*.c >/dev/null || exit 1
-none "src includes MPI or HDF5" '#[[:space:]]*include[[:space:]]*[<"](mpi|hdf5|H5)' src/*.c src/*.h
-none "src includes another layer" '#[[:space:]]*include[[:space:]]*"(mpi|jobs|tests)/' src/*.c src/*.h
-none "mpi includes jobs" '#[[:space:]]*include[[:space:]]*"(jobs|tests)/' mpi/*.c mpi/*.h
-none "jobs call HDF5's writing functions" '\bH5(F|D|G|A|S|P)[a-z]*[A-Z]?[a-z_]*\(' jobs/*.c jobs/report/*.c
+files() { find "$1" -type f -name '*.[ch]'; }
+mapfile -t src < <(files src)
+mapfile -t mpi < <(files mpi)
+mapfile -t jobs < <(files jobs)
+for layer in "${#src[@]}" "${#mpi[@]}" "${#jobs[@]}"; do
+    [ "$layer" -gt 10 ] || { echo "FAILED: only $layer files of a layer found"; bad=1; }
+done
+none "src includes MPI or HDF5" '#[[:space:]]*include[[:space:]]*[<"](mpi|hdf5|H5)' "${src[@]}"
+none "src includes another layer" '#[[:space:]]*include[[:space:]]*"(mpi|jobs|tests)/' "${src[@]}"
+none "mpi includes jobs" '#[[:space:]]*include[[:space:]]*"(jobs|tests)/' "${mpi[@]}"
+none "jobs call HDF5's writing functions" '\bH5(F|D|G|A|S|P)[a-z]*[A-Z]?[a-z_]*\(' "${jobs[@]}"
 mapfile -t others < <(find jobs mpi -name '*.c' ! -path mpi/par/par.c)
 none "MPI_COMM_WORLD outside par.c" '\bMPI_COMM_WORLD\b' "${others[@]}"
-none "src ends the process or prints to standard output" '\b(exit|abort|printf|puts|putchar)\(' src/*.c
+mapfile -t sources < <(find src -name '*.c')
+none "src ends the process or prints to standard output" '\b(exit|abort|printf|puts|putchar)\(' "${sources[@]}"
 exit "$bad"
