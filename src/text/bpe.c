@@ -186,9 +186,5 @@ dtx_status dtx_bpe_encode(const dtx_bpe *b, const char *s, size_t n, dtx_ids *ou
     if (id < 0) {
         return dtx_bpe_merge_piece(b, s, n, out);
     }
-    if (out->n == out->cap) {
-        DTX_TRY(DTX_GROW(out->id, out->cap, out->n + 1));
-    }
-    out->id[out->n++] = id;
-    return DTX_OK;
+    return dtx_ids_add(out, id);
 }

@@ -3,7 +3,7 @@
 #ifndef DTX_BPE_H
 #define DTX_BPE_H
 
-#include "src/text/tokenizer.h"
+#include "src/text/ids.h"
 #include "src/text/map.h"
 
 typedef struct {

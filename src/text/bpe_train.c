@@ -7,6 +7,7 @@
 #include "src/base/file.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
+#include "src/text/alphabet.h"
 #include "src/text/impl.h"
 #include "src/base/utf8.h"
 

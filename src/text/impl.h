@@ -1,13 +1,12 @@
-/* tokenizer_impl.h - what the parts of the tokenizer share; no other part of the program includes it.
- *   tokenizer_load.c   tokenizer.json, vocab.json + merges.txt -> the structures below
- *   tokenizer_vocab.c  tokens, merges, byte alphabet
- *   tokenizer_added.c  added tokens: where they stand in a text
- *   tokenizer_nfc.c    normal form C
- *   tokenizer_split.c  pre-tokenization: a segment into pieces
- *   bpe.c              a piece into ids
- *   tokenizer.c        the whole path, templates, truncation
- *   tokenizer_decode.c ids into text
- *   bpe_train.c        a new vocabulary from text */
+/* impl.h - what the parts of the tokenizer share; no other part of the program includes it. Each file calls those above it:
+ *   ids.c, map.c, alphabet.c, unicode.c, nfc.c, added.c   lists, look-ups, characters, tries of added tokens
+ *   bpe.c         a piece into ids
+ *   vocab.c       tokens and merges, and what is asked about them
+ *   split.c       pre-tokenization: a segment into pieces
+ *   decode.c      ids into text
+ *   load.c        tokenizer.json, vocab.json + merges.txt -> the structures below
+ *   tokenizer.c   the whole path, templates, truncation
+ *   bpe_train.c   a new vocabulary from text */
 #ifndef DTX_TOKENIZER_IMPL_H
 #define DTX_TOKENIZER_IMPL_H
 
@@ -15,8 +14,8 @@
 #include <pcre2.h>
 
 #include "src/text/bpe.h"
-#include "src/text/tokenizer.h"
 #include "src/text/map.h"
+#include "src/text/tokenizer.h"
 
 enum {
     DTX_TOK_MAX_ID = 1 << 22, /* no vocabulary is larger; bounds what a file can make us allocate */
@@ -82,10 +81,7 @@ struct dtx_tokenizer {
     int n_single, n_pair;
 };
 
-/* --- tokenizer_vocab.c --- */
-/* Character of the byte alphabet that stands for a byte, and back (-1 where cp stands for none). */
-uint32_t dtx_tok_byte_char(unsigned byte);
-int dtx_tok_char_byte(uint32_t cp);
+/* --- vocab.c --- */
 /* Adds a token; `what` and `name` are for messages. DTX_ERR_INPUT when the id or the string is taken by another. */
 dtx_status dtx_tok_add(dtx_tokenizer *t, const char *name, int64_t id, const char *piece, size_t len);
 /* Adds merge number `rank`; the parts and what they make must be in the vocabulary. */
@@ -95,26 +91,24 @@ dtx_status dtx_tok_add_merge(dtx_tokenizer *t, const char *name, int32_t rank, c
 dtx_status dtx_tok_bytes_ready(dtx_tokenizer *t, size_t n_merges, int32_t unknown);
 dtx_status dtx_tok_merges_ready(dtx_tokenizer *t, bool ignore_merges);
 
-/* --- tokenizer_added.c --- */
+/* --- added.c --- */
 void dtx_trie_init(dtx_trie *trie);
 void dtx_trie_free(dtx_trie *trie);
 dtx_status dtx_trie_add(dtx_trie *trie, const char *s, size_t n, int32_t token);
 /* Leftmost match at or after `from`, the longest at its place: true with *at, *end and *token. */
 bool dtx_trie_find(const dtx_trie *trie, const char *s, size_t n, size_t from, size_t *at, size_t *end, int32_t *token);
 
-/* --- tokenizer_nfc.c --- */
+/* --- nfc.c --- */
 /* Normal form C of valid UTF-8, to be freed with dtx_free; NULL when nothing changes. */
 dtx_status dtx_tok_nfc(const char *s, size_t n, char **out, size_t *out_n);
 
-/* --- tokenizer_split.c --- */
+/* --- split.c --- */
 /* Length of the piece at s[0], n > 0, by 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
 size_t dtx_tok_gpt2_next(const char *s, size_t n);
-bool dtx_tok_is_space(uint32_t cp);
-bool dtx_tok_is_punctuation(uint32_t cp); /* as the Punctuation stage sees it */
 /* Pre-tokenizes a segment of valid UTF-8 and appends its ids. */
 dtx_status dtx_tok_split(const dtx_tokenizer *t, const char *s, size_t n, dtx_ids *out);
 
-/* --- tokenizer_load.c --- */
+/* --- load.c --- */
 /* From the bytes of the files; the names are for messages. *t is empty, as dtx_tok_new makes it. */
 dtx_status dtx_tok_load_json(dtx_tokenizer *t, const char *path, const char *json, size_t n_json);
 dtx_status dtx_tok_load_files(dtx_tokenizer *t, const char *vocab, const char *json, size_t n_json, const char *merges,

@@ -2,6 +2,7 @@
 
 #include "src/base/json.h"
 #include "src/base/mem.h"
+#include "src/text/alphabet.h"
 #include "src/text/impl.h"
 
 /* --- small readers over cJSON; objects here can have 65,000 members: they are walked, never searched by key --- */

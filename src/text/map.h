@@ -1,8 +1,8 @@
-/* tokenizer_map.h - byte strings to non-negative numbers: the vocabulary's look-ups, and the piece counts of training.
+/* map.h - byte strings to non-negative numbers: the vocabulary's look-ups, and the piece counts of training.
  * Open addressing with linear probing, at most half full; the strings are copied into one pool. For the
- * tokenizer, and the index of src/score_cache. */
-#ifndef DTX_TOKENIZER_MAP_H
-#define DTX_TOKENIZER_MAP_H
+ * tokenizer, and the index of the score cache. */
+#ifndef DTX_MAP_H
+#define DTX_MAP_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -2,8 +2,10 @@
 #include <utf8proc.h>
 
 #include "src/base/mem.h"
-#include "src/text/impl.h"
 #include "src/base/utf8.h"
+#include "src/text/alphabet.h"
+#include "src/text/impl.h"
+#include "src/text/unicode.h"
 
 /* Classes of the splitting regex: \p{L}, \p{N}, \s, and all others. */
 typedef enum { L, N, S, O } char_class;
@@ -16,31 +18,6 @@ static const unsigned char ascii_class[128] = {
     O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, O, O, O, O,
 };
 /* clang-format on */
-
-/* Unicode's White_Space. */
-bool dtx_tok_is_space(uint32_t cp)
-{
-    return (cp >= 0x09 && cp <= 0x0D) || cp == 0x20 || cp == 0x85 || cp == 0xA0 || cp == 0x1680 ||
-           (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 || cp == 0x202F || cp == 0x205F ||
-           cp == 0x3000;
-}
-
-static bool is_numeric(uint32_t cp)
-{
-    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-
-    return c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
-}
-
-/* The Punctuation stage counts all ASCII symbols in, so $ + < = > ^ ` | ~ too. */
-bool dtx_tok_is_punctuation(uint32_t cp)
-{
-    if (cp < 0x80) {
-        return cp > 0x20 && cp < 0x7F && ascii_class[cp] == O;
-    }
-    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-    return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
-}
 
 static char_class class_of(uint32_t cp)
 {
@@ -139,7 +116,7 @@ static dtx_status split_runs(splitter *sp, int k, const char *s, size_t n)
         uint32_t cp = char_at(stage, s, n, i, &len);
         bool match = stage->kind == DTX_STAGE_PUNCTUATION ? dtx_tok_is_punctuation(cp)
                      : cp < 0x80                          ? cp - '0' < 10
-                                                          : is_numeric(cp);
+                                                          : dtx_tok_is_numeric(cp);
         if (i > from && (match != inside || (match && stage->individual))) {
             DTX_TRY(run_stage(sp, k + 1, s + from, i - from));
             from = i;

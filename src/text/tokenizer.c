@@ -3,16 +3,10 @@
 #include <string.h>
 
 #include "src/base/file.h"
-#include "src/base/hash.h"
 #include "src/base/mem.h"
-#include "src/text/impl.h"
 #include "src/base/utf8.h"
-
-void dtx_ids_free(dtx_ids *ids)
-{
-    dtx_free(ids->id);
-    memset(ids, 0, sizeof *ids);
-}
+#include "src/text/impl.h"
+#include "src/text/unicode.h"
 
 /* --- open and close --- */
 
@@ -137,8 +131,7 @@ static dtx_status between_added(const dtx_tokenizer *t, const dtx_trie *trie, co
         if (at > from) {
             DTX_TRY(segment(t, s + from, at - from, out));
         }
-        DTX_TRY(DTX_GROW(out->id, out->cap, out->n + 1));
-        out->id[out->n++] = a->id;
+        DTX_TRY(dtx_ids_add(out, a->id));
         from = end;
     }
     return from < n ? segment(t, s + from, n - from, out) : DTX_OK;
@@ -228,12 +221,9 @@ static dtx_status fill_template(const int32_t *item, int n, bool special, const 
     for (int i = 0; i < n; i++) {
         const dtx_ids *text = item[i] == DTX_TOK_A ? a : b;
         if (item[i] >= 0 && special) {
-            DTX_TRY(DTX_GROW(out->id, out->cap, out->n + 1));
-            out->id[out->n++] = item[i];
-        } else if (item[i] < 0 && text->n > 0) {
-            DTX_TRY(DTX_GROW(out->id, out->cap, out->n + text->n));
-            memcpy(out->id + out->n, text->id, text->n * sizeof *text->id);
-            out->n += text->n;
+            DTX_TRY(dtx_ids_add(out, item[i]));
+        } else if (item[i] < 0) {
+            DTX_TRY(dtx_ids_append(out, text->id, text->n));
         }
     }
     return DTX_OK;
@@ -291,60 +281,5 @@ dtx_status dtx_tokenizer_encode_pair(const dtx_tokenizer *t, const char *a, size
 done:
     dtx_ids_free(&ids_a);
     dtx_ids_free(&ids_b);
-    return st;
-}
-
-/* --- the vocabulary --- */
-
-int64_t dtx_tokenizer_size(const dtx_tokenizer *t)
-{
-    return (int64_t)t->n_tok;
-}
-
-static const dtx_tok *token(const dtx_tokenizer *t, int32_t id)
-{
-    return id >= 0 && (size_t)id < t->n_tok && t->tok[id].exists ? &t->tok[id] : NULL;
-}
-
-const char *dtx_tokenizer_piece(const dtx_tokenizer *t, int32_t id)
-{
-    const dtx_tok *k = token(t, id);
-
-    return k ? t->text + k->piece : NULL;
-}
-
-size_t dtx_tokenizer_bytes(const dtx_tokenizer *t, int32_t id, const char **bytes)
-{
-    const dtx_tok *k = token(t, id);
-
-    *bytes = k ? t->text + k->bytes : "";
-    return k ? k->bytes_len : 0;
-}
-
-bool dtx_tokenizer_is_special(const dtx_tokenizer *t, int32_t id)
-{
-    const dtx_tok *k = token(t, id);
-
-    return k && k->special;
-}
-
-int32_t dtx_tokenizer_id(const dtx_tokenizer *t, const char *piece)
-{
-    return dtx_map_find(&t->ids, piece, strlen(piece));
-}
-
-dtx_status dtx_tokenizer_fingerprint(const dtx_tokenizer *t, char out[65])
-{
-    dtx_sha256 *h = NULL;
-    dtx_status st;
-
-    DTX_GO(dtx_sha256_new(&h));
-    for (int64_t i = 0; i < dtx_tokenizer_size(t); i++) {
-        const char *piece = dtx_tokenizer_piece(t, (int32_t)i);
-        DTX_GO(dtx_sha256_add(h, piece != NULL ? piece : "", piece != NULL ? strlen(piece) + 1 : 1));
-    }
-    st = dtx_sha256_end(h, out);
-done:
-    dtx_sha256_del(h);
     return st;
 }

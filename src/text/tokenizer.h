@@ -39,15 +39,9 @@
 #include <stdint.h>
 
 #include "src/base/status.h"
+#include "src/text/ids.h"
 
 typedef struct dtx_tokenizer dtx_tokenizer;
-
-/* A growing list of ids; zero-initialised is empty. */
-typedef struct {
-    int32_t *id;
-    size_t n, cap;
-} dtx_ids;
-void dtx_ids_free(dtx_ids *ids);
 
 /* Folder with tokenizer.json or vocab.json + merges.txt. */
 dtx_status dtx_tokenizer_open(const char *dir, dtx_tokenizer **out);

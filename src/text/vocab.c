@@ -1,32 +1,10 @@
 #include <string.h>
 
+#include "src/base/hash.h"
 #include "src/base/mem.h"
-#include "src/text/impl.h"
 #include "src/base/utf8.h"
-
-/* GPT-2's byte alphabet: printable Latin-1 stands for itself, the other 68 bytes for U+0100 and up, in order. */
-static bool stands_for_itself(unsigned byte)
-{
-    return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
-}
-
-uint32_t dtx_tok_byte_char(unsigned byte)
-{
-    if (stands_for_itself(byte)) {
-        return byte;
-    }
-    /* bytes 00..20 are the first 33, 7F..A0 the next 34, AD the last */
-    return 0x100 + (byte <= 0x20 ? byte : byte <= 0xA0 ? byte - 0x7F + 33 : 67);
-}
-
-int dtx_tok_char_byte(uint32_t cp)
-{
-    if (cp < 0x100) {
-        return stands_for_itself(cp) ? (int)cp : -1;
-    }
-    cp -= 0x100;
-    return cp < 33 ? (int)cp : cp < 67 ? (int)cp - 33 + 0x7F : cp == 67 ? 0xAD : -1;
-}
+#include "src/text/alphabet.h"
+#include "src/text/impl.h"
 
 /* Bytes that a token stands for: mapped back when all its characters are in the alphabet, else its own UTF-8.
  * out has room for len bytes. */
@@ -147,5 +125,60 @@ dtx_status dtx_tok_merges_ready(dtx_tokenizer *t, bool ignore_merges)
     }
 done:
     dtx_ids_free(&ids);
+    return st;
+}
+
+/* --- what a tokenizer tells about its tokens --- */
+
+int64_t dtx_tokenizer_size(const dtx_tokenizer *t)
+{
+    return (int64_t)t->n_tok;
+}
+
+static const dtx_tok *token(const dtx_tokenizer *t, int32_t id)
+{
+    return id >= 0 && (size_t)id < t->n_tok && t->tok[id].exists ? &t->tok[id] : NULL;
+}
+
+const char *dtx_tokenizer_piece(const dtx_tokenizer *t, int32_t id)
+{
+    const dtx_tok *k = token(t, id);
+
+    return k ? t->text + k->piece : NULL;
+}
+
+size_t dtx_tokenizer_bytes(const dtx_tokenizer *t, int32_t id, const char **bytes)
+{
+    const dtx_tok *k = token(t, id);
+
+    *bytes = k ? t->text + k->bytes : "";
+    return k ? k->bytes_len : 0;
+}
+
+bool dtx_tokenizer_is_special(const dtx_tokenizer *t, int32_t id)
+{
+    const dtx_tok *k = token(t, id);
+
+    return k && k->special;
+}
+
+int32_t dtx_tokenizer_id(const dtx_tokenizer *t, const char *piece)
+{
+    return dtx_map_find(&t->ids, piece, strlen(piece));
+}
+
+dtx_status dtx_tokenizer_fingerprint(const dtx_tokenizer *t, char out[65])
+{
+    dtx_sha256 *h = NULL;
+    dtx_status st;
+
+    DTX_GO(dtx_sha256_new(&h));
+    for (int64_t i = 0; i < dtx_tokenizer_size(t); i++) {
+        const char *piece = dtx_tokenizer_piece(t, (int32_t)i);
+        DTX_GO(dtx_sha256_add(h, piece != NULL ? piece : "", piece != NULL ? strlen(piece) + 1 : 1));
+    }
+    st = dtx_sha256_end(h, out);
+done:
+    dtx_sha256_del(h);
     return st;
 }

@@ -17,7 +17,9 @@
 #include "src/base/json.h"
 #include "src/base/mem.h"
 #include "src/text/tokenizer.h"
+#include "src/text/alphabet.h"
 #include "src/text/impl.h"
+#include "src/text/unicode.h"
 #include "src/base/utf8.h"
 
 #define GOLDEN DTX_SHARED "/golden/tokenizers/"

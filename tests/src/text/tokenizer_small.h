@@ -10,6 +10,7 @@
 #include "src/base/file.h"
 #include "src/base/mem.h"
 #include "src/text/tokenizer.h"
+#include "src/text/alphabet.h"
 #include "src/text/impl.h"
 #include "src/base/utf8.h"
 
