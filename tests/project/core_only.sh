@@ -2,6 +2,7 @@
 # All of src, linked alone into one program, needs neither MPI nor HDF5: by the symbols of its objects and by the libraries
 # that the program loads. The same questions to the mpi layer must find them, or this test would prove nothing.
 set -u
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../script.sh" "$0" "$@"
 core=$DTX_BUILD/tests/core_only
 rc=0
 refuse() {

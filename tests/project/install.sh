@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # cmake --install gives a tree that works on its own: program, manual page, texts.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../script.sh" "$0" "$@"
 cmake --install "$DTX_BUILD" --prefix "$PWD/tree" >/dev/null
 test -x tree/bin/detoxlens
 "$PWD/tree/bin/detoxlens" --version

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # jobs -> mpi -> src, one direction, by the includes; tests/project/core_only.sh shows what src is linked with.
 set -u
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../script.sh" "$0" "$@"
 cd "$DTX_SOURCE" || exit 1
 bad=0
 none() { # none WHAT PATTERN FILE...

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The Debian package installs into a root of its own and works there: program, a manual page for each job, completion.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../script.sh" "$0" "$@"
 command -v cpack dpkg-deb dpkg-shlibdeps >/dev/null || { echo "cpack or dpkg is not there"; exit 77; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
 cpack -G DEB --config "$DTX_BUILD/CPackConfig.cmake" -B "$PWD" >log 2>&1 || { cat log; fail "cpack"; }

@@ -2,6 +2,7 @@
 # Runs the commands of README.md that are marked as tested, in a folder that looks like the project after a build, and then
 # its Python example on what they made.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../script.sh" "$0" "$@"
 readme=$DTX_SOURCE/README.md
 ln -s "$DTX_SOURCE/data" data
 mkdir -p build/release

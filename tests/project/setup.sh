@@ -2,6 +2,7 @@
 # The installation of packages, with dpkg, apt-get, id and sudo replaced: what is missing, and what is said when it cannot be
 # installed.
 set -u
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../script.sh" "$0" "$@"
 bad=0
 mkdir bin
 cat >bin/dpkg-query <<'SH'

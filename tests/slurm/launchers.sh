@@ -2,6 +2,7 @@
 # launchers.sh - on a real Slurm: srun --mpi=pmix and mpirun inside an allocation give the same bytes; ranks that a wrong --mpi leaves alone
 # are refused instead of all doing the same work; two configurations as arrays give what each gives alone.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../script.sh" "$0" "$@"
 # shellcheck source=tests/slurm/lib.sh
 . "$DTX_SOURCE/tests/slurm/lib.sh"
 cluster 2

@@ -2,6 +2,7 @@
 # The batch scripts' own logic, with srun, mpirun and scontrol replaced: which exit codes are queued again and how often, how
 # the ranks are started; and the chain that submit.sh would submit.
 set -u
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../script.sh" "$0" "$@"
 bad=0
 failed() { echo "FAILED: $*"; bad=1; }
 mkdir bin

@@ -3,6 +3,7 @@
 # limit, a rank of another is killed, then one of its nodes is lost. Nobody intervenes, and the result holds the same bytes as
 # the same study under mpirun. long: real time limits again and again, started by mpirun, the first node of a job is lost.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../script.sh" "$0" "$@"
 # shellcheck source=tests/slurm/lib.sh
 . "$DTX_SOURCE/tests/slurm/lib.sh"
 mode=${1:-quick}

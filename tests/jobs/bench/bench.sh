@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # detoxlens bench: one object of JSON with plausible numbers, and its errors. Speeds themselves are not judged here.
 set -u
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 bad=0
 
 # expect CODE WORD ARG...: exit code, and a word of the message.

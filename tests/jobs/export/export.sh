@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # export --merged: weights against numpy, the folder generates what base + adapter generate, refusals, a full disk, a kill.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 fail() { echo "FAILED: $*" >&2; exit 1; }
 "$DTX_BUILD/tests/make_model" neox base "$DTX_SOURCE/data/quickstart/corpus.txt"
 printf '{"eos_token_id": 0, "transformers_version": "4.30.0"}\n' >base/generation_config.json

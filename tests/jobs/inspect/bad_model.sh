@@ -2,6 +2,7 @@
 # Bad model folders, given to generate on two ranks: each has its exit code and exactly one message that names the file and
 # the thing, and the run directory that is there stays as it is, byte for byte.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 
 fail()
 {

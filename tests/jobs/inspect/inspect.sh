@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # inspect: model folders with and without weights, adapters, weights files, runs; text and JSON; wrong paths.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 
 fail()
 {

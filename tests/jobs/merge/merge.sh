@@ -2,6 +2,7 @@
 # merge: run directories that were filled at the same time become one with the bytes of a sequential run's; slices of rows too;
 # again and step by step; what does not fit is refused and touches nothing; kills and a full disk leave the run as it was.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 fail() { echo "FAILED: $*" >&2; exit 1; }
 data=$DTX_SOURCE/data/quickstart
 "$DTX_BUILD/tests/make_model" neox model "$data/corpus.txt"

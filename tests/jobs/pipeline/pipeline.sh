@@ -2,6 +2,7 @@
 # pipeline: the bytes of the jobs run one by one, on 1 and 3 ranks, after kills, stops and time limits; what is complete is left
 # alone; what has no settings is left out and said so; a training that fails numerically ends its variant alone.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 kills=${1:-6}
 fail() { echo "FAILED: $*" >&2; exit 1; }
 data=$DTX_SOURCE/data/quickstart

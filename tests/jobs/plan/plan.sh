@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # detoxlens plan: from the study's configurations alone, its errors, and its sizes against those of a small training.
 set -u
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 export DETOXLENS_THREADS=1 # many short launches
 bad=0
 

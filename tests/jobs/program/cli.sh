@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The program's command line: help of every job, the README and the manual page know every job, errors, precedence.
 set -u
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 d=$DETOXLENS
 bad=0
 failed() {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What all jobs share, with a program of its own: options, configuration, messages, exit codes, signals, logs.
 set -u
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 toy=$1
 bad=0
 

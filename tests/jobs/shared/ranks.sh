@@ -2,6 +2,7 @@
 # generate and attribute give the same bytes on any number of ranks and threads, with any batch, round and budget, in
 # slices, and with more ranks than rows; another model, seed or setting is refused.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 texts=$DTX_SOURCE/data/quickstart/texts.jsonl
 make_model=$DTX_BUILD/tests/make_model
 "$make_model" neox model "$DTX_SOURCE/data/quickstart/corpus.txt"

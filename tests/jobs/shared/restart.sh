@@ -3,6 +3,7 @@
 # in all; what is left can always be read, and the same commands end with the bytes of an undisturbed run. Then a clean
 # stop by signal and by time limit, and a full disk.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 kills=$1
 texts=$DTX_SOURCE/data/quickstart/texts.jsonl
 "$DTX_BUILD/tests/make_model" neox model "$DTX_SOURCE/data/quickstart/corpus.txt"

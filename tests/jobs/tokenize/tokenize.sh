@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # detoxlens tokenize on a vocabulary made here: what is read, what is printed, exit codes.
 set -u
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 bad=0
 mkdir v
 echo '{"a": 0, "b": 1, "ab": 2, "Ġ": 3, "Ċ": 4, "Ā": 5, "<s>": 6, "</s>": 7, "Ã": 8, "©": 9, "\"": 10}' >v/vocab.json

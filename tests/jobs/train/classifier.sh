@@ -2,6 +2,7 @@
 # pretrain --task classifier: learns a rule that words decide, holds groups out together, the same bytes on 1, 2, 3 and 5
 # ranks and after a stop; with the real dialogues, learns to tell hate speech from counter-speech.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 # shellcheck source=tests/kills.sh
 . "$DTX_SOURCE/tests/kills.sh"
 fail() { echo "FAILED: $*" >&2; exit 1; }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # finetune: the same adapter on 1, 2, 3 and 5 ranks, after kills and a time limit; held-out loss falls; refusals.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 # shellcheck source=tests/kills.sh
 . "$DTX_SOURCE/tests/kills.sh"
 fail() { echo "FAILED: $*" >&2; exit 1; }

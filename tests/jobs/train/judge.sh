@@ -2,6 +2,7 @@
 # Study: a small RoBERTa classifier on DIALOCONAN's hateful turns against its counter-narratives, whole dialogues held out,
 # from three seeds, each with a split of its own.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 fail() { echo "FAILED: $*" >&2; exit 1; }
 real=$DTX_SHARED/data/dialoconan/DIALOCONAN.csv
 [ -e "$real" ] || { echo "skipped: $real is not there"; exit 77; }

@@ -2,6 +2,7 @@
 # ppo: the same bytes on 1, 2, 3 and 5 ranks, after kills and stops; rollouts and curves as an analyst reads them; a policy
 # that really collapses (large rate, warped sampling, k1) is taken back, given up and not published.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 # shellcheck source=tests/kills.sh
 . "$DTX_SOURCE/tests/kills.sh"
 fail() { echo "FAILED: $*" >&2; exit 1; }

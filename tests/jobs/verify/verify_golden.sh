@@ -1,6 +1,7 @@
 # Recomputes the reference values of every folder in golden.txt; then one stored value is changed, and verify must say so with
 # exit 1. Folders that are not listed yet are printed as waiting.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 golden=$DTX_SHARED/golden
 [ -d "$golden" ] || { echo "no reference values at $golden"; exit 77; }
 grep -v '^#' "$DTX_SOURCE/tests/jobs/verify/golden.txt" > listed

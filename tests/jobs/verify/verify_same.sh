@@ -1,5 +1,6 @@
 # detoxlens verify --same: equal files exit 0, a changed value exit 1 and its path, a missing file exit 4.
 set -eu
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 tool=$DTX_BUILD/tests/run_tool
 "$tool" resume one
 "$tool" resume two

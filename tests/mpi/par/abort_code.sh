@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The code of dtx_par_abort must be the launcher's exit code, with and without mpirun, and nothing may hang.
 set -u
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 test_par=$DTX_BUILD/tests/test_par
 for n in 1 3; do
     timeout 60 "$MPIRUN" "$n" "$test_par" abort 2> err

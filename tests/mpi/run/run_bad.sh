@@ -2,6 +2,7 @@
 # A run directory that cannot be used is an answer with its exit code, and nothing that exists is touched: not HDF5, cut
 # off, another schema, no schema, locked, no permission; a disk that is full during an edit and during a write.
 set -u
+[ -n "${DTX_WORK-}" ] || exec "$(dirname "$0")/../../script.sh" "$0" "$@"
 tool=$DTX_BUILD/tests/run_tool
 fail() {
     echo "FAILED: $*"

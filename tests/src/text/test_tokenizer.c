@@ -11,7 +11,7 @@
 
 #define BYTE_LEVEL "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}"
 
-static char folder[] = "dtx_tok_XXXXXX";
+static char folder[] = "/tmp/dtx_tok_XXXXXX";
 
 static void must(dtx_status st)
 {

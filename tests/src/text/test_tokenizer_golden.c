@@ -235,7 +235,7 @@ static void roberta_equals_reference(void **state)
 
 static void roberta_from_vocab_and_merges_equals_reference(void **state)
 {
-    char dir[] = "dtx_tok_XXXXXX", path[4096];
+    char dir[] = "/tmp/dtx_tok_XXXXXX", path[4096];
     static const char *const file[] = {"vocab.json", "merges.txt"};
 
     (void)state;
