@@ -82,11 +82,11 @@ dtx_status dtx_bench_linear(const dtx_job *job, int repeat, dtx_bench_result *ou
                 linear_case c = {{w, DTX_BF16, shape[s][0], shape[s][1]}, rows[r], turned, x, y, 1, 0};
                 c.calls = work < 4e9 ? (int)(4e9 / work / (rows[r] < 16 ? 8 : 1)) + 1 : 1;
                 for (int i = 0; i < repeat; i++) {
-                    double t = dtx_bench_timed(job->par.threads, dtx_bench_peak(), run_linear, &c, &limit[i]);
+                    double t = dtx_timing_beside(job->par.threads, dtx_timing_peak(), run_linear, &c, &limit[i]);
                     rate[i] = work * c.calls / t;
                     share[i] = rate[i] / limit[i];
                 }
-                double rate_mid = dtx_bench_median(rate, repeat), share_mid = dtx_bench_median(share, repeat);
+                double rate_mid = dtx_timing_median(rate, repeat), share_mid = dtx_timing_median(share, repeat);
                 if (!job->json) {
                     printf("  %8.1f GF/s, share %.2f", rate_mid / 1e9, share_mid);
                     fflush(stdout);
@@ -94,7 +94,7 @@ dtx_status dtx_bench_linear(const dtx_job *job, int repeat, dtx_bench_result *ou
                 if (rows[r] >= 64) {
                     flops += work;
                     seconds += work / rate_mid;
-                    peak_seconds += work / dtx_bench_median(limit, repeat);
+                    peak_seconds += work / dtx_timing_median(limit, repeat);
                 }
             }
             if (!job->json) {
@@ -103,7 +103,7 @@ dtx_status dtx_bench_linear(const dtx_job *job, int repeat, dtx_bench_result *ou
         }
     }
     /* over all shapes from 64 rows on: below that reading the weights is the limit */
-    *out = (dtx_bench_result){peak_seconds / seconds, flops / seconds, flops / peak_seconds, "flop/s"};
+    *out = (dtx_bench_result){peak_seconds / seconds, flops / seconds, flops / peak_seconds, "flop/s", ""};
 done:
     dtx_free(w);
     dtx_free(x);
@@ -154,7 +154,7 @@ dtx_status dtx_bench_attribute(const dtx_job *job, int repeat, dtx_bench_result 
     for (int i = 0; i < repeat; i++) {
         double peak[2], t[2];
         for (int k = 0; k < 2; k++) {
-            t[k] = dtx_bench_timed(job->par.threads, dtx_bench_peak(), run_attribute, &c[k], &peak[k]);
+            t[k] = dtx_timing_beside(job->par.threads, dtx_timing_peak(), run_attribute, &c[k], &peak[k]);
             DTX_GO(c[k].st);
             part[k][i] = t[k];
         }
@@ -169,11 +169,11 @@ dtx_status dtx_bench_attribute(const dtx_job *job, int repeat, dtx_bench_result 
         }
     }
     if (!job->json) {
-        printf("work %.2f TF; medians: 2 layers %.2f s, 3 layers %.2f s\n", work / 1e12, dtx_bench_median(part[0], repeat),
-               dtx_bench_median(part[1], repeat));
+        printf("work %.2f TF; medians: 2 layers %.2f s, 3 layers %.2f s\n", work / 1e12, dtx_timing_median(part[0], repeat),
+               dtx_timing_median(part[1], repeat));
     }
-    *out = (dtx_bench_result){dtx_bench_median(share, repeat), dtx_bench_median(rate, repeat), dtx_bench_median(limit, repeat),
-                              "flop/s"};
+    *out = (dtx_bench_result){dtx_timing_median(share, repeat), dtx_timing_median(rate, repeat), dtx_timing_median(limit, repeat),
+                              "flop/s", ""};
 done:
     dtx_model_del(c[0].m);
     dtx_model_del(c[1].m);
@@ -265,7 +265,7 @@ dtx_status dtx_bench_train(const dtx_job *job, int repeat, dtx_bench_result *out
     for (int i = 0; i < repeat; i++) {
         double peak[2], t[2];
         for (int k = 0; k < 2; k++) {
-            t[k] = dtx_bench_timed(job->par.threads, dtx_bench_peak(), run_train, &c[k], &peak[k]);
+            t[k] = dtx_timing_beside(job->par.threads, dtx_timing_peak(), run_train, &c[k], &peak[k]);
             DTX_GO(c[k].st);
         }
         double all = t[0] + 31 * (t[1] - t[0]); /* a layer above the lowest costs the difference */
@@ -281,8 +281,8 @@ dtx_status dtx_bench_train(const dtx_job *job, int repeat, dtx_bench_result *out
     if (!job->json) {
         printf("work %.2f TF for %d tokens\n", work / 1e12, (int)TOKENS);
     }
-    *out = (dtx_bench_result){dtx_bench_median(share, repeat), dtx_bench_median(rate, repeat), dtx_bench_median(limit, repeat),
-                              "flop/s"};
+    *out = (dtx_bench_result){dtx_timing_median(share, repeat), dtx_timing_median(rate, repeat), dtx_timing_median(limit, repeat),
+                              "flop/s", ""};
 done:
     for (int k = 0; k < 2 && c != NULL; k++) {
         train_case_del(&c[k]);

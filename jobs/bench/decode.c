@@ -27,8 +27,8 @@ static dtx_status make_decoder(const dtx_job *job, dtx_model **out)
 
 static dtx_bench_result medians(int repeat, double *share, double *rate, double *limit, const char *unit)
 {
-    return (dtx_bench_result){dtx_bench_median(share, repeat), dtx_bench_median(rate, repeat),
-                              dtx_bench_median(limit, repeat), unit};
+    return (dtx_bench_result){dtx_timing_median(share, repeat), dtx_timing_median(rate, repeat),
+                              dtx_timing_median(limit, repeat), unit, ""};
 }
 
 /* --- generate --- */
@@ -42,7 +42,7 @@ typedef struct {
     int32_t prompt[PROMPT], *tokens; /* (streams, new tokens) */
     dtx_generation *items;
     int32_t *first;                  /* (streams) tokens that stood when the clock was started */
-    dtx_bench_limit limit;
+    dtx_timing_limit limit;
     int threads, steps;              /* steps = those under the clock */
     double before, begun, seconds;
 } generate_case;
@@ -143,7 +143,7 @@ dtx_status dtx_bench_generate(const dtx_job *job, int repeat, dtx_bench_result *
     /* what bounds it: below some streams reading the weights, then arithmetic */
     bool reads = bytes / dtx_peak_read(job->par.threads, 0.2) > flops * (double)streams / dtx_peak_fma(job->par.threads, 0.2);
 
-    c.limit = reads ? dtx_peak_read : dtx_bench_peak();
+    c.limit = reads ? dtx_peak_read : dtx_timing_peak();
     for (int i = 0; i < repeat; i++) {
         DTX_GO(decode_seconds(&c, &limit[i]));
         rate[i] = (reads ? bytes * c.steps : decode_flops(&c)) / c.seconds;
@@ -205,7 +205,7 @@ dtx_status dtx_bench_prefill(const dtx_job *job, int repeat, dtx_bench_result *o
     double work = dtx_flops_total(dtx_cost_forward(a, NULL, &w));
     run_prefill(&c); /* the first pass allocates */
     for (int i = 0; i < repeat; i++) {
-        double seconds = dtx_bench_timed(job->par.threads, dtx_bench_peak(), run_prefill, &c, &limit[i]);
+        double seconds = dtx_timing_beside(job->par.threads, dtx_timing_peak(), run_prefill, &c, &limit[i]);
         DTX_GO(c.st);
         rate[i] = work / seconds;
         share[i] = rate[i] / limit[i];
@@ -272,7 +272,7 @@ dtx_status dtx_bench_score(const dtx_job *job, int repeat, dtx_bench_result *out
     double work = dtx_flops_total(dtx_cost_forward(&a, NULL, &w));
     run_score(&c);
     for (int i = 0; i < repeat; i++) {
-        double seconds = dtx_bench_timed(job->par.threads, dtx_bench_peak(), run_score, &c, &limit[i]);
+        double seconds = dtx_timing_beside(job->par.threads, dtx_timing_peak(), run_score, &c, &limit[i]);
         DTX_GO(c.st);
         rate[i] = work / seconds;
         share[i] = rate[i] / limit[i];

@@ -9,47 +9,6 @@
 #include "src/algebra/linear.h"
 #include "src/algebra/peak.h"
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-double dtx_bench_median(double *x, int n)
-{
-    qsort(x, (size_t)n, sizeof *x, compare);
-    return n % 2 == 1 ? x[n / 2] : 0.5 * (x[n / 2 - 1] + x[n / 2]);
-}
-
-dtx_bench_limit dtx_bench_peak(void)
-{
-    return dtx_linear_is_bf16() ? dtx_peak_bf16 : dtx_peak_fma;
-}
-
-double dtx_bench_timed(int threads, dtx_bench_limit limit, void (*run)(void *user), void *user, double *peak)
-{
-    double before = limit(threads, 0.1), begun = dtx_now(), seconds;
-
-    run(user);
-    seconds = dtx_now() - begun;
-    *peak = 0.5 * (before + limit(threads, 0.1));
-    return seconds;
-}
-
-static char more[2000];
-
-void dtx_bench_add(const char *fmt, ...)
-{
-    size_t n = strlen(more);
-    va_list ap;
-
-    n += (size_t)snprintf(more + n, sizeof more - n, ", ");
-    va_start(ap, fmt);
-    vsnprintf(more + n, sizeof more - n, fmt, ap);
-    va_end(ap);
-}
-
 static dtx_status bench_peak(const dtx_job *job, int repeat, dtx_bench_result *out)
 {
     double one[DTX_BENCH_MAX_REPEAT], all[DTX_BENCH_MAX_REPEAT], read[DTX_BENCH_MAX_REPEAT];
@@ -60,8 +19,8 @@ static dtx_status bench_peak(const dtx_job *job, int repeat, dtx_bench_result *o
         all[i] = dtx_peak_fma(threads, 0.1);
         read[i] = dtx_peak_read(threads, 0.2);
     }
-    out->achieved = dtx_bench_median(all, repeat);
-    out->limit = threads * dtx_bench_median(one, repeat);
+    out->achieved = dtx_timing_median(all, repeat);
+    out->limit = threads * dtx_timing_median(one, repeat);
     out->share = out->achieved / out->limit;
     out->unit = "flop/s";
     if (!job->json) {
@@ -69,7 +28,7 @@ static dtx_status bench_peak(const dtx_job *job, int repeat, dtx_bench_result *o
             printf("bf16 peak:    %.1f GF/s with %d\n", dtx_peak_bf16(threads, 0.2) / 1e9, threads);
         }
         printf("f32 FMA peak: %.1f GF/s with 1 thread, %.1f GF/s with %d\nmemory read:  %.1f GB/s with %d\n",
-               out->limit / threads / 1e9, out->achieved / 1e9, threads, dtx_bench_median(read, repeat) / 1e9, threads);
+               out->limit / threads / 1e9, out->achieved / 1e9, threads, dtx_timing_median(read, repeat) / 1e9, threads);
     }
     return DTX_OK;
 }
@@ -84,8 +43,8 @@ static dtx_status bench_read(const dtx_job *job, int repeat, dtx_bench_result *o
         one[i] = threads * dtx_peak_read(1, 0.2);
         all[i] = dtx_peak_read(threads, 0.2);
     }
-    out->achieved = dtx_bench_median(all, repeat);
-    out->limit = dtx_bench_median(one, repeat);
+    out->achieved = dtx_timing_median(all, repeat);
+    out->limit = dtx_timing_median(one, repeat);
     out->share = out->achieved / out->limit;
     out->unit = "byte/s";
     return DTX_OK;
@@ -168,7 +127,7 @@ static dtx_status run(dtx_job *job)
             if (job->json) {
                 printf("{\"bench\": \"%s\", \"share\": %.4f, \"achieved\": %.6g, \"limit\": %.6g, \"unit\": \"%s\", "
                        "\"ranks\": %d, \"threads\": %d, \"repeat\": %ld%s}\n",
-                       benches[i].name, r.share, r.achieved, r.limit, r.unit, job->par.size, job->par.threads, repeat, more);
+                       benches[i].name, r.share, r.achieved, r.limit, r.unit, job->par.size, job->par.threads, repeat, r.more);
             } else {
                 printf("%s: %.4g of %.4g %s, share %.3f (median of %ld)\n", benches[i].name, r.achieved, r.limit, r.unit,
                        r.share, repeat);

@@ -74,16 +74,16 @@ dtx_status dtx_bench_layer(const dtx_job *job, int repeat, dtx_bench_result *out
             value[k][i] = all[k];
         }
     }
-    *out = (dtx_bench_result){dtx_bench_median(share, repeat), dtx_bench_median(rate, repeat), dtx_bench_median(limit, repeat), "flop/s"};
+    *out = (dtx_bench_result){dtx_timing_median(share, repeat), dtx_timing_median(rate, repeat), dtx_timing_median(limit, repeat), "flop/s", ""};
     for (int k = 0; k < N; k++) {
-        v[k] = dtx_bench_median(value[k], repeat);
-        dtx_bench_add("\"%s\": %.6g", name[k], v[k]);
+        v[k] = dtx_timing_median(value[k], repeat);
+        dtx_bench_add(out, "\"%s\": %.6g", name[k], v[k]);
     }
-    dtx_bench_add("\"streams\": %d, \"together\": %d", (int)t.streams, together);
+    dtx_bench_add(out, "\"streams\": %d, \"together\": %d", (int)t.streams, together);
     if (together) {
         double latency;
         DTX_GO(dtx_queue_latency(&job->par, 8, &latency));
-        dtx_bench_add("\"handout_seconds\": %.6g", latency);
+        dtx_bench_add(out, "\"handout_seconds\": %.6g", latency);
     }
     if (!job->json && job->par.rank == 0) {
         printf("%s: %.1f GF/s a core in layers, %.1f in training, %.1f in the head, %.1f decoding %d streams (%.1f in the head); reads %.1f "

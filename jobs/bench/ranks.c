@@ -97,10 +97,10 @@ dtx_status dtx_bench_allreduce(const dtx_job *job, int repeat, dtx_bench_result 
     }
     for (int k = 0; k < 2 && par->rank == 0 && !job->json; k++) {
         printf("%-6s %.1f MB over %d ranks in %.2f ms, share %.3f\n", name[k], bytes / 1e6, par->size,
-               1e3 * bytes / dtx_bench_median(rate[k], repeat), dtx_bench_median(share[k], repeat));
+               1e3 * bytes / dtx_timing_median(rate[k], repeat), dtx_timing_median(share[k], repeat));
     }
-    *out = (dtx_bench_result){dtx_bench_median(share[0], repeat), dtx_bench_median(rate[0], repeat), dtx_bench_median(limit, repeat),
-                              "byte/s"};
+    *out = (dtx_bench_result){dtx_timing_median(share[0], repeat), dtx_timing_median(rate[0], repeat), dtx_timing_median(limit, repeat),
+                              "byte/s", ""};
 done:
     dtx_reduce_del(r[0]);
     dtx_reduce_del(r[1]);
@@ -306,11 +306,11 @@ dtx_status dtx_bench_hdf5(const dtx_job *job, int repeat, dtx_bench_result *out)
     }
     if (job->par.rank == 0 && !job->json) {
         printf("%d rounds of %d rows of each of %d ranks, %.1f MB: %.1f ms a round through HDF5, %.1f through MPI-IO\n", ROUNDS,
-               ROWS_A_ROUND, job->par.size, bytes / 1e6, 1e3 * bytes / ROUNDS / dtx_bench_median(rate, repeat),
-               1e3 * bytes / ROUNDS / dtx_bench_median(limit, repeat));
+               ROWS_A_ROUND, job->par.size, bytes / 1e6, 1e3 * bytes / ROUNDS / dtx_timing_median(rate, repeat),
+               1e3 * bytes / ROUNDS / dtx_timing_median(limit, repeat));
     }
-    *out = (dtx_bench_result){dtx_bench_median(share, repeat), dtx_bench_median(rate, repeat), dtx_bench_median(limit, repeat),
-                              "byte/s"};
+    *out = (dtx_bench_result){dtx_timing_median(share, repeat), dtx_timing_median(rate, repeat), dtx_timing_median(limit, repeat),
+                              "byte/s", ""};
 done:
     if (b.plain != MPI_FILE_NULL) {
         MPI_File_close(&b.plain);

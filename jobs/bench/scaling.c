@@ -215,7 +215,7 @@ static dtx_status timed(bench *b, int n, int64_t share, double *seconds)
 
 /* --- the table --- */
 
-static void add_list(const char *name, const double *x, int n)
+static void add_list(dtx_bench_result *out, const char *name, const double *x, int n)
 {
     char text[400] = "";
     size_t at = 0;
@@ -223,7 +223,7 @@ static void add_list(const char *name, const double *x, int n)
     for (int i = 0; i < n && at < sizeof text; i++) {
         at += (size_t)snprintf(text + at, sizeof text - at, "%s%.6g", i > 0 ? ", " : "", x[i]);
     }
-    dtx_bench_add("\"%s\": [%s]", name, text);
+    dtx_bench_add(out, "\"%s\": [%s]", name, text);
 }
 
 dtx_status dtx_bench_scaling(const dtx_job *job, int repeat, dtx_bench_result *out)
@@ -252,18 +252,18 @@ dtx_status dtx_bench_scaling(const dtx_job *job, int repeat, dtx_bench_result *o
         }
     }
     for (int k = 0; k < n; k++) {
-        seconds[k] = dtx_bench_median(x[k], repeat);
+        seconds[k] = dtx_timing_median(x[k], repeat);
         efficiency[k] = seconds[0] / (seconds[k] * (weak ? 1 : ranks[k]));
         if (!job->json && job->par.rank == 0) {
             printf("%6.0f ranks x %d threads: %8.3f s, efficiency %.3f\n", ranks[k], job->par.threads, seconds[k], efficiency[k]);
         }
     }
-    dtx_bench_add("\"scaling\": \"%s\"", text);
-    add_list("of_ranks", ranks, n);
-    add_list("seconds", seconds, n);
-    add_list("efficiency", efficiency, n);
     const double one = (weak ? 1 : all) / seconds[0], last = all / seconds[n - 1]; /* work of a rank per second */
-    *out = (dtx_bench_result){last / (all * one), last, all * one, "1/s"};
+    *out = (dtx_bench_result){last / (all * one), last, all * one, "1/s", ""};
+    dtx_bench_add(out, "\"scaling\": \"%s\"", text);
+    add_list(out, "of_ranks", ranks, n);
+    add_list(out, "seconds", seconds, n);
+    add_list(out, "efficiency", efficiency, n);
 done:
     clear(&b);
     return st;

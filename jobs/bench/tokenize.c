@@ -42,7 +42,7 @@ dtx_status dtx_bench_tokenize(const dtx_job *job, int repeat, dtx_bench_result *
         printf("%" PRId64 " texts (%s), %.0f kB; loading the tokenizer took %.3f s\n", texts.n, selected,
                (double)texts.offset[texts.n] / 1e3, loaded);
     }
-    out->achieved = dtx_bench_median(rate, repeat);
+    out->achieved = dtx_timing_median(rate, repeat);
     out->limit = 1e6;
     out->share = out->achieved / out->limit;
     out->unit = "ids/s";

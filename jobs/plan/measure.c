@@ -3,7 +3,7 @@
 #include <omp.h>
 #include <string.h>
 
-#include "jobs/bench/bench.h"
+#include "jobs/shared/timing.h"
 #include "jobs/plan/plan.h"
 #include "src/algebra/linear.h"
 #include "src/training/loss.h"
@@ -147,7 +147,7 @@ static dtx_status timed(bench *b, dtx_status (*pass)(bench *b), bool warm, doubl
         } while (t < b->t->seconds / (MEASURES * repeat));
         x[i] = t / n;
     }
-    *out = brief ? fmin(x[0], x[1]) : dtx_bench_median(x, repeat);
+    *out = brief ? fmin(x[0], x[1]) : dtx_timing_median(x, repeat);
     return DTX_OK;
 }
 

@@ -5,8 +5,8 @@
 
 #include "jobs/shared/known_models.h"
 #include "jobs/plan/plan.h"
-#include "jobs/score/score.h"
-#include "jobs/train/training.h"
+#include "jobs/shared/stage.h"
+#include "jobs/shared/units.h"
 #include "src/base/file.h"
 #include "src/weights/weights.h"
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "jobs/bench/bench.h"
+#include "jobs/shared/timing.h"
 #include "jobs/plan/plan.h"
 #include "src/base/json.h"
 #include "src/model/model.h"

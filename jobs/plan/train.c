@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "jobs/plan/plan.h"
-#include "jobs/train/training.h"
+#include "jobs/shared/units.h"
 #include "src/base/mem.h"
 
 enum { EVAL_WINDOWS = 64 }; /* of an evaluation of pretrain */

@@ -1,12 +1,13 @@
 /* job.h - what a job is: a name, its help, and a function that reads as its own table of contents. What all jobs share
- * stands in job.c (start and end of MPI, configuration, signals, time limit, exit code), job_options.c (command line and
- * help) and job_log.c (messages, progress, log files). */
+ * stands in launch.c (start and end of MPI, configuration, signals, time limit, exit code), options.c (command line and
+ * help) and log.c (messages, progress, log files). */
 #ifndef DTX_JOB_H
 #define DTX_JOB_H
 
 #include <stdbool.h>
 
 #include "mpi/par/par.h"
+#include "src/base/clock.h"
 #include "src/settings/config.h"
 
 enum { DTX_JOB_MAX_FLAGS = 16 };
@@ -74,8 +75,6 @@ dtx_status dtx_job_need(const dtx_job *job, const char *key, const char *value);
 
 /* Ranks that the launcher says it started; 0 = there is none. Also before MPI has started. */
 int dtx_job_launched_ranks(void);
-/* Seconds since an arbitrary start, monotonic. */
-double dtx_now(void);
 /* True after SIGTERM, SIGUSR1, SIGINT on this process, or when --max-hours have passed. Cheap. */
 bool dtx_job_should_stop(const dtx_job *job);
 

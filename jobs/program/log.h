@@ -1,4 +1,4 @@
-/* job_log.h - installs the sink of src/base/log.h that knows rank, host and log file. Used by job.c alone. */
+/* log.h - installs the sink of src/base/log.h that knows rank, host and log file. Used by launch.c alone. */
 #ifndef DTX_JOB_LOG_H
 #define DTX_JOB_LOG_H
 

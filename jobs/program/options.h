@@ -1,4 +1,4 @@
-/* job_options.h - the command line of a job, and the help that is made from the same tables. Used by job.c alone. */
+/* options.h - the command line of a job, and the help that is made from the same tables. Used by launch.c alone. */
 #ifndef DTX_JOB_OPTIONS_H
 #define DTX_JOB_OPTIONS_H
 

@@ -8,9 +8,6 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 
-const char *const dtx_report_quantity_name[DTX_REPORT_QUANTITIES] = {"entropy", "prompt_dependence", "entropy_normalised"};
-const char *const dtx_report_unit_name[DTX_REPORT_UNITS] = {"step", "word"};
-
 static double mean_of_rows(const dtx_report_variant *v, const float *x)
 {
     double sum = 0;

@@ -5,13 +5,14 @@
 
 #include "jobs/shared/stage.h"
 #include "jobs/shared/toxicity.h"
+#include "jobs/shared/units.h"
 #include "src/judge/classifier.h"
 
 typedef struct {
     const char *name;
     char text[2048];
 } dtx_score_setting;
-enum { DTX_SCORE_SETTINGS = 6, DTX_SCORE_BATCH = 4 }; /* a unit has at most four batches: see dtx_stage_unit_rows */
+enum { DTX_SCORE_SETTINGS = 6 };
 
 typedef struct {
     dtx_job *job;

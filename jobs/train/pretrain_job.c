@@ -13,12 +13,6 @@
 #include "src/base/log.h"
 #include "src/base/mem.h"
 
-dtx_status dtx_pretrain_tokenizer(dtx_pretrainer *t, const char *const *text, const size_t *len, int64_t n, bool roberta)
-{
-    DTX_TRY(dtx_file_mkdirs(t->tokenizer_dir));
-    return dtx_bpe_train(text, len, n, t->c->pretrain.vocab, roberta, t->tokenizer_dir);
-}
-
 /* --- the model and its training --- */
 
 static dtx_status set_up(dtx_pretrainer *t)

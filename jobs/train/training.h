@@ -5,12 +5,13 @@
 #define DTX_TRAINING_H
 
 #include "jobs/program/job.h"
+#include "jobs/shared/units.h"
 #include "mpi/par/reduce.h"
 #include "mpi/run/run.h"
 #include "src/training/optim.h"
 #include "src/training/state.h"
 
-enum { DTX_TRAINING_LEAVES = 16, DTX_TRAINING_EXTRAS = 8 }; /* at most: logical shards of a batch, a job's own curves */
+enum { DTX_TRAINING_EXTRAS = 8 }; /* a job's own curves, at most */
 
 typedef struct {
     const char *name, *long_name, *units;

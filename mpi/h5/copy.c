@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mpi/h5/h5.h"
+#include "mpi/h5/impl.h"
 #include "src/base/mem.h"
 
 enum { PATH_SIZE = 1024, PIECE = 1 << 24 };

@@ -1,51 +1,57 @@
-/* h5.h - what the HDF5 files of this folder share: HDF5's own message inside ours, and nothing printed by the library. */
+/* h5.h - datasets, attributes and groups of a file that one process has open, for editors (mpi/run/run.h) and serial readers. All
+ * functions are local. */
 #ifndef DTX_H5_H
 #define DTX_H5_H
 
-#include "mpi/run/run.h"
+#include <hdf5.h>
+#include <stdbool.h>
+#include <stdint.h>
 
-/* Switches off HDF5's printing. Cheap; called by everything that opens a file. */
-void dtx_h5_quiet(void);
+#include "src/base/status.h"
 
-/* As DTX_FAIL, with the innermost message of HDF5's error stack added. Must be the first thing after the failed call, as
- * the next HDF5 call clears the stack. A full disk, a missing permission or an I/O error is DTX_ERR_MISSING whatever
- * `code` says. */
-#define DTX_H5_FAIL(code, ...) dtx_h5_fail((code), __FILE__, __LINE__, __VA_ARGS__)
-dtx_status dtx_h5_fail(dtx_status code, const char *file, int line, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+enum { DTX_SCHEMA_VERSION = 1 };
 
-/* A file access list without HDF5's file locks: the run directory has a lock of its own, and file systems without locks
- * would refuse the open. < 0 on failure. */
-hid_t dtx_h5_serial_access(void);
-/* Walks the structure of a file in a child process: DTX_ERR_INPUT when it is damaged, even when HDF5's library would crash
- * on it. The file must open. */
-dtx_status dtx_h5_probe(const char *path);
-/* Room on disk for that many bytes more and some metadata, before HDF5 is told to write them: when a flush or close fails for
- * lack of room, HDF5 can no longer end in good order. DTX_ERR_MISSING when there is none; fine where it cannot be known. */
-dtx_status dtx_h5_reserve(hid_t file, hsize_t bytes, const char *what);
-/* Closes a file opened serially for writing whose content does not matter any more; < 0 is fine. Where it cannot
- * be written any more H5Fclose would leave it half closed, and HDF5's own end crash on it: the rest goes to memory. */
-void dtx_h5_abandon(hid_t file);
-/* Opens an object (group or dataset). DTX_ERR_MISSING when it is not there. Close with H5Oclose. */
-dtx_status dtx_h5_open_object(hid_t file, const char *path, hid_t *out);
-/* Makes the groups on the way to the last component of `path`, and that one too when `last` is true. */
-dtx_status dtx_h5_make_groups(hid_t file, const char *path, bool last);
-/* A string attribute padded with NUL to `room` bytes, to be overwritten in place later. */
-dtx_status dtx_h5_attr_str_room(hid_t file, const char *path, const char *name, const char *value, size_t room);
-/* Number of elements of one row of the first axis, and of rows. DTX_ERR_INPUT for more than two axes. */
-dtx_status dtx_h5_space_shape(hid_t dset, const char *path, hsize_t shape[2], int *rank);
-/* Path of the dimension scale of one axis of an open dataset; "" where there is none. */
-void dtx_h5_scale_name(hid_t dset, unsigned axis, char *out, size_t size);
-/* Rows of an open dataset, in pieces below 256 MB. */
-dtx_status dtx_h5_read_open(hid_t dset, const char *path, hid_t type, hsize_t first, hsize_t count, void *x);
-/* Serial. Overwrites rows of an open dataset. */
-dtx_status dtx_h5_write_rows(hid_t dset, const char *path, hid_t type, hsize_t first, hsize_t n, const void *x);
-
-/* --- between two files, serial (h5_copy.c) --- */
-
-/* Copies a group with all below it, or a dataset, to the same path of another file, where it is not yet. */
-dtx_status dtx_h5_copy(hid_t from, const char *path, hid_t to);
-/* Copies the attributes of an object that the other one lacks. */
-dtx_status dtx_h5_copy_attributes(hid_t from, const char *path, hid_t to, const char *to_path);
+/* A dataset: contiguous, early allocation, filled with its fill value (NaN for floats, `fill` for integers), with
+ * long_name, units and dimension scales as mpi/README.md tells. Groups on the way are made. Axis i uses the scale
+ * `dims[i]`: the one of that name in the same group, else in the root, where its length fits; else it is made, in the
+ * root when the name begins with "/" ("/row", "/row_edge", "/step") and is free there, otherwise in the group. A name
+ * beginning with "flat:" ("flat:text_byte") makes, in the group, the unwritten late-allocated scale for a flat axis; it
+ * must differ from the names of the group's datasets. dims[0] == NULL: no scales. */
+typedef struct {
+    const char *path;       /* absolute, "/variants/IT/completions/tokens" */
+    hid_t type;             /* H5T_NATIVE_FLOAT -> stored little-endian f32, and so on */
+    int rank;
+    hsize_t shape[2];
+    const char *dims[2];
+    int64_t fill;           /* integers only */
+    const char *long_name, *units;
+} dtx_h5_spec;
+dtx_status dtx_h5_make(hid_t file, const dtx_h5_spec *spec);
+/* DTX_ERR_INPUT when the file has no schema_version, DTX_ERR_USAGE when it has another one. */
+dtx_status dtx_h5_check_schema(hid_t file, const char *path);
+/* Opens a file for reading without MPI (report, inspect, tests). DTX_ERR_MISSING / DTX_ERR_INPUT. */
+dtx_status dtx_h5_open_serial(const char *path, hid_t *out);
+/* Closes it; a negative handle is fine. */
+void dtx_h5_close(hid_t file);
+bool dtx_h5_exists(hid_t file, const char *path);
+dtx_status dtx_h5_delete(hid_t file, const char *path);
+/* Shape of a dataset (rank <= 2; missing axes 1). */
+dtx_status dtx_h5_shape(hid_t file, const char *path, hsize_t shape[2]);
+/* Whole dataset or rows first..first+count-1 of its first axis, converted to `type`; x has room. */
+dtx_status dtx_h5_read(hid_t file, const char *path, hid_t type, void *x);
+dtx_status dtx_h5_read_rows(hid_t file, const char *path, hid_t type, hsize_t first, hsize_t count, void *x);
+/* Serial whole write. */
+dtx_status dtx_h5_write(hid_t file, const char *path, hid_t type, const void *x);
+/* Attributes (fixed-length strings, UTF-8; replaced when there). `path` is a group or dataset. */
+dtx_status dtx_h5_attr_str(hid_t file, const char *path, const char *name, const char *value);
+dtx_status dtx_h5_attr_int(hid_t file, const char *path, const char *name, int64_t value);
+dtx_status dtx_h5_attr_double(hid_t file, const char *path, const char *name, double value);
+/* *out allocated (dtx_free); NULL when the attribute is absent. */
+dtx_status dtx_h5_attr_get_str(hid_t file, const char *path, const char *name, char **out);
+dtx_status dtx_h5_attr_get_int(hid_t file, const char *path, const char *name, int64_t *out, bool *there);
+/* Names of a group's members in the order of their bytes; none when the group is absent. One block, freed with dtx_free. */
+dtx_status dtx_h5_list(hid_t file, const char *group, char ***names, size_t *n);
+/* Attributes that are one string or one number, as text: pairs[2 i] the name, pairs[2 i + 1] the value. One block. */
+dtx_status dtx_h5_attr_list(hid_t file, const char *path, char ***pairs, size_t *n);
 
 #endif

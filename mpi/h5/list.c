@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mpi/h5/h5.h"
+#include "mpi/h5/impl.h"
 #include "src/base/mem.h"
 
 enum { MAX_MEMBERS = 1 << 20 };

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mpi/h5/h5.h"
+#include "mpi/h5/impl.h"
 #include "src/base/mem.h"
 
 /* The little-endian type on disk for a native number. */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "mpi/h5/h5.h"
+#include "mpi/h5/impl.h"
 #include "mpi/h5/same.h"
 #include "src/base/json.h"
 #include "src/base/log.h"

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "mpi/h5/h5.h"
+#include "mpi/h5/impl.h"
 
 enum { PROBE_SECONDS = 120, MAX_ATTRIBUTE = 1 << 26, MAX_SCALES = 4096, DAMAGED = 3 };
 

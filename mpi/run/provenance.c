@@ -6,7 +6,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "mpi/h5/h5.h"
+#include "mpi/h5/impl.h"
+#include "mpi/run/run.h"
 #include "src/base/json.h"
 #include "src/algebra/linear.h"
 #include "src/base/mem.h"

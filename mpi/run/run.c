@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "mpi/h5/h5.h"
+#include "mpi/h5/impl.h"
 #include "src/base/file.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
@@ -99,22 +99,6 @@ done:
     H5Pclose(fcpl);
     H5Pclose(fapl);
     return st;
-}
-
-dtx_status dtx_h5_check_schema(hid_t file, const char *path)
-{
-    int64_t version = 0;
-    bool there = false;
-
-    DTX_TRY(dtx_h5_attr_get_int(file, "/", "schema_version", &version, &there));
-    if (!there) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: has no attribute schema_version, so it is no run.h5 of detoxlens", path);
-    }
-    if (version != DTX_SCHEMA_VERSION) {
-        return DTX_FAIL(DTX_ERR_USAGE, "%s: written with schema_version %lld; this program reads and writes %d: use the "
-                        "program that wrote it, or another run directory", path, (long long)version, DTX_SCHEMA_VERSION);
-    }
-    return DTX_OK;
 }
 
 /* Rank 0: everything that does not need the other ranks. */

@@ -22,14 +22,6 @@
 
 static volatile sig_atomic_t stop_signal;
 
-double dtx_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void on_signal(int sig)
 {
     if (sig == SIGINT && stop_signal == SIGINT) { /* asked twice: end at once */

@@ -2,7 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mpi/h5/h5.h"
+#include "mpi/h5/impl.h"
+#include "mpi/run/run.h"
 #include "src/base/mem.h"
 
 /* One collective call takes at most this many hyperslabs (a union costs time quadratic in their number) and bytes
