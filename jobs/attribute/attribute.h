@@ -1,4 +1,4 @@
-/* attribute.h - the state of one attribution stage, shared by job_attribute.c, attribute_input.c and attribute_check.c. */
+/* attribute.h - the state of one attribution stage, shared by job.c, input.c and check.c. */
 #ifndef DTX_ATTRIBUTE_H
 #define DTX_ATTRIBUTE_H
 

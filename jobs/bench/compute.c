@@ -1,4 +1,4 @@
-/* bench_compute.c - dense algebra, attribution and training, as shares of the FMA peak. */
+/* compute.c - dense algebra, attribution and training, as shares of the FMA peak. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* bench_decode.c - generation, prompt processing and toxicity scoring, as shares of what bounds them: reading memory or
+/* decode.c - generation, prompt processing and toxicity scoring, as shares of what bounds them: reading memory or
  * the FMA peak. */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* job_bench.c - detoxlens bench: speeds of this machine and of this program, as shares of what the machine can do. */
+/* job.c - detoxlens bench: speeds of this machine and of this program, as shares of what the machine can do. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>

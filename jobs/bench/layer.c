@@ -1,4 +1,4 @@
-/* bench_layer.c - the speeds that `plan` counts with, for a file that is taken to another machine. */
+/* layer.c - the speeds that `plan` counts with, for a file that is taken to another machine. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* bench_model.c - bench --make-model: a folder of random weights in the shape of a known model. */
+/* model.c - bench --make-model: a folder of random weights in the shape of a known model. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* bench_ranks.c - what ranks do together: sums of gradients and writes of results, against copies and plain MPI-IO. */
+/* ranks.c - what ranks do together: sums of gradients and writes of results, against copies and plain MPI-IO. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

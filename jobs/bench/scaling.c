@@ -1,4 +1,4 @@
-/* bench_scaling.c - bench NAME --scaling strong|weak: the same work on 1, 2, 4 .. all ranks of this run, the others asleep.
+/* scaling.c - bench NAME --scaling strong|weak: the same work on 1, 2, 4 .. all ranks of this run, the others asleep.
  * What is run is a job's own: units through the hand-out (attribute, generate), or a training step's shards and their sum. */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* bench_tokenize.c - ids per second on one core over real texts. */
+/* tokenize.c - ids per second on one core over real texts. */
 #include <inttypes.h>
 #include <stdio.h>
 

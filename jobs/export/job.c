@@ -1,4 +1,4 @@
-/* job_export.c - detoxlens export: what others read. --merged: a Hugging Face folder whose weights are the base with the
+/* job.c - detoxlens export: what others read. --merged: a Hugging Face folder whose weights are the base with the
  * variant's adapter merged. config.json is written last: a folder that has one is complete. --csv and --inseq: export.h. */
 #include <dirent.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* fetch.h - parts of the job fetch: what can be asked for (fetch_source.c), what the servers say of it (fetch_plan.c), and how
- * it comes into a folder (fetch_folder.c). */
+/* fetch.h - parts of the job fetch: what can be asked for (source.c), what the servers say of it (plan.c), and how
+ * it comes into a folder (folder.c). */
 #ifndef DTX_FETCH_H
 #define DTX_FETCH_H
 

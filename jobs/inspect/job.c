@@ -1,4 +1,4 @@
-/* job_inspect.c - detoxlens inspect: what a model folder, an adapter, a weights file or a run holds. */
+/* job.c - detoxlens inspect: what a model folder, an adapter, a weights file or a run holds. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

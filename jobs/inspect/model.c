@@ -1,4 +1,4 @@
-/* inspect_model.c - what a model folder, an adapter's folder or a weights file holds. */
+/* model.c - what a model folder, an adapter's folder or a weights file holds. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* inspect_row.c - one row of a run.h5 as text: the evaluation text, the completion, and how much its tokens depended on
+/* row.c - one row of a run.h5 as text: the evaluation text, the completion, and how much its tokens depended on
  * the prompt. */
 #include <inttypes.h>
 #include <math.h>

@@ -1,4 +1,4 @@
-/* inspect_run.c - what a run.h5 holds, and how far the job that is filling it has come. */
+/* run.c - what a run.h5 holds, and how far the job that is filling it has come. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-/* plan_input.c - the model's description and the lengths of its data; what is not there is assumed, and said. */
+/* input.c - the model's description and the lengths of its data; what is not there is assumed, and said. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

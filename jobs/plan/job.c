@@ -1,4 +1,4 @@
-/* job_plan.c - detoxlens plan: memory, operations, hours, files and layout of a job, before anything is spent. */
+/* job.c - detoxlens plan: memory, operations, hours, files and layout of a job, before anything is spent. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

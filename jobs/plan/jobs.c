@@ -1,4 +1,4 @@
-/* plan_jobs.c - operations, memory, time and files of each job that can be planned; those of generate and attribute. */
+/* jobs.c - operations, memory, time and files of each job that can be planned; those of generate and attribute. */
 #include <math.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* plan_measure.c - the first layers of a model and its head, run for a moment: the speeds that plan counts with. */
+/* measure.c - the first layers of a model and its head, run for a moment: the speeds that plan counts with. */
 #include <math.h>
 #include <omp.h>
 #include <string.h>

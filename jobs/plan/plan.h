@@ -1,6 +1,6 @@
-/* plan.h - what the files of `detoxlens plan` share. plan_input.c: model and data as far as they are there, else what is
- * assumed instead; plan_rate.c and plan_measure.c: the machine; plan_train.c, plan_jobs.c and plan_policy.c: operations and
- * memory of each job; plan_simulate.c: the hand-out of rows; job_plan.c: layout, output. forecast.h is the same for a job that
+/* plan.h - what the files of `detoxlens plan` share. input.c: model and data as far as they are there, else what is
+ * assumed instead; rate.c and measure.c: the machine; train.c, jobs.c and policy.c: operations and
+ * memory of each job; simulate.c: the hand-out of rows; job.c: layout, output. forecast.h is the same for a job that
  * is about to run. */
 #ifndef DTX_PLAN_H
 #define DTX_PLAN_H
@@ -152,11 +152,11 @@ int64_t dtx_plan_streams(const dtx_plan *p, int64_t ranks);
 /* Frees what the plan holds; the struct is the caller's. */
 void dtx_plan_free(dtx_plan *p);
 
-/* plan_train.c: finetune, dpo, pretrain. */
+/* train.c: finetune, dpo, pretrain. */
 dtx_status dtx_plan_train_count(dtx_plan *p);
 dtx_status dtx_plan_train_time(dtx_plan *p, int ranks);
 dtx_status dtx_plan_train_memory(dtx_plan *p, int ranks);
-/* plan_policy.c: jobs with a classifier. */
+/* policy.c: jobs with a classifier. */
 dtx_status dtx_plan_score_count(dtx_plan *p);
 dtx_status dtx_plan_score_memory(dtx_plan *p);
 dtx_status dtx_plan_ppo_count(dtx_plan *p);
@@ -164,7 +164,7 @@ dtx_status dtx_plan_ppo_memory(dtx_plan *p, int ranks);
 /* Rows of a unit of `score`, and the seconds of all units; order: the text of each row. */
 int64_t dtx_plan_score_unit(int64_t rows, int64_t ranks);
 void dtx_plan_score_units(const dtx_plan *p, const int64_t *order, int64_t rows, int64_t unit, int of_node, double *seconds);
-/* plan_jobs.c */
+/* jobs.c */
 bool dtx_plan_is(const dtx_plan *p, const char *name);
 dtx_status dtx_plan_adapter(dtx_plan *p);
 int64_t dtx_plan_longest(const dtx_plan *p);

@@ -1,4 +1,4 @@
-/* plan_policy.c - operations and memory of the jobs that a classifier takes part in: score and ppo. */
+/* policy.c - operations and memory of the jobs that a classifier takes part in: score and ppo. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* plan_rate.c - how fast a core of the target is: a short benchmark here, one that was stored on the target, or what the
+/* rate.c - how fast a core of the target is: a short benchmark here, one that was stored on the target, or what the
  * command line says of it. */
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* plan_simulate.c - units of rows handed out over ranks as mpi/par/queue.h does: in rounds, with a ticket fetched ahead. */
+/* simulate.c - units of rows handed out over ranks as mpi/par/queue.h does: in rounds, with a ticket fetched ahead. */
 #include <stdio.h>
 #include <string.h>
 

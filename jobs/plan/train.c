@@ -1,4 +1,4 @@
-/* plan_train.c - operations, time and memory of the trainings with real samples or pairs (finetune, dpo) and of training from
+/* train.c - operations, time and memory of the trainings with real samples or pairs (finetune, dpo) and of training from
  * scratch. */
 #include <math.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* score.h - what the parts of the job score share: the texts of a variant on every rank, and the rows that are ready.
- * job_score.c has the local classifier, score_service.c the service. */
+ * job.c has the local classifier, service.c the service. */
 #ifndef DTX_SCORE_H
 #define DTX_SCORE_H
 
@@ -60,10 +60,10 @@ dtx_status dtx_scoring_add(dtx_scoring *g, int64_t row, const float *completion,
 /* Collective. */
 dtx_status dtx_scoring_write(dtx_scoring *g);
 
-/* score_service.c. Collective: rank 0 asks the service for the rows of g->order, the others sleep and take part in writes. */
+/* service.c. Collective: rank 0 asks the service for the rows of g->order, the others sleep and take part in writes. */
 dtx_status dtx_score_service(dtx_scoring *g, bool *stopped);
 
-/* score_calibrate.c. Collective: the job's --calibrate. */
+/* calibrate.c. Collective: the job's --calibrate. */
 dtx_status dtx_score_calibrate(dtx_job *job);
 
 #endif

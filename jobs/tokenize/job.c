@@ -1,4 +1,4 @@
-/* job_tokenize.c - detoxlens tokenize: ids of texts, and texts of ids, line by line from standard input. */
+/* job.c - detoxlens tokenize: ids of texts, and texts of ids, line by line from standard input. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

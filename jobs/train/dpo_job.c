@@ -1,4 +1,4 @@
-/* job_dpo.c - direct preference optimisation: dialogues -> pairs of answers -> LoRA gradients of logical shards, summed over
+/* dpo_job.c - direct preference optimisation: dialogues -> pairs of answers -> LoRA gradients of logical shards, summed over
  * ranks -> AdamW -> a PEFT folder. The reference is the variant that training begins from: for IT the base with the adapter
  * off, so that there is no second model. */
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* job_finetune.c - counter-narrative fine-tuning: dialogues -> samples -> LoRA gradients of logical shards, summed over
+/* finetune_job.c - counter-narrative fine-tuning: dialogues -> samples -> LoRA gradients of logical shards, summed over
  * ranks -> AdamW -> a PEFT folder. The base stays mapped and untouched; every rank holds adapter and optimizer. */
 #include <inttypes.h>
 #include <math.h>

@@ -1,5 +1,5 @@
 /* ppo.h - the parts of `ppo`: rollouts over the ranks (ppo_rollout.c), updates (ppo_update.c), curves and rollouts in run.h5
- * (ppo_store.c), and the driver with its guard rails (job_ppo.c). Every rank holds policy, optimizer and all rollouts of a
+ * (ppo_store.c), and the driver with its guard rails (ppo_job.c). Every rank holds policy, optimizer and all rollouts of a
  * step; what ranks divide is generation, scoring and gradients. */
 #ifndef DTX_PPO_JOB_H
 #define DTX_PPO_JOB_H

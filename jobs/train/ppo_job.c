@@ -1,4 +1,4 @@
-/* job_ppo.c - reinforcement learning against a classifier: prompts -> rollouts -> rewards -> updates of a LoRA policy and a
+/* ppo_job.c - reinforcement learning against a classifier: prompts -> rollouts -> rewards -> updates of a LoRA policy and a
  * value head, step by step, with guard rails: a policy that collapses is taken back to its last healthy checkpoint with a
  * smaller learning rate, and never published. */
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* job_pretrain.c - trains a small model from scratch: data of a task (pretrain_lm.c, pretrain_classifier.c) -> gradient of
+/* pretrain_job.c - trains a small model from scratch: data of a task (pretrain_lm.c, pretrain_classifier.c) -> gradient of
  * logical shards, summed over ranks -> AdamW -> a Hugging Face folder. Every rank holds the whole model and optimizer; rank
  * 0 reads and writes. */
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* verify_attribution.c - attribution.safetensors and .json: every method on every pair, per-dimension scores, the adapter's
+/* attribution.c - attribution.safetensors and .json: every method on every pair, per-dimension scores, the adapter's
  * rows and their divergence, and Inseq's merging of pieces (merge = inseq). */
 #include <inttypes.h>
 #include <math.h>

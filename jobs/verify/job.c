@@ -1,4 +1,4 @@
-/* job_verify.c - detoxlens verify: recomputed reference values against stored ones, or two runs' files byte for byte.
+/* job.c - detoxlens verify: recomputed reference values against stored ones, or two runs' files byte for byte.
  */
 #include <inttypes.h>
 #include <stdio.h>

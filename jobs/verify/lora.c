@@ -1,4 +1,4 @@
-/* verify_lora.c - lora.safetensors: logits with the adapter active, loss and gradients of one left-padded batch, and
+/* lora.c - lora.safetensors: logits with the adapter active, loss and gradients of one left-padded batch, and
  * the adapter after optimizer steps on it. Padding is stripped: a row's loss does not see it. */
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* verify_model.c - logits.safetensors and roberta.safetensors: forward passes alone. */
+/* model.c - logits.safetensors and roberta.safetensors: forward passes alone. */
 #include <stdio.h>
 #include <string.h>
 

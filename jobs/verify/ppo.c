@@ -1,4 +1,4 @@
-/* verify_ppo.c - ppo.safetensors: log-probabilities, values and rewards of a left-padded batch of rollouts, advantages,
+/* ppo.c - ppo.safetensors: log-probabilities, values and rewards of a left-padded batch of rollouts, advantages,
  * losses, statistics and gradients of a first and of a later update, the policy after four epochs and after mini-batches,
  * and the KL controller. Padding is stripped: nothing that counts sees it. */
 #include <math.h>

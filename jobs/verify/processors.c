@@ -1,4 +1,4 @@
-/* verify_processors.c - processors.safetensors and .json: kept and banned ids exactly, scores and probabilities. */
+/* processors.c - processors.safetensors and .json: kept and banned ids exactly, scores and probabilities. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

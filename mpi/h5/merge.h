@@ -1,4 +1,4 @@
-/* h5_merge.h - joins run.h5 files that were filled at the same time by different jobs. What is made anew is made as the jobs
+/* merge.h - joins run.h5 files that were filled at the same time by different jobs. What is made anew is made as the jobs
  * make it, in the order of the calls, so that the result holds the bytes of a run in which the jobs came one after the other. */
 #ifndef DTX_H5_MERGE_H
 #define DTX_H5_MERGE_H

@@ -1,4 +1,4 @@
-/* h5_same.h - do two run.h5 hold the same bytes? Compared are the types, shapes and values of every dataset and attribute
+/* same.h - do two run.h5 hold the same bytes? Compared are the types, shapes and values of every dataset and attribute
  * outside /provenance and /training/<name>/timing, which tell of time and place. Local, without MPI. */
 #ifndef DTX_H5_SAME_H
 #define DTX_H5_SAME_H

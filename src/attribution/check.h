@@ -1,4 +1,4 @@
-/* attrib_check.h - how faithful an attribution is to the model, measured on one completion's first generated tokens.
+/* check.h - how faithful an attribution is to the model, measured on one completion's first generated tokens.
  * Deletion: the tenth of the prompt's tokens with the highest scores is replaced by the baseline (zeros or a token's
  * embedding), and so are as many tokens at random; a faithful attribution finds tokens whose loss costs the generated
  * token more probability. Completeness (Sundararajan et al. 2017): integrated gradients of a step sum to

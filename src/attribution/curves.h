@@ -1,4 +1,4 @@
-/* attrib_curves.h - the small steps between a step's scores and its curves; see attrib.h for the whole. */
+/* curves.h - the small steps between a step's scores and its curves; see attrib.h for the whole. */
 #ifndef DTX_ATTRIB_CURVES_H
 #define DTX_ATTRIB_CURVES_H
 

@@ -1,4 +1,4 @@
-/* model_backward.c - one backward pass: vector-Jacobian products of any number of segments at once, as one ragged
+/* backward.c - one backward pass: vector-Jacobian products of any number of segments at once, as one ragged
  * matrix of cotangent rows per layer. Two sets of rows: `top`, first..len-1 of each segment, which the stack's output,
  * its MLP and its attention output start with, and `full`, 0..len-1, from the first attention downward. Forward
  * quantities of a cotangent row are found through the set's map; with a map of NULL row r belongs to forward row r. */

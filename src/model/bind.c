@@ -1,4 +1,4 @@
-/* model_bind.c - which parameter serves which purpose: names of the three families, bound once after opening. */
+/* bind.c - which parameter serves which purpose: names of the three families, bound once after opening. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* model_classify.c - RoBERTa's classification head, out_proj(tanh(dense(h))), on the first token of each sequence or on all. */
+/* classify.c - RoBERTa's classification head, out_proj(tanh(dense(h))), on the first token of each sequence or on all. */
 #include <math.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* model_forward.c - one forward pass for all architectures, from the embeddings to the LM head. */
+/* forward.c - one forward pass for all architectures, from the embeddings to the LM head. */
 #include <inttypes.h>
 #include <string.h>
 

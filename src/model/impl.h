@@ -1,4 +1,4 @@
-/* model_impl.h - what the files of the model share and nobody else includes: the bound parameters, grow-only buffers,
+/* impl.h - what the files of the model share and nobody else includes: the bound parameters, grow-only buffers,
  * and the record that a layer's forward pass leaves for its backward pass. */
 #ifndef DTX_MODEL_IMPL_H
 #define DTX_MODEL_IMPL_H

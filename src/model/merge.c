@@ -1,4 +1,4 @@
-/* model_merge.c - weights with an adapter merged into them: in memory, and as a file that is made tensor by tensor. */
+/* merge.c - weights with an adapter merged into them: in memory, and as a file that is made tensor by tensor. */
 #include <math.h>
 #include <string.h>
 

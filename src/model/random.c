@@ -1,4 +1,4 @@
-/* model_random.c - folders of random weights in a model's full shape. Statistics do not matter much: uniform with the
+/* random.c - folders of random weights in a model's full shape. Statistics do not matter much: uniform with the
  * standard deviation that fresh models have, so that no pass overflows and no probability vanishes. */
 #include <inttypes.h>
 #include <stdio.h>

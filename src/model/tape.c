@@ -1,4 +1,4 @@
-/* model_tape.c - buffers that grow, records of layers, and the tape made of them. */
+/* tape.c - buffers that grow, records of layers, and the tape made of them. */
 #include <string.h>
 
 #include "src/base/mem.h"

@@ -1,4 +1,4 @@
-/* train_state.h - the checkpoint of a training: one safetensors file with parameters, AdamW's moments, curves and
+/* state.h - the checkpoint of a training: one safetensors file with parameters, AdamW's moments, curves and
  * position, published by rename, so that a kill at any time leaves the last one valid. Written by rank 0. */
 #ifndef DTX_TRAIN_STATE_H
 #define DTX_TRAIN_STATE_H

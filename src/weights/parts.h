@@ -1,4 +1,4 @@
-/* weights_parts.h - between weights.c, which owns a set of tensors, and the readers of the two containers, which fill
+/* parts.h - between weights.c, which owns a set of tensors, and the readers of the two containers, which fill
  * it. A reader gets a whole file as bytes and calls dtx_weights_add for each tensor whose place it has checked. */
 #ifndef DTX_WEIGHTS_PARTS_H
 #define DTX_WEIGHTS_PARTS_H
