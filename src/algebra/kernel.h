@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "src/model/arch.h"
+#include "src/algebra/activation.h"
 #include "src/base/dtype.h"
 
 /* y[r] = table[ids[r]] for a (vocab, d) table of any floating type. */

@@ -8,11 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "src/algebra/activation.h"
 #include "src/base/status.h"
 
 typedef enum { DTX_NEOX, DTX_FALCON, DTX_ROBERTA } dtx_family;
 typedef enum { DTX_POS_ROTARY, DTX_POS_ALIBI, DTX_POS_LEARNED } dtx_position;
-typedef enum { DTX_ACT_GELU_ERF, DTX_ACT_GELU_TANH, DTX_ACT_RELU } dtx_activation;
 
 enum { DTX_MAX_LABELS = 64 };
 
