@@ -265,8 +265,7 @@ static dtx_status setup_threads(dtx_job *job)
             gemm = names[i].gemm;
         }
     }
-    DTX_TRY(dtx_linear_setup(gemm, job->par.threads));
-    return strcmp(job->config.compute.precision, "bf16") == 0 ? dtx_linear_set_bf16() : DTX_OK;
+    return dtx_linear_choose(gemm, strcmp(job->config.compute.precision, "bf16") == 0, job->par.threads);
 }
 
 /* The banner: enough to repeat the run from its log alone. */

@@ -1,47 +1,23 @@
 /* kernel_attention.c - attention and its vector-Jacobian product. The products of one (sequence, head) are small
- * matrix products on the register tiles of linear_native.h; queries go through in blocks whose scores fit a buffer of
+ * products (dtx_linear_product); queries go through in blocks whose scores fit a buffer of
  * the thread. Sums over keys run in order, so that zeros above the diagonal change no bit. */
 #include <math.h>
 #include <string.h>
 
 #include "src/algebra/kernel.h"
-#include "src/algebra/kernel_ref.h"
-#include "src/algebra/linear_native.h"
+#include "src/algebra/linear.h"
 #include "src/algebra/vmath.h"
 
 enum {
-    SCRATCH = 65536,    /* scores of a block of queries: at least one row of the longest sequence */
-    BLOCK = 64          /* most queries of a block */
+    SCRATCH = 65536,            /* scores of a block of queries */
+    BLOCK = 64,                 /* most queries of a block */
+    PIECE = SCRATCH / BLOCK     /* keys at a time where those of one query do not fit */
 };
 static _Thread_local float scratch[SCRATCH] __attribute__((aligned(64)));
 
 static int64_t min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;
-}
-
-static float bf16_round(float x)
-{
-    return dtx_bf16_to_f32(dtx_f32_to_bf16(x));
-}
-
-/* Falcon's build_alibi_tensor: bases and powers in f32. */
-void dtx_alibi_slopes(int64_t n_heads, float *slope)
-{
-    int64_t p = 1;
-
-    while (2 * p <= n_heads) {
-        p *= 2;
-    }
-    float base = (float)exp2(-8.0 / (double)p), extra = (float)exp2(-4.0 / (double)p);
-    for (int64_t i = 0; i < n_heads; i++) {
-        slope[i] = (float)(i < p ? pow(base, (double)(i + 1)) : pow(extra, (double)(2 * (i - p) + 1)));
-    }
-}
-
-float dtx_alibi_bias(float slope, int64_t position)
-{
-    return bf16_round(bf16_round(slope) * bf16_round((float)position));
 }
 
 /* q.k of the first n keys -> softmax weights; the other `ld - n` entries become zero. */
@@ -184,27 +160,142 @@ static void forward_query(const dtx_heads *h, const float *slope, const dtx_attn
     query_values(hd, scratch, v, a->ld_kv, n, a->out + head * hd, group + 1 < h->n_kv ? k + a->kv_step : k);
 }
 
+/* --- queries that see more keys than the buffer holds: their scores come in pieces --- */
+
+/* Over the keys of a query so far, with e_j = exp((s_j - top) scale): the sums of e and of e ln e. */
+typedef struct {
+    float top;
+    double sum, moment;
+} running;
+
+/* What a sequence gives to all pieces of its scores. */
+typedef struct {
+    int64_t hd, ld_q, ld_k;
+    const float *q, *k;         /* of the block's first query, of the group's first key */
+    const float *slope;         /* this head's, or NULL */
+    bool causal;
+    int64_t seen;               /* keys that the first query of the block sees */
+} block_scores;
+
+static int64_t seen_of_piece(const block_scores *b, int64_t i, int64_t k0, int64_t n)
+{
+    const int64_t seen = b->causal ? b->seen + i - k0 : n;
+
+    return seen < 0 ? 0 : min64(seen, n);
+}
+
+/* s (rows, n) = q.k of keys k0 .. k0 + n - 1, before scale and softmax. */
+static void piece_scores(const block_scores *b, int64_t rows, int64_t k0, int64_t n, float *s)
+{
+    dtx_linear_product(rows, n, b->hd, b->q, b->ld_q, false, b->k + k0 * b->ld_k, b->ld_k, true, s, n, false);
+    for (int64_t i = 0; b->slope != NULL && i < rows; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            s[i * n + j] += dtx_alibi_bias(*b->slope, k0 + j);
+        }
+    }
+}
+
+/* s -> e of the first `seen` keys of a piece, zero beyond; returns what earlier sums are multiplied by. */
+DTX_CLONES
+static float piece_weights(float *s, int64_t seen, int64_t n, float scale, running *r)
+{
+    float top = r->top;
+    double sum = 0.0, moment = 0.0;
+
+#pragma omp simd reduction(max : top)
+    for (int64_t j = 0; j < seen; j++) {
+        top = s[j] > top ? s[j] : top;
+    }
+    const double old = r->sum > 0.0 ? ((double)r->top - top) * scale : 0.0, factor = exp(old);
+    for (int64_t j = 0; j < seen; j++) {
+        const float x = (s[j] - top) * scale;
+        s[j] = dtx_expf(x);
+        sum += s[j];
+        moment += s[j] > 0.0f ? (double)s[j] * x : 0.0;
+    }
+    memset(s + seen, 0, (size_t)(n - seen) * sizeof *s);
+    *r = (running){top, r->sum * factor + sum, factor * (r->moment + old * r->sum) + moment};
+    return (float)factor;
+}
+
+static void scale_row(float *x, int64_t n, float factor)
+{
+    for (int64_t i = 0; i < n; i++) {
+        x[i] *= factor;
+    }
+}
+
+/* Queries i0 .. i0 + rows - 1 of a head; returns the sum of their entropies. */
+static double forward_pieces(const dtx_heads *h, bool causal, const float *slope, const dtx_attn_seq *a, int64_t head, int64_t i0,
+                             int64_t rows)
+{
+    const int64_t hd = h->head_dim, group = head / (h->n_heads / h->n_kv), ld_out = h->n_heads * hd;
+    const int64_t keys = causal ? a->past + i0 + rows : a->past + a->n_q;
+    const float scale = (float)(1.0 / sqrt((double)hd)), *v = a->v + group * a->kv_step;
+    const block_scores b = {hd, h->width, a->ld_kv, a->qkv + i0 * h->width + dtx_heads_q(h, head), a->k + group * a->kv_step,
+                            slope != NULL ? slope + head : NULL, causal, a->past + i0 + 1};
+    float *out = a->out + i0 * ld_out + head * hd;
+    running run[BLOCK];
+    double entropy = 0.0;
+
+    for (int64_t i = 0; i < rows; i++) {
+        run[i] = (running){-INFINITY, 0.0, 0.0};
+        memset(out + i * ld_out, 0, (size_t)hd * sizeof *out);
+    }
+    for (int64_t k0 = 0; k0 < keys; k0 += PIECE) {
+        const int64_t n = min64(PIECE, keys - k0);
+        piece_scores(&b, rows, k0, n, scratch);
+        for (int64_t i = 0; i < rows; i++) {
+            scale_row(out + i * ld_out, hd, piece_weights(scratch + i * n, seen_of_piece(&b, i, k0, n), n, scale, &run[i]));
+        }
+        dtx_linear_product(rows, hd, n, scratch, n, false, v + k0 * a->ld_kv, a->ld_kv, false, out, ld_out, true);
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        scale_row(out + i * ld_out, hd, (float)(1.0 / run[i].sum));
+        entropy += log(run[i].sum) - run[i].moment / run[i].sum;
+    }
+    return entropy;
+}
+
+/* How many of the queries from i0 on go through together: `room` scores for all their keys, of which query i0 sees `seen`
+ * (each next one sees one more where `grows`). 0: not even those of one fit. */
+static int64_t rows_that_fit(int64_t room, int64_t left, int64_t total, int64_t seen, bool grows)
+{
+    const int64_t rows = min64(min64(BLOCK, left), total < room ? room / total : 1);
+
+    if (seen > room) {
+        return 0;
+    }
+    return grows ? min64(rows, room - seen + 1) : rows;
+}
+
 static void forward_head(const dtx_heads *h, bool causal, const float *slope, const dtx_attn_seq *a, int64_t head)
 {
-    const dtx_native *isa = dtx_native_pick(NULL);
     int64_t hd = h->head_dim, group = head / (h->n_heads / h->n_kv), total = a->past + a->n_q;
-    int64_t ld_out = h->n_heads * hd, block = min64(BLOCK, SCRATCH / (total > 0 ? total : 1));
+    int64_t ld_out = h->n_heads * hd, rows;
     const float *k = a->k + group * a->kv_step, *v = a->v + group * a->kv_step;
     float scale = (float)(1.0 / sqrt((double)hd));
     double entropy = 0.0;
 
-    for (int64_t i0 = 0; i0 < a->n_q; i0 += block) {
-        int64_t rows = min64(block, a->n_q - i0), keys = causal ? a->past + i0 + rows : total;
+    for (int64_t i0 = 0; i0 < a->n_q; i0 += rows) {
+        rows = a->probs != NULL ? min64(BLOCK, a->n_q - i0)
+                                : rows_that_fit(SCRATCH, a->n_q - i0, total, causal ? a->past + i0 + 1 : total, causal);
+        if (rows == 0) {
+            rows = min64(BLOCK, a->n_q - i0);
+            entropy += forward_pieces(h, causal, slope, a, head, i0, rows);
+            continue;
+        }
+        int64_t keys = causal ? a->past + i0 + rows : total;
         float *s = a->probs != NULL ? a->probs + (head * a->n_q + i0) * total : scratch;
         int64_t ld = a->probs != NULL ? total : keys;
-        dtx_native_product(isa, rows, keys, hd, a->qkv + i0 * h->width + dtx_heads_q(h, head), h->width, false, k,
+        dtx_linear_product(rows, keys, hd, a->qkv + i0 * h->width + dtx_heads_q(h, head), h->width, false, k,
                            a->ld_kv, true, s, ld, false);
         for (int64_t i = 0; i < rows; i++) {
             int64_t n = causal ? a->past + i0 + i + 1 : total;
             weights_row(s + i * ld, n, ld, scale, slope != NULL, slope != NULL ? slope[head] : 0.0f);
             entropy += a->entropy != NULL ? row_entropy(s + i * ld, n) : 0.0;
         }
-        dtx_native_product(isa, rows, hd, keys, s, ld, false, v, a->ld_kv, false, a->out + i0 * ld_out + head * hd,
+        dtx_linear_product(rows, hd, keys, s, ld, false, v, a->ld_kv, false, a->out + i0 * ld_out + head * hd,
                            ld_out, false);
     }
     if (a->entropy != NULL) {
@@ -217,10 +308,6 @@ void dtx_attention_forward(const dtx_heads *h, bool causal, const float *slope, 
     int64_t work = 0;
 
     for (int64_t s = 0; s < n_seq; s++) {
-        if (seq[s].past + seq[s].n_q > SCRATCH) { /* beyond any model's context */
-            dtx_attention_forward_ref(h, causal, slope, n_seq, seq);
-            return;
-        }
         work += seq[s].n_q * (seq[s].past + seq[s].n_q) * h->n_heads * h->head_dim;
     }
     int threads = work > 65536 ? dtx_linear_threads() : 1;
@@ -228,7 +315,7 @@ void dtx_attention_forward(const dtx_heads *h, bool causal, const float *slope, 
 #pragma omp parallel for schedule(dynamic, share) num_threads(threads) if (threads > 1)
     for (int64_t t = 0; t < tasks; t++) {
         const dtx_attn_seq *a = &seq[t / h->n_heads];
-        if (a->n_q == 1 && a->past > 0 && a->probs == NULL && a->entropy == NULL) {
+        if (a->n_q == 1 && a->past > 0 && a->past < SCRATCH && a->probs == NULL && a->entropy == NULL) {
             forward_query(h, slope, a, t % h->n_heads);
         } else {
             forward_head(h, causal, slope, a, t % h->n_heads);
@@ -269,12 +356,72 @@ static void row_entropy_backward(const float *p, float *d_p, int64_t n, float en
     }
 }
 
+/* Queries i0 .. i0 + rows - 1 of a head that see more keys than the buffer holds. Three times over the pieces: for the
+ * softmax's top and sum, for sum_j p_j d_p_j, for the gradients. */
+static void backward_pieces(const dtx_heads *h, bool causal, const float *slope, const dtx_attn_seg *g, int64_t head, int64_t i0,
+                            int64_t rows)
+{
+    enum { HALF = PIECE / 2 };
+    const int64_t hd = h->head_dim, ld = h->width, ld_out = h->n_heads * hd, group = head / (h->n_heads / h->n_kv);
+    const int64_t keys = causal ? i0 + rows : g->len, cq = dtx_heads_q(h, head), ck = dtx_heads_k(h, group), cv = dtx_heads_v(h, group);
+    const float scale = (float)(1.0 / sqrt((double)hd)), *q = g->qkv + i0 * ld + cq;
+    const float *d_out = g->d_out + (i0 - g->first) * ld_out + head * hd;
+    const block_scores b = {hd, ld, ld, q, g->qkv + ck, slope != NULL ? slope + head : NULL, causal, i0 + 1};
+    float *p = scratch, *d_s = scratch + BLOCK * HALF;
+    running run[BLOCK];
+    double mean[BLOCK] = {0};
+
+    for (int64_t i = 0; i < rows; i++) {
+        run[i] = (running){-INFINITY, 0.0, 0.0};
+    }
+    for (int pass = g->probs != NULL ? 1 : 0; pass < 3; pass++) {
+        for (int64_t k0 = 0; k0 < keys; k0 += HALF) {
+            const int64_t n = min64(HALF, keys - k0);
+            if (g->probs == NULL) {
+                piece_scores(&b, rows, k0, n, p);
+            }
+            for (int64_t i = 0; i < rows; i++) {
+                const int64_t seen = seen_of_piece(&b, i, k0, n);
+                if (g->probs != NULL) {
+                    memcpy(p + i * n, g->probs + (head * g->len_seq + i0 + i) * g->len_seq + k0, (size_t)n * sizeof *p);
+                } else if (pass == 0) {
+                    piece_weights(p + i * n, seen, n, scale, &run[i]);
+                } else {
+                    running known = {run[i].top, 0.0, 0.0};
+                    piece_weights(p + i * n, seen, n, scale, &known);
+                    scale_row(p + i * n, seen, (float)(1.0 / run[i].sum));
+                }
+            }
+            if (pass == 0) {
+                continue;
+            }
+            dtx_linear_product(rows, n, hd, d_out, ld_out, false, g->qkv + k0 * ld + cv, ld, true, d_s, n, false);
+            for (int64_t i = 0; i < rows; i++) {
+                float *row = d_s + i * n;
+                const int64_t seen = seen_of_piece(&b, i, k0, n);
+                if (g->entropy != 0.0f) {
+                    row_entropy_backward(p + i * n, row, seen, g->entropy);
+                }
+                for (int64_t j = 0; pass == 1 && j < seen; j++) {
+                    mean[i] += (double)p[i * n + j] * row[j];
+                }
+                for (int64_t j = 0; pass == 2 && j < n; j++) {
+                    row[j] = j < seen ? p[i * n + j] * (float)(row[j] - mean[i]) * scale : 0.0f;
+                }
+            }
+            if (pass == 2) {
+                dtx_linear_product(n, hd, rows, p, n, true, d_out, ld_out, false, g->d_qkv + k0 * ld + cv, ld, true);
+                dtx_linear_product(rows, hd, n, d_s, n, false, g->qkv + k0 * ld + ck, ld, false, g->d_qkv + i0 * ld + cq, ld, k0 > 0);
+                dtx_linear_product(n, hd, rows, d_s, n, true, q, ld, false, g->d_qkv + k0 * ld + ck, ld, true);
+            }
+        }
+    }
+}
+
 /* One key/value group of one segment: its heads one after the other, so that dk and dv are sums in a fixed order. */
 static void backward_group(const dtx_heads *h, bool causal, const float *slope, const dtx_attn_seg *g, int64_t group)
 {
-    const dtx_native *isa = dtx_native_pick(NULL);
     int64_t hd = h->head_dim, per = h->n_heads / h->n_kv, ld = h->width, ld_out = h->n_heads * hd;
-    int64_t block = min64(BLOCK, SCRATCH / (2 * g->len));
     const float *k = g->qkv + dtx_heads_k(h, group), *v = g->qkv + dtx_heads_v(h, group);
     float *d_k = g->d_qkv + dtx_heads_k(h, group), *d_v = g->d_qkv + dtx_heads_v(h, group);
     float scale = (float)(1.0 / sqrt((double)hd));
@@ -289,8 +436,14 @@ static void backward_group(const dtx_heads *h, bool causal, const float *slope, 
         for (int64_t i = 0; i < g->first; i++) {
             memset(d_q + i * ld, 0, (size_t)hd * sizeof *d_q);
         }
-        for (int64_t i0 = g->first; i0 < g->len; i0 += block) {
-            int64_t rows = min64(block, g->len - i0), keys = causal ? i0 + rows : g->len, ld_p = g->len_seq;
+        for (int64_t i0 = g->first, rows; i0 < g->len; i0 += rows) {
+            rows = rows_that_fit(SCRATCH / 2, g->len - i0, g->len, causal ? i0 + 1 : g->len, causal);
+            if (rows == 0) {
+                rows = min64(BLOCK, g->len - i0);
+                backward_pieces(h, causal, slope, g, head, i0, rows);
+                continue;
+            }
+            int64_t keys = causal ? i0 + rows : g->len, ld_p = g->len_seq;
             const float *p, *d_out = g->d_out + (i0 - g->first) * ld_out + head * hd;
             float *d_s = scratch;
             if (g->probs != NULL) {
@@ -298,15 +451,15 @@ static void backward_group(const dtx_heads *h, bool causal, const float *slope, 
             } else {
                 float *s = scratch + SCRATCH / 2;
                 ld_p = keys;
-                dtx_native_product(isa, rows, keys, hd, q + i0 * ld, ld, false, k, ld, true, s, ld_p, false);
+                dtx_linear_product(rows, keys, hd, q + i0 * ld, ld, false, k, ld, true, s, ld_p, false);
                 for (int64_t i = 0; i < rows; i++) {
                     weights_row(s + i * ld_p, causal ? i0 + i + 1 : keys, keys, scale, slope != NULL,
                                 slope != NULL ? slope[head] : 0.0f);
                 }
                 p = s;
             }
-            dtx_native_product(isa, rows, keys, hd, d_out, ld_out, false, v, ld, true, d_s, keys, false);
-            dtx_native_product(isa, keys, hd, rows, p, ld_p, true, d_out, ld_out, false, d_v, ld, true);
+            dtx_linear_product(rows, keys, hd, d_out, ld_out, false, v, ld, true, d_s, keys, false);
+            dtx_linear_product(keys, hd, rows, p, ld_p, true, d_out, ld_out, false, d_v, ld, true);
             for (int64_t i = 0; i < rows; i++) {
                 int64_t n = causal ? i0 + i + 1 : keys;
                 if (g->entropy != 0.0f) {
@@ -314,8 +467,8 @@ static void backward_group(const dtx_heads *h, bool causal, const float *slope, 
                 }
                 weights_row_backward(p + i * ld_p, d_s + i * keys, n, keys, scale);
             }
-            dtx_native_product(isa, rows, hd, keys, d_s, keys, false, k, ld, false, d_q + i0 * ld, ld, false);
-            dtx_native_product(isa, keys, hd, rows, d_s, keys, true, q + i0 * ld, ld, false, d_k, ld, true);
+            dtx_linear_product(rows, hd, keys, d_s, keys, false, k, ld, false, d_q + i0 * ld, ld, false);
+            dtx_linear_product(keys, hd, rows, d_s, keys, true, q + i0 * ld, ld, false, d_k, ld, true);
         }
     }
 }
@@ -325,10 +478,6 @@ void dtx_attention_backward(const dtx_heads *h, bool causal, const float *slope,
     int64_t work = 0;
 
     for (int64_t s = 0; s < n_seg; s++) {
-        if (seg[s].len > SCRATCH / 2) {
-            dtx_attention_backward_ref(h, causal, slope, n_seg, seg);
-            return;
-        }
         work += (seg[s].len - seg[s].first) * seg[s].len * h->n_heads * h->head_dim;
     }
     int threads = work > 65536 ? dtx_linear_threads() : 1;

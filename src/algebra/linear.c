@@ -5,84 +5,93 @@
 
 #include "src/algebra/linear_native.h"
 #include "src/algebra/linear_openblas.h"
+#include "src/algebra/linear_pick.h"
 #include "src/base/simd.h"
 
-static struct {
+typedef struct {
     dtx_gemm gemm;
     int threads;
-    const dtx_native *native, *bf16; /* bf16 NULL = all in f32 */
+    bool bf16;
     char text[224];
-} state = {.gemm = DTX_GEMM_NATIVE, .threads = 1};
+} choice;
 
+static choice chosen = {.gemm = DTX_GEMM_NATIVE, .threads = 1};
+
+/* A statistic: decides nothing. */
 static _Atomic double flops;
 
-static const dtx_native *native(void)
+static void describe(choice *c)
 {
-    if (state.native == NULL) {
-        state.native = dtx_native_pick(NULL);
+    const char *plural = c->threads == 1 ? "" : "s";
+
+    if (c->gemm == DTX_GEMM_NATIVE) {
+        const dtx_native *f32 = dtx_native_pick(NULL), *isa = c->bf16 ? dtx_native_bf16() : f32;
+        snprintf(c->text, sizeof c->text, "native %s, tiles %dx%dx%d, %d thread%s", isa->name, f32->mr, f32->nr, DTX_NATIVE_KC,
+                 c->threads, plural);
+    } else if (c->gemm == DTX_GEMM_OPENBLAS) {
+        char name[160];
+        dtx_openblas_describe(name, sizeof name);
+        snprintf(c->text, sizeof c->text, "%s, %d thread%s", name, c->threads, plural);
+    } else {
+        snprintf(c->text, sizeof c->text, "reference, 1 thread");
     }
-    return state.native;
 }
 
-dtx_status dtx_linear_setup(dtx_gemm gemm, int threads)
+dtx_status dtx_linear_choose(dtx_gemm gemm, bool bf16, int threads)
 {
+    choice c = {.gemm = gemm == DTX_GEMM_AUTO ? DTX_GEMM_NATIVE : gemm, .threads = threads, .bf16 = bf16};
+
     if (threads < 1) {
         return DTX_FAIL(DTX_ERR_USAGE, "threads = %d: at least 1 is needed", threads);
     }
-    state.gemm = gemm == DTX_GEMM_AUTO ? DTX_GEMM_NATIVE : gemm;
-    state.threads = threads;
-    state.bf16 = NULL;
-    dtx_openblas_setup();
-    return DTX_OK;
-}
-
-dtx_status dtx_linear_set_bf16(void)
-{
-    if (state.gemm != DTX_GEMM_NATIVE) {
+    if (bf16 && c.gemm != DTX_GEMM_NATIVE) {
         return DTX_FAIL(DTX_ERR_USAGE, "compute.precision = bf16 needs compute.gemm = native (or auto)");
     }
-    state.bf16 = dtx_native_bf16();
-    if (state.bf16 == NULL) {
+    if (bf16 && !dtx_linear_has_bf16()) {
         return DTX_FAIL(DTX_ERR_USAGE, "compute.precision = bf16: this processor has no AVX-512 BF16 instructions; use f32");
     }
+    describe(&c);
+    chosen = c;
     return DTX_OK;
 }
 
 bool dtx_linear_is_bf16(void)
 {
-    return state.bf16 != NULL;
+    return chosen.bf16;
+}
+
+const char *dtx_linear_describe(void)
+{
+    if (chosen.text[0] == '\0') {
+        describe(&chosen);
+    }
+    return chosen.text;
+}
+
+dtx_gemm dtx_linear_backend(void)
+{
+    return chosen.gemm;
+}
+
+int dtx_linear_threads(void)
+{
+    return chosen.threads;
+}
+
+int dtx_linear_lanes(void)
+{
+    return dtx_native_pick(NULL)->nr / 2;
+}
+
+bool dtx_linear_has_bf16(void)
+{
+    return dtx_native_bf16() != NULL;
 }
 
 /* What multiplies rows with w. */
 static const dtx_native *engine(const dtx_matrix *w)
 {
-    return state.bf16 != NULL && w->dtype != DTX_F32 ? state.bf16 : native();
-}
-
-const char *dtx_linear_describe(void)
-{
-    const char *plural = state.threads == 1 ? "" : "s";
-
-    if (state.gemm == DTX_GEMM_NATIVE) {
-        snprintf(state.text, sizeof state.text, "native %s, tiles %dx%dx%d, %d thread%s",
-                 state.bf16 != NULL ? state.bf16->name : native()->name, native()->mr,
-                 native()->nr, DTX_NATIVE_KC, state.threads, plural);
-    } else if (state.gemm == DTX_GEMM_OPENBLAS) {
-        snprintf(state.text, sizeof state.text, "%s, %d thread%s", dtx_openblas_describe(), state.threads, plural);
-    } else {
-        snprintf(state.text, sizeof state.text, "reference, 1 thread");
-    }
-    return state.text;
-}
-
-dtx_gemm dtx_linear_backend(void)
-{
-    return state.gemm;
-}
-
-int dtx_linear_threads(void)
-{
-    return state.threads;
+    return chosen.bf16 && (w->dtype == DTX_F16 || w->dtype == DTX_BF16) ? dtx_native_bf16() : dtx_native_pick(NULL);
 }
 
 static void count(int64_t M, int64_t N, int64_t K)
@@ -105,26 +114,26 @@ void dtx_linear_forward(const dtx_matrix *w, const float *bias, int64_t M, const
         return;
     }
     count(M, w->n_out, w->n_in);
-    switch (state.gemm) {
+    switch (chosen.gemm) {
     case DTX_GEMM_REFERENCE:
         dtx_linear_forward_ref(w, bias, M, x, ldx, y, ldy, accumulate);
         break;
     case DTX_GEMM_OPENBLAS:
-        dtx_openblas_forward(state.threads, w, bias, M, x, ldx, y, ldy, accumulate);
+        dtx_openblas_forward(chosen.threads, w, bias, M, x, ldx, y, ldy, accumulate);
         break;
     default:
-        dtx_native_forward(engine(w), state.threads, w, bias, M, x, ldx, y, ldy, accumulate);
+        dtx_native_forward(engine(w), chosen.threads, w, bias, M, x, ldx, y, ldy, accumulate);
     }
 }
 
 void dtx_linear_vector(const dtx_matrix *w, const float *bias, const float *x, float *y, bool accumulate)
 {
-    if (state.gemm == DTX_GEMM_REFERENCE) {
+    if (chosen.gemm == DTX_GEMM_REFERENCE) {
         dtx_linear_forward(w, bias, 1, x, w->n_in, y, w->n_out, accumulate);
         return;
     }
     count(1, w->n_out, w->n_in);
-    dtx_native_vector(native(), state.threads, w, bias, x, y, accumulate);
+    dtx_native_vector(dtx_native_pick(NULL), chosen.threads, w, bias, x, y, accumulate);
 }
 
 void dtx_linear_backward_input(const dtx_matrix *w, int64_t M, const float *dy, int64_t lddy, float *dx, int64_t lddx,
@@ -134,15 +143,15 @@ void dtx_linear_backward_input(const dtx_matrix *w, int64_t M, const float *dy, 
         return;
     }
     count(M, w->n_out, w->n_in);
-    switch (state.gemm) {
+    switch (chosen.gemm) {
     case DTX_GEMM_REFERENCE:
         dtx_linear_backward_input_ref(w, M, dy, lddy, dx, lddx, accumulate);
         break;
     case DTX_GEMM_OPENBLAS:
-        dtx_openblas_backward_input(state.threads, w, M, dy, lddy, dx, lddx, accumulate);
+        dtx_openblas_backward_input(chosen.threads, w, M, dy, lddy, dx, lddx, accumulate);
         break;
     default:
-        dtx_native_backward_input(engine(w), state.threads, w, M, dy, lddy, dx, lddx, accumulate);
+        dtx_native_backward_input(engine(w), chosen.threads, w, M, dy, lddy, dx, lddx, accumulate);
     }
 }
 
@@ -171,16 +180,22 @@ void dtx_linear_backward_weight(int64_t N, int64_t K, int64_t M, const float *dy
         return;
     }
     count(M, N, K);
-    if (state.gemm == DTX_GEMM_REFERENCE) {
+    if (chosen.gemm == DTX_GEMM_REFERENCE) {
         dtx_linear_backward_weight_ref(N, K, M, dy, lddy, x, ldx, dw, db);
         return;
     }
-    if (state.gemm == DTX_GEMM_OPENBLAS) {
-        dtx_openblas_backward_weight(state.threads, N, K, M, dy, lddy, x, ldx, dw);
+    if (chosen.gemm == DTX_GEMM_OPENBLAS) {
+        dtx_openblas_backward_weight(chosen.threads, N, K, M, dy, lddy, x, ldx, dw);
     } else {
-        dtx_native_backward_weight(native(), state.threads, N, K, M, dy, lddy, x, ldx, dw);
+        dtx_native_backward_weight(dtx_native_pick(NULL), chosen.threads, N, K, M, dy, lddy, x, ldx, dw);
     }
     for (int64_t n = 0; db != NULL && n < N; n += BIAS_COLS) {
         bias_gradient(N - n < BIAS_COLS ? N - n : BIAS_COLS, M, dy + n, lddy, db + n);
     }
+}
+
+void dtx_linear_product(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, bool a_turned, const float *b, int64_t ldb,
+                        bool b_turned, float *c, int64_t ldc, bool accumulate)
+{
+    dtx_native_product(dtx_native_pick(NULL), M, N, K, a, lda, a_turned, b, ldb, b_turned, c, ldc, accumulate);
 }

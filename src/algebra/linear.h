@@ -21,20 +21,27 @@ typedef struct {
 
 typedef enum { DTX_GEMM_AUTO, DTX_GEMM_REFERENCE, DTX_GEMM_OPENBLAS, DTX_GEMM_NATIVE } dtx_gemm;
 
-/* Chooses the back end and the number of threads for this process (>= 1). AUTO takes the fastest one, NATIVE (our own
- * register tiles, see linear_native.c).
- * Also sets OpenBLAS to one thread per call. DTX_ERR_USAGE when the machine does not have it. Call once at start;
- * without a call: AUTO, one thread. */
-dtx_status dtx_linear_setup(dtx_gemm gemm, int threads);
-/* compute.precision = bf16: products with weights stored in 16 bits round both sides to bf16 (nearest even) and sum in f32;
- * f32 weights (adapters too), one-row decoding, gradients of weights and attention keep f32. DTX_ERR_USAGE with the reason
- * where the back end or the processor cannot. After dtx_linear_setup, which goes back to f32. */
-dtx_status dtx_linear_set_bf16(void);
+/* How this process computes is chosen once, by the job, before its first product, and then stays: the choice is a value that
+ * linear.c keeps and that everything behind this header gets passed. Without a call: NATIVE in f32, one thread. Tests may
+ * choose again between products; never during one.
+ * AUTO takes the fastest back end, NATIVE (our own register tiles, linear_native.c). bf16 (compute.precision): products with
+ * weights stored in 16 bits round both sides to bf16 (nearest even) and sum in f32; f32 weights (adapters too), quantised
+ * ones, one-row decoding, gradients of weights and attention keep f32. threads >= 1.
+ * DTX_ERR_USAGE with the reason, and the choice as it was, where the back end or the processor cannot. */
+dtx_status dtx_linear_choose(dtx_gemm gemm, bool bf16, int threads);
+/* The same in f32. */
+static inline dtx_status dtx_linear_setup(dtx_gemm gemm, int threads)
+{
+    return dtx_linear_choose(gemm, false, threads);
+}
 bool dtx_linear_is_bf16(void);
-/* "native avx512, tiles 14x32x256, 2 threads": for log and provenance. Static storage. */
+/* "native avx512, tiles 14x32x256, 2 threads": for log and provenance. Lasts until the next choice. */
 const char *dtx_linear_describe(void);
 dtx_gemm dtx_linear_backend(void);
 int dtx_linear_threads(void);
+/* What this processor has, whatever was chosen: floats of a vector of the native back end, products in bf16. */
+int dtx_linear_lanes(void);
+bool dtx_linear_has_bf16(void);
 
 /* y (M, N; leading dimension ldy) = x (M, K; ldx) W^T + bias (N, may be NULL); accumulate: y += instead.
  * x and y must not overlap. M may be 0. */
@@ -50,6 +57,12 @@ void dtx_linear_backward_input(const dtx_matrix *w, int64_t M, const float *dy, 
  * fixed by M. */
 void dtx_linear_backward_weight(int64_t N, int64_t K, int64_t M, const float *dy, int64_t lddy, const float *x,
                                 int64_t ldx, float *dw, float *db);
+
+/* C (M, N; ldc) = A B, or += with accumulate, in f32 on the calling thread alone, on the native register tiles whatever was
+ * chosen: for the many small products of attention. A[i][k] stands at a[i * lda + k], or at a[k * lda + i] when turned;
+ * B[k][j] at b[k * ldb + j], or at b[j * ldb + k]. An element is the sum over blocks of 256 k, in order. */
+void dtx_linear_product(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, bool a_turned, const float *b, int64_t ldb,
+                        bool b_turned, float *c, int64_t ldc, bool accumulate);
 
 /* Plain loops in double accumulation, for tests and as compute.gemm = reference. Same arguments. */
 void dtx_linear_forward_ref(const dtx_matrix *w, const float *bias, int64_t M, const float *x, int64_t ldx, float *y,

@@ -1,5 +1,5 @@
 /* linear_avx2.c - register tile of 6 x 16 for processors with AVX2, FMA and F16C. */
-#include "src/algebra/linear_native.h"
+#include "src/algebra/linear_tile.h"
 
 #ifdef __x86_64__
 

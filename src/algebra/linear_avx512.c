@@ -1,5 +1,5 @@
 /* linear_avx512.c - register tile of 14 x 32 for processors with AVX-512. */
-#include "src/algebra/linear_native.h"
+#include "src/algebra/linear_tile.h"
 
 #ifdef __x86_64__
 

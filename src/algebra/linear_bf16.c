@@ -2,7 +2,7 @@
  * bf16 (nearest even), products exact, sums in f32. One word of 32 bits holds two neighbours in k; a product of depth K is
  * one of K / 2 words in everything that cuts and packs (linear_native.c), and VDPBF16PS takes the place of the
  * multiply-add. */
-#include "src/algebra/linear_native.h"
+#include "src/algebra/linear_tile.h"
 
 #ifdef __x86_64__
 
@@ -90,26 +90,30 @@ static void pair_rows(dtx_dtype t, const void *src, int64_t ld, int64_t rows, in
     }
 }
 
+/* What does not make words is that of AVX-512 in f32. */
+static void transpose(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo)
+{
+    dtx_native_avx512()->transpose(t, src, ld, rows, cols, out, ldo);
+}
+
+static void copy(dtx_dtype t, const void *src, int64_t ld, int64_t rows, int64_t cols, float *out, int64_t ldo, int64_t width,
+                 int64_t step)
+{
+    dtx_native_avx512()->copy(t, src, ld, rows, cols, out, ldo, width, step);
+}
+
+static void vector(dtx_dtype t, const void *w, int64_t K, int64_t rows, const float *x, float *y)
+{
+    dtx_native_avx512()->vector(t, w, K, rows, x, y);
+}
+
+static const dtx_native more = {"avx512-bf16", MR, NR, busy_kernel, transpose, copy, vector, pairs, pair_rows, true, 2, NULL, NULL};
+static const dtx_native thin = {"avx512-bf16", MR, NR / 2, thin_kernel, transpose, copy, vector, pairs, pair_rows, true, 2, NULL, NULL};
+static const dtx_native bf16 = {"avx512-bf16", MR, NR, kernel, transpose, copy, vector, pairs, pair_rows, true, 1, &more, &thin};
+
 const dtx_native *dtx_native_bf16(void)
 {
-    static dtx_native bf16 = {.name = "avx512-bf16", .mr = MR, .nr = NR, .kernel = kernel, .pairs = pairs, .pair_rows = pair_rows,
-                              .carries = true, .busy = 1}, more, thin;
-    const dtx_native *base = dtx_native_avx512();
-
-    if (base == NULL || !__builtin_cpu_supports("avx512bf16")) {
-        return NULL;
-    }
-    bf16.transpose = base->transpose;
-    bf16.copy = base->copy;
-    bf16.vector = base->vector;
-    more = thin = bf16;
-    more.busy = thin.busy = 2;
-    more.kernel = busy_kernel;
-    thin.kernel = thin_kernel;
-    thin.nr = NR / 2;
-    bf16.more = &more;
-    bf16.thin = &thin;
-    return &bf16;
+    return dtx_native_avx512() != NULL && __builtin_cpu_supports("avx512bf16") ? &bf16 : NULL;
 }
 
 #else

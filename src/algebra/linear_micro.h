@@ -5,7 +5,7 @@
  *                     kernels are then made, too
  *   TILE_ONLY   where only the tile is wanted
  * and selects the instruction set by `#pragma GCC target`. No guard: one inclusion per instruction set. */
-#include "src/algebra/linear_native.h"
+#include "src/algebra/linear_tile.h"
 #include "src/base/simd.h"
 
 typedef float vec __attribute__((vector_size(VW * 4), may_alias));

@@ -50,18 +50,6 @@ static atomic_flag shared_taken = ATOMIC_FLAG_INIT;
 static _Thread_local float private_buffer[PRIVATE_ROWS * LDA] __attribute__((aligned(64)));
 static _Thread_local float b_buffer[KC * NC] __attribute__((aligned(64)));
 
-const dtx_native *dtx_native_pick(const char *isa)
-{
-    const dtx_native *all[] = {dtx_native_avx512(), dtx_native_avx2(), dtx_native_portable()};
-
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        if (all[i] != NULL && (isa == NULL || strcmp(isa, all[i]->name) == 0)) {
-            return all[i];
-        }
-    }
-    return NULL;
-}
-
 static inline int64_t min64(int64_t a, int64_t b)
 {
     return a < b ? a : b;

@@ -5,10 +5,11 @@
 #include "src/algebra/linear_openblas.h"
 
 #include <cblas.h>
+#include <pthread.h>
 #include <stdio.h>
 
 enum { ROWS = 64, COLS = 256, DEPTH = 512 };
-static int rows_of_a_call = ROWS;
+static int rows_of_a_call = ROWS; /* a fact of this machine: found once, before the first call */
 
 static _Thread_local float w_tile[COLS * DEPTH] __attribute__((aligned(64)));
 static _Thread_local float x_tile[ROWS * DEPTH] __attribute__((aligned(64)));
@@ -44,23 +45,29 @@ static bool rows_are_alike(void)
     return true;
 }
 
-void dtx_openblas_setup(void)
+static void find_rows(void)
 {
     openblas_set_num_threads(1);
     for (rows_of_a_call = ROWS; rows_of_a_call > 1 && !rows_are_alike(); rows_of_a_call /= 4) {
     }
 }
 
-const char *dtx_openblas_describe(void)
+/* Before anything that uses OpenBLAS: one thread per call, so many rows. */
+static void get_ready(void)
 {
-    static char text[160];
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, find_rows);
+}
+
+void dtx_openblas_describe(char *out, size_t size)
+{
     char version[64] = "";
 
+    get_ready();
     /* "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ..." */
     sscanf(openblas_get_config(), "%*s %63s", version);
-    snprintf(text, sizeof text, "openblas %s (%s), tiles %dx%dx%d", version, openblas_get_corename(), rows_of_a_call,
-             COLS, DEPTH);
-    return text;
+    snprintf(out, size, "openblas %s (%s), tiles %dx%dx%d", version, openblas_get_corename(), rows_of_a_call, COLS, DEPTH);
 }
 
 static inline int64_t min64(int64_t a, int64_t b)
@@ -103,6 +110,7 @@ static void run_tile(const dtx_matrix *w, bool turned, const float *bias, int64_
 static void run(int threads, const dtx_matrix *w, bool turned, const float *bias, int64_t M, const float *x,
                 int64_t ldx, float *y, int64_t ldy, bool accumulate)
 {
+    get_ready();
     int64_t across = ((turned ? w->n_in : w->n_out) + COLS - 1) / COLS, down = (M + rows_of_a_call - 1) / rows_of_a_call;
 
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
@@ -128,6 +136,7 @@ void dtx_openblas_backward_weight(int threads, int64_t N, int64_t K, int64_t M, 
 {
     int64_t across = (K + COLS - 1) / COLS, down = (N + COLS - 1) / COLS;
 
+    get_ready();
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
     for (int64_t t = 0; t < across * down; t++) {
         int64_t n = t / across * COLS, k = t % across * COLS;

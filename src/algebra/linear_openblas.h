@@ -4,10 +4,8 @@
 
 #include "src/algebra/linear.h"
 
-/* One thread per call from now on. */
-void dtx_openblas_setup(void);
-/* "openblas 0.3.21 (SkylakeX), tiles 64x256x512". Static storage. */
-const char *dtx_openblas_describe(void);
+/* "openblas 0.3.21 (SkylakeX), tiles 64x256x512" into out. */
+void dtx_openblas_describe(char *out, size_t size);
 
 void dtx_openblas_forward(int threads, const dtx_matrix *w, const float *bias, int64_t M, const float *x, int64_t ldx,
                           float *y, int64_t ldy, bool accumulate);

@@ -3,7 +3,7 @@
 #include <omp.h>
 #include <stdint.h>
 
-#include "src/algebra/linear_native.h"
+#include "src/algebra/linear.h"
 #include "src/base/mem.h"
 #include "src/base/simd.h"
 #include "src/algebra/vmath.h"
@@ -86,11 +86,11 @@ static int chains_bf16(float *x)
 static int run_chains(float *x)
 {
 #ifdef __x86_64__
-    if (dtx_native_avx512() != NULL) {
+    if (dtx_linear_lanes() == 16) {
         chains_avx512(x);
         return 16;
     }
-    if (dtx_native_avx2() != NULL) {
+    if (dtx_linear_lanes() == 8) {
         chains_avx2(x);
         return 8;
     }
@@ -130,7 +130,7 @@ double dtx_peak_fma(int threads, double seconds)
 
 double dtx_peak_bf16(int threads, double seconds)
 {
-    return dtx_native_bf16() != NULL ? peak(chains_bf16, threads, seconds) : 0.0;
+    return dtx_linear_has_bf16() ? peak(chains_bf16, threads, seconds) : 0.0;
 }
 
 enum { READ_FLOATS = 64 << 20, READ_PIECE = 1 << 18 };
@@ -155,14 +155,11 @@ static float sum_piece(const float *x)
 
 double dtx_peak_read(int threads, double seconds)
 {
-    static float *memory;
+    float *memory = dtx_calloc(READ_FLOATS, sizeof *memory);
     double total = 0.0;
 
     if (memory == NULL) {
-        memory = dtx_calloc(READ_FLOATS, sizeof *memory);
-        if (memory == NULL) {
-            return 0.0;
-        }
+        return 0.0;
     }
 #pragma omp parallel num_threads(threads) reduction(+ : total)
     {
@@ -181,5 +178,6 @@ double dtx_peak_read(int threads, double seconds)
         } while (now - begun < seconds);
         total += (double)n * READ_PIECE * sizeof(float) / (now - begun);
     }
+    dtx_free(memory);
     return total;
 }

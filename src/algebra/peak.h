@@ -6,8 +6,8 @@
 double dtx_peak_fma(int threads, double seconds);
 /* The same in bf16 (VDPBF16PS); 0 where the processor has none. */
 double dtx_peak_bf16(int threads, double seconds);
-/* Bytes/s of reading memory far larger than the caches (256 MB, allocated at the first call and kept). 0 when the
- * memory is not there. */
+/* Bytes/s of reading memory far larger than the caches (256 MB, given back at the end). 0 when the memory is not
+ * there. */
 double dtx_peak_read(int threads, double seconds);
 
 #endif

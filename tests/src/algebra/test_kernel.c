@@ -426,6 +426,54 @@ static void attention_backward_agrees_with_the_reference(void **state)
     }
 }
 
+/* More keys than a thread's buffer holds: 65536, half of it in the backward pass. The queries stand on both sides of that. */
+static void long_sequences_agree_with_the_reference(void **state)
+{
+    enum { PAST = 65530, Q = 12, T = PAST + Q, LEN = 32768 + 9, FIRST = LEN - 15 };
+    const dtx_heads h = {4, 2, 8, 64, true};
+    const int64_t d = h.n_heads * h.head_dim, step = dtx_heads_k(&h, 1) - dtx_heads_k(&h, 0);
+    float *qkv = values(T * h.width, 1, 4.0f), *out = values(Q * d, 2, 1.0f), *out_ref = values(Q * d, 3, 1.0f);
+    float *one = values(d, 0, 1.0f), *d_out = values(Q * d + 3 * d, 4, 1.0f), *probs = values(h.n_heads * T, 0, 1.0f);
+    float *got = values(LEN * h.width, 5, 1.0f), *expected = values(LEN * h.width, 6, 1.0f), slope[4];
+    double entropy[2][4];
+
+    (void)state;
+    two_threads();
+    for (int i = 0; i < 4; i++) {
+        slope[i] = (float)i * 1e-4f; /* the published ones leave no digits in f32 to scores at such distances */
+    }
+    for (int mode = 0; mode < 3; mode++) { /* plain, ALiBi, not causal */
+        const float *bias = mode == 1 ? slope : NULL;
+        dtx_attn_seq seq = {qkv + PAST * h.width, qkv + dtx_heads_k(&h, 0), qkv + dtx_heads_v(&h, 0), h.width, step, Q, PAST, out,
+                            NULL, entropy[0]}, ref = seq, last = seq;
+        ref.out = out_ref, ref.entropy = entropy[1];
+        dtx_attention_forward(&h, mode < 2, bias, 1, &seq);
+        dtx_attention_forward_ref(&h, mode < 2, bias, 1, &ref);
+        check_close(out, out_ref, Q * d, 3e-5, "attention over many keys");
+        for (int i = 0; i < 4; i++) {
+            assert_true(fabs(entropy[0][i] - entropy[1][i]) < 1e-5 * entropy[1][i] && entropy[1][i] > 1);
+        }
+        for (int64_t i = 0; mode < 2 && i < Q; i++) { /* the same bits alone, as a step of decoding and with the weights kept */
+            last.qkv = seq.qkv + i * h.width, last.past = PAST + i, last.n_q = 1, last.out = one, last.probs = NULL;
+            last.entropy = entropy[0];
+            dtx_attention_forward(&h, true, bias, 1, &last);
+            assert_memory_equal(one, out + i * d, (size_t)d * sizeof *one);
+            last.entropy = NULL;
+            dtx_attention_forward(&h, true, bias, 1, &last);
+            check_close(one, out_ref + i * d, d, 3e-5, "one row");
+            last.probs = probs;
+            dtx_attention_forward(&h, true, bias, 1, &last);
+            check_close(one, out_ref + i * d, d, 3e-5, "one row");
+        }
+        dtx_attn_seg seg = {qkv, NULL, LEN, FIRST, LEN, d_out, got, mode == 1 ? 0.3f : 0.0f};
+        dtx_attention_backward(&h, mode < 2, bias, 1, &seg);
+        seg.d_qkv = expected;
+        dtx_attention_backward_ref(&h, mode < 2, bias, 1, &seg);
+        check_close(got, expected, LEN * h.width, 3e-5, "gradient over many keys");
+    }
+    free_all(8, qkv, out, out_ref, one, d_out, probs, got, expected);
+}
+
 /* c . attention(qkv) + 0.6 times the sum of entropies, by the reference. */
 static double attention_objective(const dtx_heads *h, const float *slope, int64_t T, const float *qkv, const float *c)
 {
@@ -536,6 +584,7 @@ int main(void)
         cmocka_unit_test(attention_forward_agrees_with_the_reference),
         cmocka_unit_test(decoding_one_row_gives_the_same_values),
         cmocka_unit_test(attention_backward_agrees_with_the_reference),
+        cmocka_unit_test(long_sequences_agree_with_the_reference),
         cmocka_unit_test(attention_gradient_matches_finite_differences),
         cmocka_unit_test(softmax_agrees_with_the_reference),
         cmocka_unit_test(rows_do_not_depend_on_threads_or_neighbours),

@@ -11,6 +11,7 @@
 
 #include "src/algebra/linear.h"
 #include "src/algebra/linear_native.h"
+#include "src/algebra/linear_pick.h"
 #include "src/base/mem.h"
 
 /* Values in (-1, 1), the same for each seed. */
@@ -133,12 +134,12 @@ static void every_backend_agrees_with_the_reference(void **state)
 static void bf16_products_agree_with_the_reference(void **state)
 {
     (void)state;
-    assert_int_equal(dtx_linear_setup(DTX_GEMM_OPENBLAS, 1), DTX_OK);
-    assert_int_equal(dtx_linear_set_bf16(), DTX_ERR_USAGE);
+    assert_int_equal(dtx_linear_choose(DTX_GEMM_OPENBLAS, true, 1), DTX_ERR_USAGE);
     assert_int_equal(dtx_linear_setup(DTX_GEMM_NATIVE, 1), DTX_OK);
     assert_false(dtx_linear_is_bf16());
-    if (dtx_native_bf16() == NULL) {
-        assert_int_equal(dtx_linear_set_bf16(), DTX_ERR_USAGE);
+    if (!dtx_linear_has_bf16()) {
+        assert_int_equal(dtx_linear_choose(DTX_GEMM_NATIVE, true, 1), DTX_ERR_USAGE);
+        assert_int_equal(dtx_linear_threads(), 1);
         skip();
     }
     for (size_t s = 1; s < 2 * N_SHAPES; s++) {
@@ -164,8 +165,7 @@ static void bf16_products_agree_with_the_reference(void **state)
             dtx_linear_forward_ref(&rounded.m, bias, M, x, K, y_ref, N, true);
             dtx_linear_backward_input_ref(&rounded.m, M, dy, N, dx_ref, K, false);
             for (int threads = 1; threads <= 2; threads++) {
-                assert_int_equal(dtx_linear_setup(DTX_GEMM_NATIVE, threads), DTX_OK);
-                assert_int_equal(dtx_linear_set_bf16(), DTX_OK);
+                assert_int_equal(dtx_linear_choose(DTX_GEMM_NATIVE, true, threads), DTX_OK);
                 fill(y, M * N, 35);
                 dtx_linear_forward(&w.m, bias, M, x, K, y, N, true);
                 dtx_linear_backward_input(&w.m, M, dy, N, dx, K, false);
@@ -265,10 +265,7 @@ static void every_instruction_set_agrees_with_the_reference(void **state)
 
 static void set_up(dtx_gemm gemm, int threads, bool bf16)
 {
-    assert_int_equal(dtx_linear_setup(gemm, threads), DTX_OK);
-    if (bf16) {
-        assert_int_equal(dtx_linear_set_bf16(), DTX_OK);
-    }
+    assert_int_equal(dtx_linear_choose(gemm, bf16, threads), DTX_OK);
 }
 
 /* Rows 0..129 in one call give the bits; then every M, the rows beginning at other places, on 1 and 2 threads, added to
@@ -314,7 +311,7 @@ static void native_rows_do_not_depend_on_their_neighbours(void **state)
     rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, false, DTX_F16, 113, 600, 7);
     rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, false, DTX_F32, 230, 520, 7);
     rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, false, DTX_BF16, 2560, 700, 43);
-    if (dtx_native_bf16() != NULL) {
+    if (dtx_linear_has_bf16()) {
         rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, true, DTX_BF16, 200, 1030, 3);
         rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, true, DTX_F16, 113, 1030, 7);
         rows_do_not_depend_on_their_neighbours(DTX_GEMM_NATIVE, true, DTX_BF16, 1100, 700, 43);
