@@ -1,15 +1,20 @@
-/* parts.h - between weights.c, which owns a set of tensors, and the readers of the two containers, which fill
- * it. A reader gets a whole file as bytes and calls dtx_weights_add for each tensor whose place it has checked. */
+/* parts.h - between set.c, which owns a set of tensors, the readers of the containers, which fill it, and open.c, which finds
+ * the files and gives each to its reader. A reader gets a whole file as bytes and calls dtx_weights_add for each tensor whose
+ * place it has checked. */
 #ifndef DTX_WEIGHTS_PARTS_H
 #define DTX_WEIGHTS_PARTS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "src/base/file.h"
 #include "src/weights/weights.h"
 
 /* An empty set; closed by dtx_weights_close. */
 dtx_status dtx_weights_new(dtx_weights **out);
+/* Maps a file for as long as the set lives; *file is its path, for dtx_weights_add. */
+dtx_status dtx_weights_map(dtx_weights *w, const char *path, const char **file, dtx_file_map *map);
+bool dtx_weights_has_file(const dtx_weights *w, const char *path);
 /* Copies t's name (`name_len` bytes, not NUL-terminated); `file` must outlive the set. */
 dtx_status dtx_weights_add(dtx_weights *w, const dtx_tensor *t, const char *name, size_t name_len, const char *file);
 /* The first value of a key stays. */

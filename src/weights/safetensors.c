@@ -292,17 +292,22 @@ done:
     return st;
 }
 
-/* Data that is there already. */
+typedef struct {
+    const dtx_tensor *tensors;
+} ready_data;
+
 static dtx_status take_data(void *user, int64_t i, const void **data)
 {
-    const dtx_tensor *tensors = user;
+    const ready_data *r = user;
 
-    *data = tensors[i].data;
+    *data = r->tensors[i].data;
     return DTX_OK;
 }
 
 dtx_status dtx_safetensors_write(const char *path, const dtx_tensor *tensors, int64_t n, const dtx_meta *meta,
                                  int n_meta)
 {
-    return dtx_safetensors_write_made(path, tensors, n, meta, n_meta, take_data, (void *)(uintptr_t)tensors);
+    ready_data r = {tensors};
+
+    return dtx_safetensors_write_made(path, tensors, n, meta, n_meta, take_data, &r);
 }
