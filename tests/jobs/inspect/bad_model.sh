@@ -182,10 +182,8 @@ truncate -s 1000 bad_tokenizer/tokenizer.json
 refused 3 bad_tokenizer "tokenizer.json"
 
 # --- an encoder cannot generate; another model cannot continue this run ---
-if [ -d "$DTX_SHARED/golden/roberta-tiny" ]; then
-    cp -r "$DTX_SHARED/golden/roberta-tiny" roberta
-    refused 3 roberta "encoder"
-fi
+cp -r "$DTX_SOURCE/tests/golden/roberta-tiny" roberta
+refused 3 roberta "encoder"
 edit other_model 'tensors["embed_out.weight"][2] = bytes(len(tensors["embed_out.weight"][2]))'
 rc=0
 generate other_model run >out.txt 2>err.txt || rc=$?

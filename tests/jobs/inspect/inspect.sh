@@ -84,28 +84,24 @@ echo '{"peft_type": "LORA", "r": 8}' >broken/adapter_config.json
 refused 3 "lora_alpha" broken
 
 # --- folders with weights ---
-golden=$DTX_SHARED/golden
-if [ ! -d "$golden" ]; then
-    echo "the reference models are not there: the rest is skipped"
-    exit 0
-fi
-"$DETOXLENS" inspect "$golden/falcon7b-tiny" --sha256 --json >out.json
+golden=$DTX_SOURCE/tests/golden
+"$DETOXLENS" inspect "$golden/falcon40b-tiny" --sha256 --json >out.json
 value out.json '["weights"]["fits"]' True
 value out.json '["weights"]["dtype"]' BF16
-value out.json '["weights"]["files"]' 2
-value out.json '["shape"]["kv_heads"]' 1
+value out.json '["weights"]["files"]' 1
+value out.json '["shape"]["kv_heads"]' 2
 value out.json '["weights"]["sha256"].__len__()' 64
-"$DETOXLENS" inspect "$golden/neox-tiny/adapter" --json >out.json
+"$DETOXLENS" inspect "$golden/neox-tiny-seq/adapter" --json >out.json
 value out.json '["adapter"]["r"]' 8
-value out.json '["adapter"]["alpha"]' 16
-value out.json '["adapter"]["base"]' neox-tiny
+value out.json '["adapter"]["alpha"]' 4
+value out.json '["adapter"]["base"]' neox-tiny-seq
 value out.json '["adapter"]["modules"]' 3
 "$DETOXLENS" inspect "$golden/roberta-tiny" >out.txt
 has out.txt "RoBERTa classifier" "nothate" "softmax over labels"
-"$DETOXLENS" inspect "$golden/neox-tiny/expected/ppo.safetensors" >out.txt
+"$DETOXLENS" inspect "$golden/neox-tiny-seq/expected/ppo.safetensors" >out.txt
 has out.txt "kl_coef_after" "F64"
 # a tensor of another shape than the configuration says
-cp "$golden"/neox-tiny/{config.json,model.safetensors} broken
+cp "$golden"/neox-tiny-seq/{config.json,pytorch_model.bin} broken
 rm broken/adapter_config.json
 sed -i 's/"intermediate_size": 256/"intermediate_size": 255/' broken/config.json
 refused 3 "mlp.dense_h_to_4h" broken
