@@ -175,6 +175,10 @@ dtx_status dtx_attribute_check(attribution *g)
     }
     DTX_GO(measure_all(&c));
     DTX_GO(dtx_run_edit(g->run, write_check, &c));
+    if (c.n == 0) {
+        dtx_log(DTX_LOG_INFO, "attribute", "check: no completion has a token that could be checked");
+        goto done;
+    }
     dtx_log(DTX_LOG_INFO, "attribute",
             "check on %" PRId64 " rows: deleting the highest-scored tenth of the prompt costs %.4g of probability, a random tenth "
             "%.4g; integrated gradients miss %.2e of %.2e", c.n, mean(&c, 2), mean(&c, 3), mean(&c, 4), mean(&c, 5));

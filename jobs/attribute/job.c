@@ -10,7 +10,6 @@
 
 #include "jobs/attribute/attribute.h"
 #include "jobs/plan/forecast.h"
-#include "src/base/file.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 
@@ -469,15 +468,7 @@ static dtx_status run(dtx_job *job)
 
     DTX_GO(dtx_stage_model_open(job, job->variant, &g.m));
     DTX_GO(dtx_par_agree(&job->par, read_settings(&g)));
-    if (job->dry_run) { /* makes no run directory */
-        char path[DTX_PATH_MAX + 16];
-        snprintf(path, sizeof path, "%s/run.h5", job->config.run);
-        if (!dtx_file_exists(path)) {
-            st = DTX_FAIL(DTX_ERR_MISSING, "%s is not there: run detoxlens generate first", path);
-            goto done;
-        }
-    }
-    DTX_GO(dtx_run_open(&job->par, job->config.run, &g.run));
+    DTX_GO(dtx_run_open_existing(&job->par, job->config.run, &g.run));
     if (!job->dry_run) {
         snprintf(g.log_dir, sizeof g.log_dir, "%s/log", g.run->dir);
         dtx_job_log_open(job, g.log_dir);

@@ -29,7 +29,7 @@ static dtx_status generate_count(dtx_plan *p)
 {
     const dtx_config *c = p->c;
     const double samples = p->samples, width = (double)c->generate.max_new_tokens, read = dtx_cost_read_bytes(&p->arch, p->element);
-    const double rows = (double)p->n * samples, batch = (double)c->generate.batch, passes = rows / (batch < rows ? batch : rows);
+    const double rows = (double)p->n * samples, batch = (double)c->generate.batch, passes = rows > 0 ? rows / fmin(batch, rows) : 0;
     double tokens = 0, answers = 0;
 
     for (int64_t i = 0; i < p->n; i++) {

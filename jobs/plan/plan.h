@@ -145,7 +145,7 @@ double dtx_plan_resident(const dtx_plan *p);
  * units for the others. ranks: in all; of_node: on a node. */
 dtx_status dtx_plan_units(const dtx_plan *p, int64_t ranks, int of_node, double **seconds, int64_t *n);
 /* Those units over `ranks` ranks in rounds of round_seconds: seconds until the last one ends, and the share of the ranks' time
- * that is spent on units. */
+ * that is spent on units. Units may cost nothing; the span is NaN where a cost is not known (NaN, infinite, below 0). */
 dtx_status dtx_plan_hand_out(const dtx_plan *p, const double *unit, int64_t n, int64_t ranks, double *span, double *efficiency);
 /* Streams that a unit of generation decodes side by side, of `ranks` ranks in all. */
 int64_t dtx_plan_streams(const dtx_plan *p, int64_t ranks);

@@ -1,6 +1,6 @@
 /* simulate.c - units of rows handed out over ranks as mpi/par/queue.h does: in rounds, with a ticket fetched ahead. */
+#include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "jobs/plan/plan.h"
 #include "mpi/par/queue.h"
@@ -30,19 +30,23 @@ dtx_status dtx_plan_find_latency(dtx_plan *p)
     return DTX_OK;
 }
 
+enum { NO_UNIT = -1 };
+
 typedef struct {
     const dtx_plan *p;
     const double *unit;
     int64_t n, next, left, ranks;
-    double limit;            /* of this round, seconds */
-    double *free_at, *ahead; /* (ranks) when it is free; the unit that it has a ticket for, 0 = none */
-    int64_t *taken;          /* (ranks) units of this round */
+    double limit;    /* of this round, seconds */
+    double *free_at; /* (ranks) when it is free; `never`: it waits for the end of the round */
+    int64_t *ahead;  /* (ranks) the unit that it has a ticket for, or NO_UNIT */
+    int64_t *taken;  /* (ranks) units of this round */
 } hand_out;
 
-/* One round from `begun` on: every rank takes units until its length has passed, at least one. Returns its end. */
+/* One round from `begun` on: every rank takes units until its length has passed, at least one. A unit may cost nothing: it is
+ * its ticket that counts. Returns the round's end. */
 static double play_round(hand_out *h, double begun)
 {
-    const double never = 1e300, least = h->p->c->round_seconds;
+    const double never = INFINITY, least = h->p->c->round_seconds;
     double end = begun, worked = 0;
 
     for (int64_t r = 0; r < h->ranks; r++) {
@@ -54,32 +58,34 @@ static double play_round(hand_out *h, double begun)
         for (int64_t k = 1; k < h->ranks; k++) {
             r = h->free_at[k] < h->free_at[r] ? k : r;
         }
-        if (h->free_at[r] >= never) {
+        if (isinf(h->free_at[r])) {
             break;
         }
-        double unit = 0, wait = 0;
+        int64_t unit = NO_UNIT;
+        double wait = 0;
         if (h->taken[r] == 0 || !dtx_queue_round_over(h->free_at[r] - begun, h->limit, least, h->taken[r])) {
             unit = h->ahead[r];
-            h->ahead[r] = 0;
-            if (unit <= 0 && h->next < h->n) {
-                unit = h->unit[h->next++];
+            h->ahead[r] = NO_UNIT;
+            if (unit == NO_UNIT && h->next < h->n) {
+                unit = h->next++;
                 wait = r > 0 ? h->p->latency : 0;
             }
         }
-        if (unit <= 0) { /* waits for the end of the round */
+        if (unit == NO_UNIT) {
             worked += h->free_at[r] - begun;
             h->free_at[r] = never;
             continue;
         }
         if (r > 0 && h->n - h->next > h->ranks) {
-            h->ahead[r] = h->unit[h->next++];
+            h->ahead[r] = h->next++;
         }
-        h->free_at[r] += wait + unit;
+        h->free_at[r] += wait + h->unit[unit];
         h->taken[r]++;
         end = h->free_at[r] > end ? h->free_at[r] : end;
         h->left--;
     }
-    h->limit = dtx_queue_round_after(h->limit, least, 1 - worked / ((end - begun) * (double)h->ranks));
+    const double all = (end - begun) * (double)h->ranks;
+    h->limit = dtx_queue_round_after(h->limit, least, all > 0 ? 1 - worked / all : 0);
     return end;
 }
 
@@ -87,13 +93,21 @@ dtx_status dtx_plan_hand_out(const dtx_plan *p, const double *unit, int64_t n, i
 {
     hand_out h = {.p = p, .unit = unit, .n = n, .left = n, .ranks = ranks, .limit = p->c->round_seconds};
     double all = 0, end = 0;
-    dtx_status st;
+    dtx_status st = DTX_OK;
 
+    for (int64_t i = 0; i < n; i++) {
+        all += unit[i] >= 0 ? unit[i] : NAN;
+    }
+    *span = NAN;
+    *efficiency = 1;
+    if (!isfinite(all + (double)n * p->latency + p->round_cost)) { /* speeds that are not known: neither is the time */
+        return DTX_OK;
+    }
     DTX_GO(DTX_NEW(h.free_at, ranks));
     DTX_GO(DTX_NEW(h.ahead, ranks));
     DTX_GO(DTX_NEW(h.taken, ranks));
-    for (int64_t i = 0; i < n; i++) {
-        all += unit[i];
+    for (int64_t r = 0; r < ranks; r++) {
+        h.ahead[r] = NO_UNIT;
     }
     while (h.left > 0) {
         end = play_round(&h, end) + p->round_cost;

@@ -284,7 +284,7 @@ dtx_status dtx_score_calibrate(dtx_job *job)
     char log_dir[1100];
     dtx_status st;
 
-    DTX_GO(dtx_run_open(&job->par, job->config.run, &c.run));
+    DTX_GO(dtx_run_open_existing(&job->par, job->config.run, &c.run));
     snprintf(log_dir, sizeof log_dir, "%s/log", c.run->dir);
     dtx_job_log_open(job, log_dir);
     DTX_GO(dtx_run_provenance_begin(c.run, "score", job->argc, job->argv, job->config_json));

@@ -520,7 +520,7 @@ static dtx_status run(dtx_job *job)
     snprintf(g->variant_group, sizeof g->variant_group, "/variants/%s", job->variant);
     snprintf(g->source, sizeof g->source, "%s/completions", g->variant_group);
     DTX_GO(dtx_par_agree(&job->par, open_scorer(g)));
-    DTX_GO(dtx_run_open(&job->par, c->run, &g->run));
+    DTX_GO(dtx_run_open_existing(&job->par, c->run, &g->run));
     snprintf(g->log_dir, sizeof g->log_dir, "%s/log", g->run->dir);
     dtx_job_log_open(job, g->log_dir);
     st = run_stage(g);

@@ -14,8 +14,8 @@ dtx_status dtx_lora_open(dtx_job *job, const char *init, dtx_lora_training *t)
     t->c = &job->config;
     snprintf(t->name, sizeof t->name, "%s-%s", job->def->name, job->variant);
     snprintf(t->out_dir, sizeof t->out_dir, "%s/adapters/%s", t->c->run, job->variant);
-    DTX_TRY(dtx_training_open_run(job, &t->run));
-    return dtx_stage_model_open(job, init, &t->base);
+    DTX_TRY(dtx_stage_model_open(job, init, &t->base)); /* before a run directory is made: it may not be there */
+    return dtx_training_open_run(job, &t->run);
 }
 
 void dtx_lora_close(dtx_lora_training *t)

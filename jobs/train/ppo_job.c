@@ -573,6 +573,7 @@ static dtx_status open_all(dtx_ppo *p)
         st = dtx_answers_judge(p->job, &p->reward);
     }
     DTX_TRY(dtx_par_agree(&p->job->par, st));
+    DTX_TRY(dtx_training_open_run(p->job, &p->run)); /* not before the models are there: it makes a run directory */
     DTX_TRY(load(p));
     return dtx_par_agree(&p->job->par, set_up(p));
 }
@@ -588,7 +589,6 @@ static dtx_status run_ppo(dtx_job *job)
     p->job = job;
     p->c = &job->config;
     snprintf(p->name, sizeof p->name, "ppo-%s", job->variant);
-    DTX_GO(dtx_training_open_run(job, &p->run));
     DTX_GO(open_all(p));
     snprintf(plan, sizeof plan, "%" PRId64 " steps of %" PRId64 " rollouts of at most %" PRId64 " tokens, %" PRId64
              " updates each; %" PRId64 " trainable parameters, two checkpoints of %.1f MB", p->n_steps, p->c->ppo.batch, p->roll.N,

@@ -102,12 +102,16 @@ done:
 }
 
 /* Rank 0: everything that does not need the other ranks. */
-static dtx_status prepare(dtx_run *run)
+static dtx_status prepare(dtx_run *run, bool make)
 {
     static const char *const folders[] = {"log", "checkpoints", "report"};
     char path[1200];
     hid_t file = -1;
 
+    if (!make && !dtx_file_exists(run->path)) {
+        return DTX_FAIL(DTX_ERR_MISSING, "%s is not there: detoxlens generate or import makes it; is --run %s the right run directory?",
+                        run->path, run->dir);
+    }
     DTX_TRY(dtx_file_mkdirs(run->dir));
     DTX_TRY(dtx_run_lock(run->par, run->dir, false, &run->lock_fd));
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
@@ -164,7 +168,7 @@ static dtx_status close_parallel(dtx_run *run)
     return dtx_par_agree(run->par, st);
 }
 
-dtx_status dtx_run_open(const dtx_par *par, const char *dir, dtx_run **out)
+static dtx_status open_run(const dtx_par *par, const char *dir, bool make, dtx_run **out)
 {
     dtx_run *run = NULL;
     dtx_status st;
@@ -184,7 +188,7 @@ dtx_status dtx_run_open(const dtx_par *par, const char *dir, dtx_run **out)
     } else {
         snprintf(run->dir, sizeof run->dir, "%s", dir);
         snprintf(run->path, sizeof run->path, "%s/run.h5", dir);
-        st = par->rank == 0 ? prepare(run) : DTX_OK;
+        st = par->rank == 0 ? prepare(run, make) : DTX_OK;
     }
     st = dtx_par_agree(par, st);
     if (st == DTX_OK) {
@@ -196,6 +200,16 @@ dtx_status dtx_run_open(const dtx_par *par, const char *dir, dtx_run **out)
     }
     *out = run;
     return DTX_OK;
+}
+
+dtx_status dtx_run_open(const dtx_par *par, const char *dir, dtx_run **out)
+{
+    return open_run(par, dir, true, out);
+}
+
+dtx_status dtx_run_open_existing(const dtx_par *par, const char *dir, dtx_run **out)
+{
+    return open_run(par, dir, false, out);
 }
 
 void dtx_run_close(dtx_run *run)

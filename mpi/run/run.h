@@ -33,6 +33,8 @@ typedef struct {
 /* Collective. Makes the directory (with log/, checkpoints/, report/), takes the lock (DTX_ERR_USAGE with the holder's
  * host, pid and Slurm job when it is taken), makes an empty run.h5 when there is none, checks schema_version. */
 dtx_status dtx_run_open(const dtx_par *par, const char *dir, dtx_run **out);
+/* Collective. The same for a job that needs what another one made: DTX_ERR_MISSING where there is no run.h5, and nothing is made. */
+dtx_status dtx_run_open_existing(const dtx_par *par, const char *dir, dtx_run **out);
 /* Collective. Closes the file and gives the lock back. NULL is fine. */
 void dtx_run_close(dtx_run *run);
 
