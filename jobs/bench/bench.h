@@ -4,7 +4,7 @@
 
 #include "jobs/program/job.h"
 #include "jobs/shared/timing.h"
-#include "src/model/arch.h"
+#include "src/model/families/arch.h"
 
 enum { DTX_BENCH_MAX_REPEAT = 99 };
 

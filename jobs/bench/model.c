@@ -20,8 +20,8 @@ static dtx_status add_tokenizer(const char *from, const char *dir, dtx_arch *a)
         const char *const text = "";
         const size_t len = 0;
         a->bos_id = 0;
-        a->eos_id = a->family == DTX_ROBERTA ? 2 : 0;
-        return dtx_bpe_train(&text, &len, 1, a->family == DTX_ROBERTA ? 261 : 258, a->family == DTX_ROBERTA, dir);
+        a->eos_id = !a->causal ? 2 : 0;
+        return dtx_bpe_train(&text, &len, 1, !a->causal ? 261 : 258, !a->causal, dir);
     }
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         DTX_TRY(dtx_file_join(path, sizeof path, from, files[i]));

@@ -6,6 +6,7 @@
 #include "jobs/inspect/inspect.h"
 #include "jobs/program/job.h"
 #include "src/base/file.h"
+#include "src/model/families/table.h"
 
 static bool ends_with(const char *s, const char *tail)
 {
@@ -70,11 +71,50 @@ static dtx_status inspect_row(const dtx_job *job, const char *path, const char *
     return dtx_inspect_row(file, job->variant, row, f);
 }
 
+/* A line each, as README.md has them: `model_type` (older spellings): title: models that people know, what it is. */
+static dtx_status list_families(bool json)
+{
+    const dtx_family *f;
+    cJSON *list = cJSON_CreateArray();
+
+    for (int i = 0; (f = dtx_family_at(i)) != NULL; i++) {
+        cJSON *o = cJSON_CreateObject(), *older = cJSON_AddArrayToObject(o, "dialects");
+        if (!json) {
+            printf("* `%s`", f->model_type);
+        }
+        for (int k = 0; k < 3 && f->dialects[k] != NULL; k++) {
+            cJSON_AddItemToArray(older, cJSON_CreateString(f->dialects[k]));
+            if (!json) {
+                printf(", `%s`", f->dialects[k]);
+            }
+        }
+        if (!json) {
+            printf(": %s (%s)%s\n", f->title, f->known, f->fresh != NULL ? "; can be trained here from scratch" : "");
+        }
+        cJSON_AddStringToObject(o, "model_type", f->model_type);
+        cJSON_AddStringToObject(o, "title", f->title);
+        cJSON_AddStringToObject(o, "known", f->known);
+        cJSON_AddStringToObject(o, "kind", f->encoder ? "classifier" : "decoder");
+        cJSON_AddBoolToObject(o, "from_scratch", f->fresh != NULL);
+        cJSON_AddItemToArray(list, o);
+    }
+    char *text = json ? cJSON_Print(list) : NULL;
+    if (text != NULL) {
+        puts(text);
+    }
+    cJSON_free(text);
+    cJSON_Delete(list);
+    return DTX_OK;
+}
+
 static dtx_status run(dtx_job *job)
 {
     const bool sha256 = dtx_job_flag(job, "sha256") != NULL;
     dtx_facts f;
 
+    if (dtx_job_flag(job, "families") != NULL) {
+        return list_families(job->json);
+    }
     if (job->n_args != 1) {
         return DTX_FAIL(DTX_ERR_USAGE, "inspect needs one path: detoxlens inspect PATH");
     }
@@ -96,6 +136,7 @@ static dtx_status run(dtx_job *job)
 
 static const dtx_job_option own_options[] = {
     {"sha256", NULL, NULL, "hash every byte of the weights, not samples alone"},
+    {"families", NULL, NULL, "no PATH: the model types that are known"},
     {"row", "N", NULL, "of a run: text and completion of one row of --variant"},
     {0},
 };
@@ -110,6 +151,7 @@ const dtx_job_def dtx_job_inspect = {
             "variants, rows\n"
             "done of all, rate and remaining time of a job under way, settings, launches.\n"
             "\n"
+            "  detoxlens inspect --families\n"
             "  detoxlens inspect models/redpajama-3b\n"
             "  detoxlens inspect --json out | jq .variants\n"
             "  detoxlens inspect out --row 3 --variant FT\n",

@@ -4,10 +4,10 @@
 
 #include "jobs/inspect/inspect.h"
 #include "src/base/file.h"
+#include "src/model/families/table.h"
 #include "src/model/model.h"
 #include "src/text/tokenizer.h"
 
-static const char *const family_name[] = {"GPT-NeoX", "Falcon", "RoBERTa classifier"};
 static const char *const activation_name[] = {"gelu (erf)", "gelu (tanh)", "relu"};
 
 static void add_id(dtx_facts *f, const char *key, const char *label, int64_t id)
@@ -207,12 +207,11 @@ dtx_status dtx_inspect_model(const char *dir, bool sha256, dtx_facts *f)
     dtx_status st = DTX_OK;
 
     DTX_TRY(dtx_arch_read(dir, &a));
-    DTX_TRY(dtx_arch_read_generation(dir, &a));
     DTX_TRY(dtx_arch_count(&a, &count));
     DTX_TRY(stated_dtype(dir, dtype, sizeof dtype, &unit));
     dtx_facts_section(f, "model", "Model");
     dtx_facts_text(f, "path", "path", "%s", dir);
-    dtx_facts_text(f, "architecture", "architecture", "%s", family_name[a.family]);
+    dtx_facts_text(f, "architecture", "architecture", "%s", dtx_family_of(&a)->title);
     dtx_facts_text(f, "model_type", "model type", "%s", a.model_type);
     dtx_facts_int(f, "parameters", "parameters", count, "");
     add_shape(&a, f);
@@ -226,7 +225,7 @@ dtx_status dtx_inspect_model(const char *dir, bool sha256, dtx_facts *f)
         dtx_facts_text(f, "dtype", "dtype", "%s, as config.json says; sizes follow from it", dtype);
     } else {
         DTX_GO(st);
-        DTX_GO(dtx_model_open(dir, false, &m)); /* every tensor there once, of the right shape */
+        DTX_GO(dtx_model_open_as(dir, &a, false, &m)); /* every tensor there once, of the right shape */
         dtx_facts_bool(f, "present", "present", true);
         dtx_facts_bool(f, "fits", "fit config.json", true);
         DTX_GO(add_weights(w, m, sha256, f));

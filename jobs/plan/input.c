@@ -91,13 +91,12 @@ dtx_status dtx_plan_read_model(dtx_plan *p)
         if (strcmp(c->pretrain.task, "lm") != 0) {
             return DTX_FAIL(DTX_ERR_USAGE, "pretrain.task = %s: plan knows the training of language models (lm)", c->pretrain.task);
         }
-        const char *arch = strcmp(c->pretrain.arch, "auto") == 0 ? "gpt_neox" : c->pretrain.arch;
         int64_t vocab = (c->pretrain.vocab + 15) / 16 * 16, n = 0;
-        DTX_TRY(dtx_pretrain_arch(arch, c->pretrain.layers, c->pretrain.hidden, c->pretrain.heads, vocab,
+        DTX_TRY(dtx_pretrain_arch(c->pretrain.arch, c->pretrain.layers, c->pretrain.hidden, c->pretrain.heads, vocab,
                                   c->pretrain.context, 0, 1, &p->arch));
         DTX_TRY(dtx_arch_count(&p->arch, &n));
         p->element = 4;
-        snprintf(p->model, sizeof p->model, "%s of %" PRId64 " parameters, made by the job", arch, n);
+        snprintf(p->model, sizeof p->model, "%s of %" PRId64 " parameters, made by the job", p->arch.model_type, n);
         return DTX_OK;
     }
     if (strcmp(p->name, "score") == 0) {

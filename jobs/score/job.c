@@ -497,7 +497,9 @@ static dtx_status open_scorer(dtx_scoring *g)
     if (attributes->n > 1) {
         return DTX_FAIL(DTX_ERR_USAGE, "score.attributes has %" PRId64 " names; a local classifier scores one label a launch", attributes->n);
     }
-    DTX_TRY(dtx_classifier_open(c->score.path, attributes->n > 0 ? attributes->entry[0] : "", &g->classifier));
+    dtx_arch arch;
+    DTX_TRY(dtx_stage_arch(g->job, c->score.path, &arch));
+    DTX_TRY(dtx_classifier_open(c->score.path, &arch, attributes->n > 0 ? attributes->entry[0] : "", &g->classifier));
     g->n_sets = 1;
     snprintf(g->sets[0].measure, sizeof g->sets[0].measure, "%s", g->classifier.arch->labels[g->classifier.label]);
     snprintf(g->sets[0].group, sizeof g->sets[0].group, "%s/toxicity/%s", g->variant_group, g->set);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "jobs/shared/stage.h"
 #include "mpi/run/run.h"
 #include "src/base/mem.h"
 
@@ -23,7 +24,16 @@ dtx_status dtx_answers_judge(const dtx_job *job, dtx_reward *out)
         spec[n++] = c->reward.path;
     }
     DTX_TRY(dtx_reward_parse(c->reward.kind, &kind));
-    return dtx_reward_open(spec, n, kind, out);
+    if (n > DTX_MAX_REWARDS) {
+        return DTX_FAIL(DTX_ERR_USAGE, "%d reward models; 1 to %d are possible", n, DTX_MAX_REWARDS);
+    }
+    dtx_arch arch[DTX_MAX_REWARDS];
+    for (int i = 0; i < n; i++) {
+        dtx_reward_spec one;
+        DTX_TRY(dtx_reward_read(spec[i], &one));
+        DTX_TRY(dtx_stage_arch(job, one.dir, &arch[i]));
+    }
+    return dtx_reward_open(spec, arch, n, kind, out);
 }
 
 dtx_status dtx_answers_describe_judge(const dtx_reward *r, char *text, size_t size)

@@ -1,5 +1,5 @@
 /* answers.h - answers that training generates (ppo's rollouts, dpo's rejected answers): the classifiers of reward.*, scores by
- * the answers' text, and that text in run.h5. Local. */
+ * the answers' text, and that text in run.h5. Local where nothing else is said. */
 #ifndef DTX_ANSWERS_JOB_H
 #define DTX_ANSWERS_JOB_H
 
@@ -9,7 +9,7 @@
 #include "src/judge/reward.h"
 #include "src/text/tokenizer.h"
 
-/* The classifiers of reward.models, else that of reward.path; DTX_ERR_USAGE when neither is set. */
+/* Collective; what fails on one rank alone is not agreed on. The classifiers of reward.models, else that of reward.path; DTX_ERR_USAGE when neither is set. */
 dtx_status dtx_answers_judge(const dtx_job *job, dtx_reward *out);
 /* Appends what the classifiers are (fingerprint, label, weight) to a training's description of `size` bytes. */
 dtx_status dtx_answers_describe_judge(const dtx_reward *r, char *text, size_t size);

@@ -3,7 +3,7 @@
 #ifndef DTX_KNOWN_MODELS_H
 #define DTX_KNOWN_MODELS_H
 
-#include "src/model/arch.h"
+#include "src/model/families/arch.h"
 
 typedef struct {
     const char *name, *folder; /* "redpajama-3b"; the folder's name at its publisher */

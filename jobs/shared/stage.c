@@ -62,14 +62,8 @@ static dtx_status open_here(const dtx_job *job, dtx_stage_model *m)
     char dir[DTX_PATH_MAX];
     size_t end = strlen(path);
 
-    DTX_TRY(dtx_job_need(job, "model.path", path));
     DTX_TRY(find_adapter(job, m->variant, dir, sizeof dir));
-    DTX_TRY(dtx_model_open(path, strcmp(job->config.model.dtype, "f32") == 0, &m->model));
-    m->arch = *dtx_model_arch(m->model);
-    if (!m->arch.causal) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s is an encoder, it cannot generate", path, m->arch.model_type);
-    }
-    DTX_TRY(dtx_arch_read_generation(path, &m->arch));
+    DTX_TRY(dtx_model_open_as(path, &m->arch, strcmp(job->config.model.dtype, "f32") == 0, &m->model));
     if (dir[0] != '\0') {
         DTX_TRY(dtx_adapter_read(dir, &m->arch, &m->adapter));
     }
@@ -91,11 +85,34 @@ static dtx_status open_here(const dtx_job *job, dtx_stage_model *m)
     return DTX_OK;
 }
 
+dtx_status dtx_stage_arch(const dtx_job *job, const char *dir, dtx_arch *out)
+{
+    dtx_status st = DTX_OK;
+    void *data = NULL;
+    size_t size = sizeof *out;
+
+    if (job->par.rank == 0) {
+        st = dtx_arch_read(dir, out);
+        data = out;
+    }
+    DTX_TRY(dtx_par_bcast(&job->par, st, &data, &size));
+    if (job->par.rank != 0) {
+        memcpy(out, data, sizeof *out);
+        dtx_free(data);
+    }
+    return DTX_OK;
+}
+
 dtx_status dtx_stage_model_open(const dtx_job *job, const char *variant, dtx_stage_model *out)
 {
     *out = (dtx_stage_model){0};
     snprintf(out->variant, sizeof out->variant, "%s", variant);
     snprintf(out->group, sizeof out->group, "/variants/%s", variant);
+    DTX_TRY(dtx_job_need(job, "model.path", job->config.model.path));
+    DTX_TRY(dtx_stage_arch(job, job->config.model.path, &out->arch));
+    if (!out->arch.causal) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s is an encoder, it cannot generate", job->config.model.path, out->arch.model_type);
+    }
     return dtx_par_agree(&job->par, open_here(job, out));
 }
 

@@ -18,6 +18,8 @@ typedef struct {
     char adapter_sha256[65];     /* rank 0: of the adapter's weights and scale; "none" for IT */
 } dtx_stage_model;
 
+/* Collective. The description of a model folder: rank 0 reads config.json and generation_config.json, all hear. */
+dtx_status dtx_stage_arch(const dtx_job *job, const char *dir, dtx_arch *out);
 /* Collective. model.path, and variants.V.adapter (else RUN/adapters/V) for variants V other than IT. */
 dtx_status dtx_stage_model_open(const dtx_job *job, const char *variant, dtx_stage_model *out);
 void dtx_stage_model_close(dtx_stage_model *m);

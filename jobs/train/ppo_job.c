@@ -568,9 +568,9 @@ static dtx_status open_all(dtx_ppo *p)
     snprintf(p->healthy, sizeof p->healthy, "%s/checkpoints/%s-healthy.safetensors", run, p->name);
     snprintf(p->log_dir, sizeof p->log_dir, "%s/log", run);
     DTX_TRY(dtx_stage_model_open(p->job, p->c->ppo.init, &p->base));
-    dtx_status st = dtx_tokenizer_open(p->c->model.path, &p->tokenizer);
+    dtx_status st = dtx_answers_judge(p->job, &p->reward);
     if (st == DTX_OK) {
-        st = dtx_answers_judge(p->job, &p->reward);
+        st = dtx_tokenizer_open(p->c->model.path, &p->tokenizer);
     }
     DTX_TRY(dtx_par_agree(&p->job->par, st));
     DTX_TRY(dtx_training_open_run(p->job, &p->run)); /* not before the models are there: it makes a run directory */

@@ -8,8 +8,6 @@
 #include "src/training/distil.h"
 #include "src/training/pretrain.h"
 
-enum { DTX_PRETRAIN_MATRICES = 4096 };
-
 typedef struct dtx_pretrain_task dtx_pretrain_task;
 
 typedef struct {
@@ -23,7 +21,7 @@ typedef struct {
     dtx_arch arch;
     dtx_model *model;
     dtx_tape *tape;
-    dtx_span decay[DTX_PRETRAIN_MATRICES]; /* weight decay leaves norms and biases alone */
+    dtx_span *decay;                 /* matrices and tables: weight decay leaves scales and biases alone */
     dtx_training training;
     /* task lm */
     dtx_stream stream;

@@ -132,7 +132,7 @@ static dtx_status unpack(dtx_pretrainer *t, const char *m)
     memcpy(l->label, m += ids, labels);
     memcpy(l->held, m + labels, (size_t)l->n);
     DTX_TRY(dtx_labelled_order_init(&t->order, l, t->c->pretrain.batch, (uint64_t)t->c->seed));
-    return dtx_labelled_arch(l, t->c->pretrain.layers, t->c->pretrain.hidden, t->c->pretrain.heads, t->vocab,
+    return dtx_labelled_arch(l, t->c->pretrain.arch, t->c->pretrain.layers, t->c->pretrain.hidden, t->c->pretrain.heads, t->vocab,
                              t->c->pretrain.context, &t->arch);
 }
 

@@ -23,6 +23,7 @@ static dtx_status set_up(dtx_pretrainer *t)
 
     DTX_TRY(dtx_model_new(&t->arch, (uint64_t)c->seed, &t->model));
     DTX_TRY(dtx_tape_new(t->model, false, &t->tape));
+    DTX_TRY(DTX_NEW(t->decay, dtx_model_n_params(t->model)));
     *tr = (dtx_training){.job = t->job, .run = t->run, .name = t->name, .n_steps = c->pretrain.steps,
                          .n_leaves = c->pretrain.batch < DTX_TRAINING_LEAVES ? c->pretrain.batch : DTX_TRAINING_LEAVES,
                          .n_params = dtx_model_arena_size(t->model), .params = dtx_model_arena(t->model),
@@ -34,8 +35,7 @@ static dtx_status set_up(dtx_pretrainer *t)
     DTX_TRY(dtx_schedule_parse(c->pretrain.schedule, &tr->schedule));
     for (int64_t i = 0; i < dtx_model_n_params(t->model); i++) {
         const dtx_param *p = dtx_model_param(t->model, i);
-        if (strstr(p->name, "norm") == NULL && strstr(p->name, "ln_") == NULL && strstr(p->name, "bias") == NULL
-            && tr->n_decay < DTX_PRETRAIN_MATRICES) {
+        if (dtx_role_decays(p->role)) {
             t->decay[tr->n_decay++] = (dtx_span){p->offset, p->n_elements};
         }
     }
@@ -65,6 +65,7 @@ static void tear_down(dtx_pretrainer *t)
 {
     dtx_training_close(&t->training);
     dtx_free(t->losses);
+    dtx_free(t->decay);
     dtx_tape_del(t->tape);
     dtx_model_del(t->model);
     dtx_windows_free(&t->windows);

@@ -113,7 +113,7 @@ static dtx_status load(dtx_pretrainer *t)
         st = dtx_windows_init(&t->held, facts.n_held, t->c->pretrain.context, (uint64_t)t->c->seed);
     }
     if (st == DTX_OK) {
-        st = dtx_pretrain_arch(strcmp(t->c->pretrain.arch, "auto") == 0 ? "gpt_neox" : t->c->pretrain.arch, t->c->pretrain.layers,
+        st = dtx_pretrain_arch(t->c->pretrain.arch, t->c->pretrain.layers,
                                t->c->pretrain.hidden, t->c->pretrain.heads, facts.vocab, t->c->pretrain.context, facts.eos,
                                facts.pad, &t->arch);
     }

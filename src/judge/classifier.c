@@ -35,16 +35,16 @@ static int64_t find_label(const dtx_arch *a, const char *label)
     return a->n_labels == 2 ? 1 : -1;
 }
 
-dtx_status dtx_classifier_open(const char *dir, const char *label, dtx_classifier *out)
+dtx_status dtx_classifier_open(const char *dir, const dtx_arch *a, const char *label, dtx_classifier *out)
 {
     dtx_classifier c = {0};
     char names[512] = "";
     dtx_status st = DTX_OK;
 
-    DTX_GO(dtx_model_open(dir, false, &c.model));
+    DTX_GO(a != NULL ? dtx_model_open_as(dir, a, false, &c.model) : dtx_model_open(dir, false, &c.model));
     c.arch = dtx_model_arch(c.model);
-    if (c.arch->family != DTX_ROBERTA || c.arch->n_labels < 1) {
-        DTX_GO(DTX_FAIL(DTX_ERR_INPUT, "%s: a %s model is no classifier; a RoBERTa model with labels is expected", dir,
+    if (c.arch->n_labels < 1) {
+        DTX_GO(DTX_FAIL(DTX_ERR_INPUT, "%s: a %s model is no classifier; one with labels is expected", dir,
                         c.arch->model_type));
     }
     DTX_GO(dtx_tokenizer_open(dir, &c.tokenizer));
@@ -52,7 +52,7 @@ dtx_status dtx_classifier_open(const char *dir, const char *label, dtx_classifie
         DTX_GO(DTX_FAIL(DTX_ERR_INPUT, "%s: the tokenizer has %lld ids, the model %lld", dir,
                         (long long)dtx_tokenizer_size(c.tokenizer), (long long)c.arch->vocab));
     }
-    c.max_tokens = c.arch->max_positions - c.arch->pad_id - 1; /* positions begin at pad + 1 */
+    c.max_tokens = dtx_arch_max_tokens(c.arch);
     c.label = find_label(c.arch, label);
     for (int64_t i = 0; i < c.arch->n_labels && strlen(names) + 60 < sizeof names; i++) {
         snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i > 0 ? ", " : "", c.arch->labels[i]);

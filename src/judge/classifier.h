@@ -18,9 +18,9 @@ typedef struct {
     int64_t label;         /* the one that is looked for: toxic, hateful */
 } dtx_classifier;
 
-/* label: a name of config.json's id2label, or its number; "" chooses the first label called toxicity, toxic, hate, hateful
+/* a: the folder's description where somebody has read it already (dtx_arch_read), else NULL. label: a name of config.json's id2label, or its number; "" chooses the first label called toxicity, toxic, hate, hateful
  * or HS in any case, else label 1 of two. DTX_ERR_USAGE naming the labels when that does not decide. */
-dtx_status dtx_classifier_open(const char *dir, const char *label, dtx_classifier *out);
+dtx_status dtx_classifier_open(const char *dir, const dtx_arch *a, const char *label, dtx_classifier *out);
 void dtx_classifier_close(dtx_classifier *c);
 
 /* logits (n, n_labels) of n UTF-8 texts; empty ones are fine. */

@@ -31,34 +31,35 @@ double dtx_reward_of(dtx_reward_kind kind, double log_odds)
     }
 }
 
-static dtx_status open_one(const char *spec, dtx_classifier *c, double *weight)
+dtx_status dtx_reward_read(const char *spec, dtx_reward_spec *out)
 {
-    char dir[4096], *end;
+    char *end;
     const char *star = strchr(spec, '*'), *rest = spec;
 
-    *weight = 1;
+    *out = (dtx_reward_spec){.weight = 1, .label = ""};
     if (star != NULL) {
         double w = strtod(spec, &end);
         if (end == star && end > spec) {
             if (!(w > 0) || !isfinite(w)) {
                 return DTX_FAIL(DTX_ERR_USAGE, "reward model \"%s\": the weight must be a positive number", spec);
             }
-            *weight = w;
+            out->weight = w;
             rest = star + 1;
         }
     }
-    if (rest[0] == '\0' || strlen(rest) >= sizeof dir) {
+    if (rest[0] == '\0' || strlen(rest) >= sizeof out->dir) {
         return DTX_FAIL(DTX_ERR_USAGE, "reward model \"%s\": a folder is expected: [WEIGHT*]DIR[#LABEL]", spec);
     }
-    snprintf(dir, sizeof dir, "%s", rest);
-    char *label = strrchr(dir, '#');
+    snprintf(out->dir, sizeof out->dir, "%s", rest);
+    char *label = strrchr(out->dir, '#');
     if (label != NULL) {
-        *label++ = '\0';
+        *label = '\0';
+        out->label = rest + (label - out->dir) + 1;
     }
-    return dtx_classifier_open(dir, label != NULL ? label : "", c);
+    return DTX_OK;
 }
 
-dtx_status dtx_reward_open(const char *const *spec, int n, dtx_reward_kind kind, dtx_reward *out)
+dtx_status dtx_reward_open(const char *const *spec, const dtx_arch *a, int n, dtx_reward_kind kind, dtx_reward *out)
 {
     dtx_reward r = {.kind = kind};
     double sum = 0;
@@ -68,8 +69,11 @@ dtx_status dtx_reward_open(const char *const *spec, int n, dtx_reward_kind kind,
         return DTX_FAIL(DTX_ERR_USAGE, "%d reward models; 1 to %d are possible", n, DTX_MAX_REWARDS);
     }
     for (; r.n < n; r.n++) {
-        DTX_GO(open_one(spec[r.n], &r.model[r.n], &r.weight[r.n]));
-        sum += r.weight[r.n];
+        dtx_reward_spec one;
+        DTX_GO(dtx_reward_read(spec[r.n], &one));
+        DTX_GO(dtx_classifier_open(one.dir, a != NULL ? &a[r.n] : NULL, one.label, &r.model[r.n]));
+        r.weight[r.n] = one.weight;
+        sum += one.weight;
     }
     for (int i = 0; i < n; i++) {
         r.weight[i] /= sum;

@@ -17,9 +17,16 @@ typedef struct {
     double weight[DTX_MAX_REWARDS]; /* sum 1 */
 } dtx_reward;
 
-/* Each spec is DIR, DIR#LABEL, WEIGHT*DIR or WEIGHT*DIR#LABEL, WEIGHT a positive number (1 where absent); the reward is
- * the weighted mean of the classifiers' rewards. */
-dtx_status dtx_reward_open(const char *const *spec, int n, dtx_reward_kind kind, dtx_reward *out);
+/* DIR, DIR#LABEL, WEIGHT*DIR or WEIGHT*DIR#LABEL, WEIGHT a positive number (1 where absent). */
+typedef struct {
+    char dir[4096];
+    double weight;
+    const char *label; /* "" = none; of the text that was read */
+} dtx_reward_spec;
+dtx_status dtx_reward_read(const char *spec, dtx_reward_spec *out);
+/* The reward is the weighted mean of the classifiers' rewards. a: NULL, or the folders' descriptions, as dtx_classifier_open
+ * takes them. */
+dtx_status dtx_reward_open(const char *const *spec, const dtx_arch *a, int n, dtx_reward_kind kind, dtx_reward *out);
 void dtx_reward_close(dtx_reward *r);
 dtx_status dtx_reward_score(const dtx_reward *r, int64_t n, const char *const *text, const size_t *len, double *score);
 

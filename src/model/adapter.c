@@ -9,50 +9,6 @@
 #include "src/base/mem.h"
 #include "src/base/rng.h"
 
-void dtx_module_name(const dtx_arch *a, int64_t layer, dtx_module_kind kind, char *out, size_t size)
-{
-    static const char *const neox[DTX_MODULES] = {
-        "attention.query_key_value", NULL, NULL, "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"};
-    static const char *const falcon[DTX_MODULES] = {
-        "self_attention.query_key_value", NULL, NULL, "self_attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"};
-    static const char *const roberta[DTX_MODULES] = {"attention.self.query", "attention.self.key",
-                                                     "attention.self.value", "attention.output.dense",
-                                                     "intermediate.dense",   "output.dense"};
-    const char *stack = "gpt_neox.layers", *name = neox[kind];
-
-    if (a->family == DTX_FALCON) {
-        stack = "transformer.h";
-        name = falcon[kind];
-    } else if (a->family == DTX_ROBERTA) {
-        stack = "roberta.encoder.layer";
-        name = roberta[kind];
-    }
-    if (name == NULL) {
-        out[0] = '\0';
-    } else {
-        snprintf(out, size, "%s.%lld.%s", stack, (long long)layer, name);
-    }
-}
-
-void dtx_module_shape(const dtx_arch *a, dtx_module_kind kind, int64_t *n_out, int64_t *n_in)
-{
-    const int64_t attn = a->n_heads * a->head_dim;
-
-    *n_in = a->hidden;
-    *n_out = a->hidden;
-    if (kind == DTX_MOD_OUT) {
-        *n_in = attn;
-    } else if (kind == DTX_MOD_UP) {
-        *n_out = a->ffn;
-    } else if (kind == DTX_MOD_DOWN) {
-        *n_in = a->ffn;
-    } else if (a->fused_qkv) {
-        *n_out = (a->n_heads + 2 * a->n_kv) * a->head_dim;
-    } else {
-        *n_out = kind == DTX_MOD_Q ? attn : a->n_kv * a->head_dim;
-    }
-}
-
 /* PEFT's rule: the dotted name ends with the target. */
 static bool ends_with(const char *name, const char *target)
 {
@@ -61,25 +17,20 @@ static bool ends_with(const char *name, const char *target)
     return t > 0 && t <= n && strcmp(name + n - t, target) == 0;
 }
 
-/* Modules outside the layers, which PEFT's rule would reach and this program does not adapt. */
-static const char *outside(const dtx_arch *a, const char *target)
+/* Name of a module outside the layers that PEFT's rule would reach and this program does not adapt; false = none. */
+static bool outside(const dtx_arch *a, const char *target, char *name, size_t size)
 {
-    static const char *const neox[] = {"gpt_neox.embed_in", "embed_out", NULL};
-    static const char *const falcon[] = {"transformer.word_embeddings", "lm_head", NULL};
-    static const char *const roberta[] = {"roberta.embeddings.word_embeddings",
-                                          "roberta.embeddings.position_embeddings",
-                                          "roberta.embeddings.token_type_embeddings",
-                                          "classifier.dense",
-                                          "classifier.out_proj",
-                                          NULL};
-    const char *const *name = a->family == DTX_NEOX ? neox : a->family == DTX_FALCON ? falcon : roberta;
-
-    for (; *name != NULL; name++) {
-        if (ends_with(*name, target)) {
-            return *name;
+    for (int part = DTX_MODULES; part < DTX_PARTS; part++) {
+        if (part == DTX_PART_HEAD) {
+            dtx_head_path(a, name, size);
+        } else {
+            dtx_part_path(a, part, -1, name, size);
+        }
+        if (!dtx_part_is_norm(part) && ends_with(name, target)) {
+            return true;
         }
     }
-    return NULL;
+    return false;
 }
 
 /* Space for pairs where has[slot]; all zero. */
@@ -113,11 +64,10 @@ static dtx_status match(const dtx_arch *a, const char *const *targets, int n_tar
     bool any = false;
 
     for (int t = 0; t < n_targets; t++) {
-        const char *other = outside(a, targets[t]);
-        if (other != NULL) {
+        if (outside(a, targets[t], name, sizeof name)) {
             return DTX_FAIL(DTX_ERR_USAGE,
                             "target module \"%s\" reaches %s; adapters stand on the linear modules of the layers only",
-                            targets[t], other);
+                            targets[t], name);
         }
     }
     for (int64_t s = 0; s < a->n_layers * DTX_MODULES; s++) {

@@ -8,20 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "src/model/arch.h"
+#include "src/model/families/arch.h"
 #include "src/base/status.h"
-
-/* The linear modules of a layer; a slot is layer * DTX_MODULES + module. RoBERTa uses Q, K, V apart. */
-typedef enum {
-    DTX_MOD_QKV,
-    DTX_MOD_Q = DTX_MOD_QKV,
-    DTX_MOD_K,
-    DTX_MOD_V,
-    DTX_MOD_OUT,
-    DTX_MOD_UP,
-    DTX_MOD_DOWN,
-    DTX_MODULES
-} dtx_module_kind;
 
 typedef struct {
     float *A, *B;          /* (r, n_in), (n_out, r); NULL = this module has none. Into `arena`. */
@@ -33,7 +21,7 @@ typedef struct {
     double alpha;
     float scale;           /* alpha / r */
     double dropout;        /* as stated in adapter_config.json; not applied in evaluation */
-    int64_t n_slots;       /* n_layers * DTX_MODULES */
+    int64_t n_slots;       /* n_layers * DTX_MODULES; a slot is layer * DTX_MODULES + module */
     dtx_lora *slot;
     bool borrowed;         /* the arena belongs to somebody else (dtx_adapter_view) */
     float *arena;          /* all A and B one after the other, slot by slot, A before B */
@@ -41,12 +29,6 @@ typedef struct {
     char targets[8][64];   /* target_modules as given */
     int n_targets;
 } dtx_adapter;
-
-/* The dotted module name in the folder, "gpt_neox.layers.0.attention.query_key_value"; "" when the family has no such
- * module. */
-void dtx_module_name(const dtx_arch *a, int64_t layer, dtx_module_kind kind, char *out, size_t size);
-/* (n_out, n_in) of a module. */
-void dtx_module_shape(const dtx_arch *a, dtx_module_kind kind, int64_t *n_out, int64_t *n_in);
 
 /* A ~ U(-1/sqrt(in), 1/sqrt(in)) from the seed, B = 0, for every module whose dotted name ends with a target (PEFT's
  * rule). No match is DTX_ERR_USAGE naming the modules there are. */

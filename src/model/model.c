@@ -10,25 +10,9 @@
 #include "src/base/file.h"
 #include "src/base/hash.h"
 #include "src/base/mem.h"
-#include "src/model/impl.h"
 #include "src/base/rng.h"
-
-/* Buffers that folders carry beside the weights, and weights that the computation does not use. */
-static bool is_ignored(const dtx_arch *a, const char *name)
-{
-    static const char *const suffix[] = {".attention.bias", ".attention.masked_bias", ".inv_freq",
-                                         ".embeddings.position_ids"};
-    size_t len = strlen(name);
-
-    for (size_t i = 0; i < sizeof suffix / sizeof *suffix; i++) {
-        size_t n = strlen(suffix[i]);
-        if (len > n && strcmp(name + len - n, suffix[i]) == 0) {
-            return true;
-        }
-    }
-    /* Hugging Face's library drops the pooler of a sequence classifier too. */
-    return a->family == DTX_ROBERTA && strncmp(name, "roberta.pooler.", strlen("roberta.pooler.")) == 0;
-}
+#include "src/model/families/table.h"
+#include "src/model/impl.h"
 
 /* A tied head may be stored a second time; the word embedding counts, but a head of another shape is another model. */
 static dtx_status check_tied_head(const dtx_arch *a, const dtx_tensor *t)
@@ -44,14 +28,17 @@ static dtx_status check_tied_head(const dtx_arch *a, const dtx_tensor *t)
 
 static dtx_status check_unknown(const dtx_model *m)
 {
+    char head[128];
+
+    dtx_head_path(&m->arch, head, sizeof head - 8);
+    strcat(head, ".weight");
     for (int64_t i = 0; i < dtx_weights_count(m->weights); i++) {
         const dtx_tensor *t = dtx_weights_at(m->weights, i);
-        bool known = is_ignored(&m->arch, t->name);
+        bool known = dtx_family_ignores(&m->arch, t->name);
         for (int64_t j = 0; j < m->n_params && !known; j++) {
             known = strcmp(m->specs[j].name, t->name) == 0;
         }
-        if (!known && m->arch.tied_head &&
-            (strcmp(t->name, "lm_head.weight") == 0 || strcmp(t->name, "embed_out.weight") == 0)) {
+        if (!known && m->arch.tied_head && strcmp(t->name, head) == 0) {
             DTX_TRY(check_tied_head(&m->arch, t));
             known = true;
         }
@@ -138,6 +125,7 @@ static dtx_status new_table(const dtx_arch *a, dtx_model **out)
     for (int64_t i = 0; i < m->n_params; i++) {
         dtx_param *p = &m->params[i];
         snprintf(p->name, sizeof p->name, "%s", m->specs[i].name);
+        p->role = m->specs[i].role;
         p->n_elements = m->specs[i].shape[0] * (m->specs[i].n_dims > 1 ? m->specs[i].shape[1] : 1);
         p->offset = m->arena_size;
         m->arena_size += p->n_elements;
@@ -154,7 +142,6 @@ dtx_status dtx_model_open(const char *dir, bool force_f32, dtx_model **out)
     dtx_arch arch;
 
     DTX_TRY(dtx_arch_read(dir, &arch));
-    DTX_TRY(dtx_arch_read_generation(dir, &arch));
     return dtx_model_open_as(dir, &arch, force_f32, out);
 }
 
@@ -192,23 +179,17 @@ done:
 }
 
 /* Standard deviation of a fresh parameter: 0 for vectors, less for the projections that add to the residual stream. */
-static double fresh_std(const dtx_model *m, int64_t param)
+static double fresh_std(const dtx_model *m, const dtx_param_spec *s)
 {
-    for (int64_t i = 0; i < m->arch.n_layers; i++) {
-        const model_linear *l = m->layers[i].module;
-        if (l[DTX_MOD_OUT].w_param == param || l[DTX_MOD_DOWN].w_param == param) {
-            return 0.02 / sqrt(2.0 * (double)m->arch.n_layers);
-        }
+    if (s->role != DTX_ROLE_MATRIX && s->role != DTX_ROLE_TABLE) {
+        return 0;
     }
-    return m->specs[param].n_dims > 1 ? 0.02 : 0;
+    return s->part == DTX_MOD_OUT || s->part == DTX_MOD_DOWN ? 0.02 / sqrt(2.0 * (double)m->arch.n_layers) : 0.02;
 }
 
-/* Vectors are 1 for the scale of a norm, the only vectors that are called weight, and 0 else. */
 float dtx_fresh_vector(const dtx_param_spec *s)
 {
-    size_t len = strlen(s->name);
-
-    return len > 7 && strcmp(s->name + len - 7, ".weight") == 0 ? 1 : 0;
+    return s->role == DTX_ROLE_SCALE ? 1 : 0;
 }
 
 /* A bound model whose parameters stand in an arena that nothing has been written to yet. */
@@ -238,7 +219,7 @@ dtx_status dtx_model_new(const dtx_arch *a, uint64_t seed, dtx_model **out)
     DTX_TRY(new_arena(a, &m));
     for (int64_t i = 0; i < m->n_params; i++) {
         float *w = m->arena + m->params[i].offset;
-        double std = fresh_std(m, i);
+        double std = fresh_std(m, &m->specs[i]);
         for (int64_t j = 0; j < m->params[i].n_elements; j++) {
             w[j] =
                 std == 0

@@ -1,4 +1,4 @@
-/* model.h - one transformer core: decoders (GPT-NeoX, Falcon) and encoder (RoBERTa) differ by dtx_arch alone.
+/* model.h - one transformer core: decoders and encoders differ by dtx_arch alone.
  * Batches are ragged: the rows of all sequences one after the other, no padding. Forward can keep a tape; backward
  * walks it with cotangent rows that need not be the forward's rows: a *segment* (seq, first, len) holds the cotangents of
  * rows first..len-1 of one sequence, and any number of segments may refer to one sequence. Training is one segment a
@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "src/model/adapter.h"
-#include "src/model/arch.h"
+#include "src/model/families/arch.h"
 #include "src/model/dropout.h"
 #include "src/algebra/linear.h"
 #include "src/base/status.h"
@@ -22,6 +22,7 @@
 /* One parameter: where it lives, and (for trained models) its place in a gradient arena. */
 typedef struct {
     char name[128];
+    dtx_role role;
     int64_t n_elements;
     int64_t offset;        /* element offset in the arenas of a trainable model and its gradients */
     dtx_dtype dtype;
@@ -30,7 +31,7 @@ typedef struct {
 
 typedef struct dtx_model dtx_model;
 
-/* Opens a Hugging Face folder: config, weights mapped, all tensors checked (present once, shape, floating dtype; known
+/* Opens a Hugging Face folder: dtx_arch_read, weights mapped, all tensors checked (present once, shape, floating dtype; known
  * non-weight buffers are ignored, anything else unknown is DTX_ERR_INPUT). force_f32 widens all weights into memory.
  * Vectors (norms, biases) are widened copies; matrices stay as stored. */
 dtx_status dtx_model_open(const char *dir, bool force_f32, dtx_model **out);

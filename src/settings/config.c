@@ -9,6 +9,7 @@
 #include "src/settings/config_table.h"
 #include "src/base/json.h"
 #include "src/base/mem.h"
+#include "src/model/families/table.h"
 
 /* A key with its place of origin ("file tiny.json", "environment DETOXLENS_SEED", "--set seed=1"). */
 typedef struct {
@@ -450,10 +451,11 @@ dtx_status dtx_config_check(const dtx_config *c, unsigned jobs)
         return DTX_FAIL(DTX_ERR_USAGE, "configuration: ppo.context %lld leaves no room for a prompt beside generate.max_new_tokens %lld",
                         (long long)c->ppo.context, (long long)c->generate.max_new_tokens);
     }
-    const bool classifier = strcmp(c->pretrain.task, "classifier") == 0, encoder = strcmp(c->pretrain.arch, "roberta") == 0;
-    if ((jobs & DTX_JOB_PRETRAIN) && strcmp(c->pretrain.arch, "auto") != 0 && classifier != encoder) {
-        return DTX_FAIL(DTX_ERR_USAGE, "configuration: pretrain.arch %s does not go with pretrain.task %s; a classifier is a roberta, a "
-                        "language model is not", c->pretrain.arch, c->pretrain.task);
+    const bool classifier = strcmp(c->pretrain.task, "classifier") == 0;
+    const dtx_family *family = dtx_family_find(c->pretrain.arch);
+    if ((jobs & DTX_JOB_PRETRAIN) && family != NULL && classifier != family->encoder) {
+        return DTX_FAIL(DTX_ERR_USAGE, "configuration: pretrain.arch %s does not go with pretrain.task %s: it is a %s",
+                        c->pretrain.arch, c->pretrain.task, family->encoder ? "classifier" : "language model");
     }
     if ((jobs & DTX_JOB_PRETRAIN) && !classifier && (c->pretrain.hidden / c->pretrain.heads) % 2 != 0) {
         return DTX_FAIL(DTX_ERR_USAGE,

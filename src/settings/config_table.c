@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/model/families/table.h"
+
 /* Largest whole number that a JSON number holds exactly. */
 #define MAX_INT 9007199254740992.0
 
@@ -51,6 +53,13 @@ static bool valid_word(const char *s)
 static bool valid_word_or_empty(const char *s)
 {
     return s[0] == '\0' || valid_word(s);
+}
+
+static bool valid_arch(const char *s)
+{
+    const dtx_family *f = dtx_family_find(s);
+
+    return strcmp(s, "auto") == 0 || (f != NULL && f->fresh != NULL);
 }
 
 static bool valid_not_empty(const char *s)
@@ -292,8 +301,8 @@ const dtx_config_row dtx_config_table[] = {
          "certificates to trust (PEM); empty = CURL_CA_BUNDLE, else SSL_CERT_FILE, else the system's"),
 
     CHOICE("pretrain.task", pretrain.task, "lm", "lm|classifier", PRETRAIN, "causal language model, or classifier of labelled text"),
-    CHOICE("pretrain.arch", pretrain.arch, "auto", "auto|gpt_neox|falcon|roberta", PRETRAIN,
-           "architecture; auto = gpt_neox for lm, roberta for classifier"),
+    TEXT("pretrain.arch", pretrain.arch, "auto", "auto, or a model type that inspect --families shows as trained here", valid_arch, PRETRAIN,
+         "architecture, as config.json's model_type; auto = gpt_neox for lm, roberta for classifier"),
     TEXT("pretrain.label", pretrain.label, "", "a column", NULL, PRETRAIN, "column of the label (classifier)"),
     TEXT("pretrain.group", pretrain.group, "", "a column", NULL, PRETRAIN,
          "column whose equal values are held out together, such as dialogue_id (classifier); empty = each text by itself"),

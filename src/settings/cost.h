@@ -5,7 +5,7 @@
 #define DTX_COST_H
 
 #include "src/model/adapter.h"
-#include "src/model/arch.h"
+#include "src/model/families/arch.h"
 
 /* Floating-point operations, 2 for a multiply-add. */
 typedef struct {

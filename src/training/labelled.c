@@ -275,19 +275,16 @@ done:
     return st;
 }
 
-dtx_status dtx_labelled_arch(const dtx_labelled *l, int64_t layers, int64_t hidden, int64_t heads, int64_t vocab,
+dtx_status dtx_labelled_arch(const dtx_labelled *l, const char *arch, int64_t layers, int64_t hidden, int64_t heads, int64_t vocab,
                              int64_t tokens, dtx_arch *out)
 {
-    dtx_arch a = {.family = DTX_ROBERTA, .model_type = "roberta", .n_layers = layers, .hidden = hidden, .n_heads = heads,
-                  .ffn = 4 * hidden, .vocab = vocab, .n_kv = heads, .max_positions = tokens + PAD + 1, .post_norm = true,
-                  .linear_bias = true, .position = DTX_POS_LEARNED, .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5f,
-                  .bos_id = BOS, .eos_id = EOS, .pad_id = PAD, .type_vocab = 1, .n_labels = l->n_labels};
+    dtx_arch a;
 
-    if (heads < 1 || hidden % heads != 0) {
-        return DTX_FAIL(DTX_ERR_USAGE, "pretrain.hidden %lld cannot be cut into pretrain.heads %lld heads", (long long)hidden,
-                        (long long)heads);
-    }
-    a.head_dim = hidden / heads;
+    DTX_TRY(dtx_arch_fresh(arch, true, layers, hidden, heads, vocab, tokens + PAD + 1, &a));
+    a.bos_id = BOS;
+    a.eos_id = EOS;
+    a.pad_id = PAD;
+    a.n_labels = l->n_labels;
     memcpy(a.labels, l->labels, sizeof a.labels);
     *out = a;
     return DTX_OK;

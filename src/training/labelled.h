@@ -50,7 +50,7 @@ dtx_status dtx_labelled_loss(const dtx_model *m, dtx_tape *tape, const dtx_label
 
 /* Description of a fresh RoBERTa classifier: `tokens` the longest text, special tokens counted; ids as dtx_bpe_train gives
  * them. DTX_ERR_USAGE when the shape is impossible. */
-dtx_status dtx_labelled_arch(const dtx_labelled *l, int64_t layers, int64_t hidden, int64_t heads, int64_t vocab,
+dtx_status dtx_labelled_arch(const dtx_labelled *l, const char *arch, int64_t layers, int64_t hidden, int64_t heads, int64_t vocab,
                              int64_t tokens, dtx_arch *out);
 
 #endif

@@ -119,34 +119,8 @@ done:
 dtx_status dtx_pretrain_arch(const char *arch, int64_t layers, int64_t hidden, int64_t heads, int64_t vocab,
                              int64_t context, int32_t eos, int32_t pad, dtx_arch *out)
 {
-    dtx_arch a = {.n_layers = layers, .hidden = hidden, .n_heads = heads, .ffn = 4 * hidden, .vocab = vocab,
-                  .max_positions = context, .causal = true, .parallel = true, .fused_qkv = true, .position = DTX_POS_ROTARY,
-                  .rotary_base = 10000.0, .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5f, .bos_id = eos, .eos_id = eos,
-                  .pad_id = pad};
-
-    if (heads < 1 || hidden % heads != 0 || (hidden / heads) % 2 != 0) {
-        return DTX_FAIL(DTX_ERR_USAGE, "pretrain.hidden %lld cannot be cut into pretrain.heads %lld heads of an even width",
-                        (long long)hidden, (long long)heads);
-    }
-    a.head_dim = hidden / heads;
-    if (strcmp(arch, "gpt_neox") == 0) {
-        a.family = DTX_NEOX;
-        a.n_kv = heads;
-        a.linear_bias = true;
-        a.rotary_dims = a.head_dim / 4 / 2 * 2;
-        if (a.rotary_dims < 2) {
-            a.rotary_dims = a.head_dim;
-        }
-    } else if (strcmp(arch, "falcon") == 0) {
-        a.family = DTX_FALCON;
-        a.n_kv = 1;
-        a.shared_norm = true;
-        a.tied_head = true;
-        a.rotary_dims = a.head_dim;
-    } else {
-        return DTX_FAIL(DTX_ERR_USAGE, "pretrain.arch \"%s\" is not a decoder; known are gpt_neox, falcon", arch);
-    }
-    memcpy(a.model_type, arch, strlen(arch) + 1);
-    *out = a;
+    DTX_TRY(dtx_arch_fresh(arch, false, layers, hidden, heads, vocab, context, out));
+    out->bos_id = out->eos_id = eos;
+    out->pad_id = pad;
     return DTX_OK;
 }

@@ -38,8 +38,7 @@ int64_t dtx_windows_start(dtx_windows *w, int64_t k);
 dtx_status dtx_pretrain_windows(const dtx_model *m, dtx_tape *tape, const int32_t *tokens, int64_t n,
                                 const int64_t *start, int64_t length, float scale, double *loss, float *grads);
 
-/* Description of a fresh decoder: "gpt_neox" (parallel residual, rotary over a quarter of each head, untied) or "falcon"
- * (the 7B block: multi-query, one norm, no biases, tied head). ffn = 4 hidden. DTX_ERR_USAGE when the shape is impossible. */
+/* Description of a fresh decoder of a family that is trained from scratch (dtx_arch_fresh). */
 dtx_status dtx_pretrain_arch(const char *arch, int64_t layers, int64_t hidden, int64_t heads, int64_t vocab,
                              int64_t context, int32_t eos, int32_t pad, dtx_arch *out);
 

@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "src/model/arch.h"
+#include "src/model/families/arch.h"
 #include "src/base/mem.h"
 #include "tests/fuzz/fuzz.h"
 

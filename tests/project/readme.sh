@@ -15,6 +15,9 @@ sed -n '/^<!-- tested -->/,/^<!-- end -->/s/^    //p' "$readme" >commands.sh
 (set -e; . ./settings.sh; . ./commands.sh) >out.txt 2>&1 || { cat out.txt; exit 1; }
 test -s out/report/index.html
 grep -q '^  completion ' out.txt || { echo "inspect --row shows no completion"; cat out.txt; exit 1; }
+"$DETOXLENS" inspect --families >families.txt
+sed -n '/^<!-- families -->/,/^<!-- end -->/p' "$readme" | grep -v '^<!--' | diff - families.txt ||
+    { echo "README.md: the model types are not those that inspect --families prints"; exit 1; }
 rc=0
 "$DETOXLENS" inspect out --row 6 2>err.txt || rc=$?
 { [ "$rc" -eq 2 ] && grep -q 'rows 0 to 5' err.txt; } || { echo "inspect --row 6 of 6 rows: $rc"; cat err.txt; exit 1; }

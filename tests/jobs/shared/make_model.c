@@ -14,13 +14,12 @@ enum { VOCAB = 512 };
 
 static dtx_arch arch_of(const char *kind)
 {
-    dtx_arch a = {.family = DTX_NEOX, .model_type = "gpt_neox", .n_layers = 2, .hidden = 48, .n_heads = 4, .head_dim = 12,
+    dtx_arch a = {.model_type = "gpt_neox", .n_layers = 2, .hidden = 48, .n_heads = 4, .head_dim = 12,
                   .ffn = 96, .vocab = VOCAB, .n_kv = 4, .max_positions = 512, .causal = true, .fused_qkv = true,
                   .linear_bias = true, .position = DTX_POS_ROTARY, .rotary_dims = 12, .rotary_base = 10000,
                   .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5F, .bos_id = 0, .eos_id = 0, .pad_id = -1};
 
     if (strncmp(kind, "falcon", 6) == 0) {
-        a.family = DTX_FALCON;
         snprintf(a.model_type, sizeof a.model_type, "falcon");
         a.ffn = 4 * a.hidden;
         a.tied_head = true;
@@ -30,7 +29,6 @@ static dtx_arch arch_of(const char *kind)
         a.parallel = a.shared_norm = !a.linear_bias;
         a.n_kv = a.linear_bias ? 4 : 1;
     } else if (strcmp(kind, "roberta") == 0) {
-        a.family = DTX_ROBERTA;
         snprintf(a.model_type, sizeof a.model_type, "roberta");
         a.causal = a.fused_qkv = false;
         a.post_norm = true;
@@ -69,7 +67,7 @@ static dtx_status make(const char *kind, const char *dir, const char *corpus)
         list[i] = texts.bytes + texts.offset[i];
         len[i] = texts.offset[i + 1] - texts.offset[i];
     }
-    DTX_GO(dtx_bpe_train(list, len, n, VOCAB, a.family == DTX_ROBERTA, dir));
+    DTX_GO(dtx_bpe_train(list, len, n, VOCAB, !a.causal, dir));
     DTX_GO(dtx_model_new(&a, 1, &m));
     float *w = dtx_model_arena(m);
     for (int64_t i = 0; i < dtx_model_arena_size(m); i++) {

@@ -68,7 +68,7 @@ static void scores_do_not_depend_on_the_batch(void **state)
 
     (void)state;
     lengths(len);
-    assert_int_equal(dtx_classifier_open(dir, "", &c), DTX_OK);
+    assert_int_equal(dtx_classifier_open(dir, NULL, "", &c), DTX_OK);
     assert_int_equal(c.label, 1);
     assert_int_equal(c.max_tokens, 16);
     assert_int_equal(dtx_classifier_logits(&c, N_TEXTS, TEXT, len, all), DTX_OK);
@@ -85,7 +85,7 @@ static void scores_do_not_depend_on_the_batch(void **state)
     dtx_classifier_close(&c);
 
     /* many texts: more than one forward pass */
-    assert_int_equal(dtx_classifier_open(dir, "nothate", &c), DTX_OK);
+    assert_int_equal(dtx_classifier_open(dir, NULL, "nothate", &c), DTX_OK);
     enum { MANY = 1000 };
     static const char *text[MANY];
     static size_t text_len[MANY];
@@ -111,20 +111,20 @@ static void labels_are_chosen_by_name(void **state)
 
     (void)state;
     const char *dir = make("odd", 2, odd, false);
-    assert_int_equal(dtx_classifier_open(dir, "", &c), DTX_OK);
+    assert_int_equal(dtx_classifier_open(dir, NULL, "", &c), DTX_OK);
     assert_int_equal(c.label, 1);
     dtx_classifier_close(&c);
-    assert_int_equal(dtx_classifier_open(dir, "0", &c), DTX_OK);
+    assert_int_equal(dtx_classifier_open(dir, NULL, "0", &c), DTX_OK);
     assert_int_equal(c.label, 0);
     dtx_classifier_close(&c);
-    assert_int_equal(dtx_classifier_open(dir, "blue", &c), DTX_ERR_USAGE);
+    assert_int_equal(dtx_classifier_open(dir, NULL, "blue", &c), DTX_ERR_USAGE);
     assert_non_null(strstr(dtx_error_text(), "red, green"));
-    assert_int_equal(dtx_classifier_open(dir, "2", &c), DTX_ERR_USAGE);
-    assert_int_equal(dtx_classifier_open(dir, "-1", &c), DTX_ERR_USAGE);
+    assert_int_equal(dtx_classifier_open(dir, NULL, "2", &c), DTX_ERR_USAGE);
+    assert_int_equal(dtx_classifier_open(dir, NULL, "-1", &c), DTX_ERR_USAGE);
     dir = make("three", 3, three, false);
-    assert_int_equal(dtx_classifier_open(dir, "", &c), DTX_ERR_USAGE);
+    assert_int_equal(dtx_classifier_open(dir, NULL, "", &c), DTX_ERR_USAGE);
     dir = make("unitary", 3, unitary, true);
-    assert_int_equal(dtx_classifier_open(dir, "", &c), DTX_OK);
+    assert_int_equal(dtx_classifier_open(dir, NULL, "", &c), DTX_OK);
     assert_int_equal(c.label, 1);
     assert_int_equal(dtx_classifier_logits(&c, 1, &TEXT[2], &(size_t){strlen(TEXT[2])}, logits), DTX_OK);
     assert_int_equal(dtx_classifier_score(&c, 1, &TEXT[2], &(size_t){strlen(TEXT[2])}, &p), DTX_OK);
@@ -160,20 +160,20 @@ static void several_classifiers_are_weighted(void **state)
     snprintf(spec_a, sizeof spec_a, "3*%s#nothate", a);
     snprintf(spec_b, sizeof spec_b, "1*%s", b);
     const char *const specs[] = {spec_a, spec_b}, *const zero[] = {"0*x"}, *const empty[] = {""};
-    assert_int_equal(dtx_reward_open(&specs[0], 1, DTX_REWARD_PROB, &r), DTX_OK);
+    assert_int_equal(dtx_reward_open(&specs[0], NULL, 1, DTX_REWARD_PROB, &r), DTX_OK);
     assert_int_equal(dtx_reward_score(&r, N_TEXTS, TEXT, len, one), DTX_OK);
     dtx_reward_close(&r);
-    assert_int_equal(dtx_reward_open(&specs[1], 1, DTX_REWARD_PROB, &r), DTX_OK);
+    assert_int_equal(dtx_reward_open(&specs[1], NULL, 1, DTX_REWARD_PROB, &r), DTX_OK);
     assert_int_equal(dtx_reward_score(&r, N_TEXTS, TEXT, len, two), DTX_OK);
     dtx_reward_close(&r);
-    assert_int_equal(dtx_reward_open(specs, 2, DTX_REWARD_PROB, &r), DTX_OK);
+    assert_int_equal(dtx_reward_open(specs, NULL, 2, DTX_REWARD_PROB, &r), DTX_OK);
     assert_int_equal(dtx_reward_score(&r, N_TEXTS, TEXT, len, both), DTX_OK);
     dtx_reward_close(&r);
     for (int i = 0; i < N_TEXTS; i++) {
         assert_true(fabs(both[i] - (0.75 * one[i] + 0.25 * two[i])) < 1e-12);
     }
-    assert_int_equal(dtx_reward_open(zero, 1, DTX_REWARD_PROB, &r), DTX_ERR_USAGE);
-    assert_int_equal(dtx_reward_open(empty, 1, DTX_REWARD_PROB, &r), DTX_ERR_USAGE);
+    assert_int_equal(dtx_reward_open(zero, NULL, 1, DTX_REWARD_PROB, &r), DTX_ERR_USAGE);
+    assert_int_equal(dtx_reward_open(empty, NULL, 1, DTX_REWARD_PROB, &r), DTX_ERR_USAGE);
 }
 
 static int set_up(void **state)

@@ -20,7 +20,7 @@ static inline const char *variant_name(int v)
 
 static inline dtx_arch variant_arch(int v)
 {
-    dtx_arch a = {.family = DTX_NEOX, .model_type = "gpt_neox", .n_layers = 3, .hidden = 24, .n_heads = 4,
+    dtx_arch a = {.model_type = "gpt_neox", .n_layers = 3, .hidden = 24, .n_heads = 4,
                   .head_dim = 6, .ffn = 40, .vocab = VARIANT_VOCAB, .n_kv = 4, .max_positions = 64, .causal = true, .parallel = true,
                   .fused_qkv = true, .linear_bias = true, .position = DTX_POS_ROTARY, .rotary_dims = 2,
                   .rotary_base = 10000, .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5F, .bos_id = 0, .eos_id = 0,
@@ -31,7 +31,6 @@ static inline dtx_arch variant_arch(int v)
         a.rotary_dims = 6;
         a.tied_head = true;
     } else if (v >= 2 && v <= 5) {
-        a.family = DTX_FALCON;
         strcpy(a.model_type, "falcon");
         a.ffn = 96;
         a.linear_bias = false;
@@ -46,7 +45,6 @@ static inline dtx_arch variant_arch(int v)
             a.rotary_dims = 0;
         }
     } else if (v == 6) {
-        a.family = DTX_ROBERTA;
         strcpy(a.model_type, "roberta");
         a.causal = false;
         a.parallel = false;

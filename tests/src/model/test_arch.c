@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "src/model/arch.h"
+#include "src/model/families/table.h"
 #include "src/base/file.h"
 #include "src/base/json.h"
 #include "src/base/mem.h"
@@ -80,7 +80,7 @@
 
 typedef struct {
     const char *name, *json;
-    dtx_family family;
+    const char *family;
     int64_t count;
     int64_t n_layers, hidden, n_heads, n_kv, ffn, vocab, max_positions, rotary_dims;
     bool parallel, shared_norm, linear_bias, tied_head;
@@ -89,15 +89,15 @@ typedef struct {
 } known_model;
 
 static const known_model known[] = {
-    {"pythia-70m", PYTHIA_70M, DTX_NEOX, 70426624,       6, 512, 8, 8, 2048, 50304, 2048, 16, true,
+    {"pythia-70m", PYTHIA_70M, "gpt_neox", 70426624,       6, 512, 8, 8, 2048, 50304, 2048, 16, true,
      false,        true,       false,    DTX_POS_ROTARY, 0, 0,   -1},
-    {"RedPajama 3B", REDPAJAMA_3B, DTX_NEOX, 2775864320,     32, 2560, 32, 32, 10240, 50432, 2048, 80, false,
+    {"RedPajama 3B", REDPAJAMA_3B, "gpt_neox", 2775864320,     32, 2560, 32, 32, 10240, 50432, 2048, 80, false,
      false,          true,         false,    DTX_POS_ROTARY, 0,  0,    -1},
-    {"Falcon 7B", FALCON_7B, DTX_FALCON, 6921720704, 32,   4544,           71, 1,  18176, 65024, 2048,
+    {"Falcon 7B", FALCON_7B, "falcon", 6921720704, 32,   4544,           71, 1,  18176, 65024, 2048,
      64,          true,      true,       false,      true, DTX_POS_ROTARY, 11, 11, -1},
     {"Falcon 7B, library's dialect",
      FALCON_7B_LIBRARY,
-     DTX_FALCON,
+     "falcon",
      6921720704,
      32,
      4544,
@@ -115,13 +115,13 @@ static const known_model known[] = {
      11,
      11,
      -1},
-    {"Falcon 40B", FALCON_40B, DTX_FALCON, 41303293952, 60,   8192,           128, 8,  32768, 65024, 2048,
+    {"Falcon 40B", FALCON_40B, "falcon", 41303293952, 60,   8192,           128, 8,  32768, 65024, 2048,
      64,           true,       false,      false,       true, DTX_POS_ROTARY, 11,  11, -1},
-    {"Falcon RW 1B", FALCON_RW_1B, DTX_FALCON, 1311625216,    24, 2048, 32, 32, 8192, 50304, 2048, 0, false,
+    {"Falcon RW 1B", FALCON_RW_1B, "falcon", 1311625216,    24, 2048, 32, 32, 8192, 50304, 2048, 0, false,
      false,          true,         true,       DTX_POS_ALIBI, 1,  2,    -1},
     {"RoBERTa DynaBench R4",
      DYNABENCH_R4,
-     DTX_ROBERTA,
+     "roberta",
      124647170,
      12,
      768,
@@ -141,7 +141,7 @@ static const known_model known[] = {
      1},
     {"unbiased toxic RoBERTa",
      UNBIASED_TOXIC,
-     DTX_ROBERTA,
+     "roberta",
      124648708,
      12,
      768,
@@ -178,7 +178,7 @@ static void test_known_models(void **unused)
         if (parse(k->json, &a) != DTX_OK) {
             fail_msg("%s: %s", k->name, dtx_error_text());
         }
-        assert_int_equal(a.family, k->family);
+        assert_string_equal(dtx_family_of(&a)->model_type, k->family);
         assert_int_equal(a.n_layers, k->n_layers);
         assert_int_equal(a.hidden, k->hidden);
         assert_int_equal(a.n_heads, k->n_heads);
@@ -489,27 +489,48 @@ static void test_folders(void **unused)
     drop("other.json");
 }
 
+/* Weight decay is decided by what a parameter does: matrices and tables decay, whatever a folder calls its norms. */
+static void test_roles(void **unused)
+{
+    (void)unused;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        dtx_arch a;
+        dtx_param_spec *s = NULL;
+        int64_t n = 0, scales = 0;
+        assert_int_equal(parse(known[i].json, &a), DTX_OK);
+        assert_int_equal(dtx_arch_params(&a, &s, &n), DTX_OK);
+        for (int64_t k = 0; k < n; k++) {
+            assert_int_equal(dtx_role_decays(s[k].role), s[k].n_dims == 2);
+            assert_int_equal(s[k].role == DTX_ROLE_SHIFT, strstr(s[k].name, ".bias") != NULL);
+            scales += s[k].role == DTX_ROLE_SCALE;
+        }
+        assert_int_equal(scales, 1 + a.n_layers * (a.shared_norm ? 1 : 2));
+        dtx_free(s);
+    }
+}
+
 static void test_generation_config(void **unused)
 {
     dtx_arch a;
 
     (void)unused;
-    assert_int_equal(parse(PYTHIA_70M, &a), DTX_OK);
-    assert_int_equal(dtx_arch_read_generation(folder, &a), DTX_OK); /* none there */
+    put("config.json", PYTHIA_70M);
+    assert_int_equal(dtx_arch_read(folder, &a), DTX_OK); /* none there */
     assert_int_equal(a.eos_id, 0);
     put("generation_config.json", "{\"eos_token_id\": 50278, \"pad_token_id\": 1}");
-    assert_int_equal(dtx_arch_read_generation(folder, &a), DTX_OK);
+    assert_int_equal(dtx_arch_read(folder, &a), DTX_OK);
     assert_int_equal(a.eos_id, 50278);
     assert_int_equal(a.pad_id, 1);
     put("generation_config.json", "{\"eos_token_id\": [3], \"pad_token_id\": null}");
-    assert_int_equal(dtx_arch_read_generation(folder, &a), DTX_OK);
+    assert_int_equal(dtx_arch_read(folder, &a), DTX_OK);
     assert_int_equal(a.eos_id, 3);
     put("generation_config.json", "{\"pad_token_id\": 2, \"eos_token_id\": 60000}");
-    assert_int_equal(dtx_arch_read_generation(folder, &a), DTX_ERR_INPUT);
+    assert_int_equal(dtx_arch_read(folder, &a), DTX_ERR_INPUT);
     assert_non_null(strstr(dtx_error_text(), "eos_token_id: 60000"));
-    assert_int_equal(a.eos_id, 3);
-    assert_int_equal(a.pad_id, 1);
+    assert_int_equal(a.eos_id, 3); /* as it was */
+    assert_int_equal(a.pad_id, -1);
     drop("generation_config.json");
+    drop("config.json");
 }
 
 static int make_folder(void **unused)
@@ -533,7 +554,7 @@ int main(void)
         cmocka_unit_test(test_known_models), cmocka_unit_test(test_labels),
         cmocka_unit_test(test_names),        cmocka_unit_test(test_refused),
         cmocka_unit_test(test_variants),     cmocka_unit_test(test_write_and_read),
-        cmocka_unit_test(test_folders),      cmocka_unit_test(test_generation_config),
+        cmocka_unit_test(test_folders),      cmocka_unit_test(test_roles), cmocka_unit_test(test_generation_config),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -40,7 +40,7 @@ static const char *const roberta_targets[] = {
 
 static void make_adapter(const dtx_arch *a, double alpha, dtx_adapter **ad)
 {
-    if (a->family == DTX_ROBERTA) {
+    if (!a->causal) {
         OK(dtx_adapter_new(a, 3, alpha, 0, roberta_targets, 6, 5, ad));
     } else {
         OK(dtx_adapter_new(a, 3, alpha, 0, all_targets, 8, 5, ad));

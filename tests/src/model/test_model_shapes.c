@@ -29,8 +29,7 @@ static int32_t ids[R];
 
 static dtx_arch redpajama(void)
 {
-    return (dtx_arch){.family = DTX_NEOX,
-                      .model_type = "gpt_neox",
+    return (dtx_arch){.model_type = "gpt_neox",
                       .n_layers = 1,
                       .hidden = 2560,
                       .n_heads = 32,
@@ -52,8 +51,7 @@ static dtx_arch redpajama(void)
 
 static dtx_arch falcon(void)
 {
-    return (dtx_arch){.family = DTX_FALCON,
-                      .model_type = "falcon",
+    return (dtx_arch){.model_type = "falcon",
                       .n_layers = 1,
                       .hidden = 4544,
                       .n_heads = 71,
@@ -126,7 +124,7 @@ static void plain(const dtx_model *m, float *logits)
     const int64_t d = a->hidden, per = a->n_heads / a->n_kv, width = (a->n_heads + 2 * a->n_kv) * a->head_dim;
     const dtx_heads h = {
         .n_heads = a->n_heads, .n_kv = a->n_kv, .head_dim = a->head_dim, .width = width, .fused = true};
-    const bool neox = a->family == DTX_NEOX;
+    const bool neox = strcmp(a->model_type, "gpt_neox") == 0;
     const dtx_param *words = param(m, neox ? "embed_in.weight" : "word_embeddings.weight");
     float *x = room(R * d), *n = room(R * d), *qkv = room(R * width), *attn = room(R * d), *up = room(R * a->ffn);
     float *cos_t = room(8 * a->rotary_dims / 2), *sin_t = room(8 * a->rotary_dims / 2);

@@ -241,7 +241,7 @@ static void test_generation(void **state)
  * there; 10.6 GF for a token of LoRA training. */
 static void test_study(void **state)
 {
-    dtx_arch a = {.family = DTX_NEOX, .model_type = "gpt_neox", .n_layers = 32, .hidden = 2560, .n_heads = 32, .head_dim = 80,
+    dtx_arch a = {.model_type = "gpt_neox", .n_layers = 32, .hidden = 2560, .n_heads = 32, .head_dim = 80,
                   .ffn = 10240, .vocab = 50432, .n_kv = 32, .max_positions = 2048, .causal = true, .fused_qkv = true,
                   .linear_bias = true, .position = DTX_POS_ROTARY, .rotary_dims = 80, .rotary_base = 10000,
                   .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5F};

@@ -240,7 +240,7 @@ static void heads_look_at_neighbours_at_first(void **state)
     dtx_model *m;
 
     (void)state;
-    assert_int_equal(dtx_labelled_arch(&l, 1, 128, 4, 64, T, &a), DTX_OK);
+    assert_int_equal(dtx_labelled_arch(&l, "auto", 1, 128, 4, 64, T, &a), DTX_OK);
     assert_int_equal(dtx_model_new(&a, 3, &m), DTX_OK);
     assert_int_equal(dtx_distil_start(m, 3), DTX_OK);
     const float *position = weights(m, "roberta.embeddings.position_embeddings.weight"),
@@ -296,7 +296,7 @@ static void the_gradient_is_the_loss_s(void **state)
         double loss, sum = 0, one;
         assert_int_equal(dtx_labelled_order_init(&order, &l, 4, 1), DTX_OK);
         assert_int_equal(dtx_ngrams_fit(&l, 1, &g), DTX_OK);
-        assert_int_equal(dtx_labelled_arch(&l, 2, 24, 4, 32, LEN, &a), DTX_OK);
+        assert_int_equal(dtx_labelled_arch(&l, "auto", 2, 24, 4, 32, LEN, &a), DTX_OK);
         assert_int_equal(dtx_model_new(&a, 3, &m), DTX_OK);
         assert_int_equal(dtx_distil_start(m, 3), DTX_OK);
         variant_shake(m, 9);
