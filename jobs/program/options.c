@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/base/distance.h"
 #include "src/base/mem.h"
 #include "src/base/version.h"
 
@@ -436,10 +437,19 @@ void dtx_job_help_all(const dtx_job_def *const *jobs, FILE *out)
 dtx_status dtx_job_unknown(const dtx_job_def *const *jobs, const char *name)
 {
     char list[512] = "";
+    const char *nearest = NULL;
+    size_t best = SIZE_MAX;
 
     for (int i = 0; jobs[i] != NULL; i++) {
-        size_t n = strlen(list);
+        size_t n = strlen(list), d = dtx_edit_distance(name, jobs[i]->name);
         snprintf(list + n, sizeof list - n, "%s%s", i > 0 ? ", " : "", jobs[i]->name);
+        if (d < best) {
+            best = d;
+            nearest = jobs[i]->name;
+        }
+    }
+    if (nearest != NULL && best <= 1 + strlen(name) / 4) {
+        return DTX_FAIL(DTX_ERR_USAGE, "unknown job %.60s; did you mean %s?", name, nearest);
     }
     return DTX_FAIL(DTX_ERR_USAGE, "unknown job %.60s; the jobs are %s (see detoxlens --help)", name, list);
 }

@@ -120,13 +120,14 @@ dtx_status dtx_json_parse(const char *text, size_t len, const char *name, int64_
     size_t n = hide_nuls(copy, len);
     root = cJSON_ParseWithLengthOpts(copy, n + 1, &end, 0);
     if (root == NULL) {
-        int64_t at_line = 1;
+        int64_t at_line = 1, column = 1;
         for (const char *p = copy; end != NULL && p < end && p < copy + n; p++) {
             at_line += *p == '\n';
+            column = *p == '\n' ? 1 : column + 1;
         }
         if (end != NULL && line == 0) {
-            st = DTX_FAIL(DTX_ERR_INPUT, "%s: line %lld: malformed JSON near \"%.20s\"", where, (long long)at_line,
-                          end < copy + n ? end : "end of file");
+            st = DTX_FAIL(DTX_ERR_INPUT, "%s: line %lld, column %lld: malformed JSON near \"%.20s\"", where, (long long)at_line,
+                          (long long)column, end < copy + n ? end : "end of file");
         } else {
             st = DTX_FAIL(DTX_ERR_INPUT, "%s: malformed JSON near byte %zu", where, end != NULL ? (size_t)(end - copy) : 0);
         }

@@ -8,6 +8,8 @@
 
 #include "src/settings/config_table.h"
 #include "src/base/json.h"
+#include "src/base/distance.h"
+#include "src/base/jsonc.h"
 #include "src/base/mem.h"
 #include "src/model/families/table.h"
 
@@ -17,6 +19,7 @@ typedef struct {
     const char *source;
     bool text_only; /* the value came as text: a bare word or a number may stand for a string */
     bool seen;      /* by other users of the machine: no place for a secret */
+    char *at;       /* (MAX_KEY) the key that is being applied, or NULL: for a message's line and column */
 } applier;
 
 enum { MAX_KEY = 160 };
@@ -61,31 +64,6 @@ static dtx_status refuse(const applier *a, const dtx_config_row *row, const cJSO
     return DTX_FAIL(DTX_ERR_USAGE, "%s: key %s: found %s, allowed is %s", a->source, row->key, found, allowed);
 }
 
-/* Levenshtein distance, for the suggestion. Keys are short. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[MAX_KEY + 1], n = strlen(b);
-
-    if (n > MAX_KEY) {
-        return SIZE_MAX;
-    }
-    for (size_t j = 0; j <= n; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 0; a[i] != '\0'; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 1; j <= n; j++) {
-            size_t best = diagonal + (a[i] != b[j - 1]);
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
 static dtx_status unknown_key(const applier *a, const char *key)
 {
     const char *nearest = NULL;
@@ -93,7 +71,7 @@ static dtx_status unknown_key(const applier *a, const char *key)
 
     for (size_t i = 0; i < dtx_config_table_size; i++) {
         const char *known = dtx_config_table[i].key, *last = strrchr(known, '.');
-        size_t d = distance(key, known), d_last = last != NULL ? distance(key, last + 1) : SIZE_MAX;
+        size_t d = dtx_edit_distance(key, known), d_last = last != NULL ? dtx_edit_distance(key, last + 1) : SIZE_MAX;
         if (d_last != SIZE_MAX && d_last + 1 < d) { /* the group was forgotten */
             d = d_last + 1;
         }
@@ -282,6 +260,9 @@ static dtx_status apply_item(const applier *a, const char *key, const cJSON *ite
 {
     const dtx_config_row *row = find_row(key);
 
+    if (a->at != NULL) {
+        snprintf(a->at, MAX_KEY, "%s", key);
+    }
     if (row != NULL) {
         return apply_row(a, row, item);
     }
@@ -294,6 +275,9 @@ static dtx_status apply_item(const applier *a, const char *key, const cJSON *ite
         const cJSON *c = cJSON_IsObject(item) ? item->child : NULL;
         char inner[MAX_KEY];
         if (c != NULL && snprintf(inner, sizeof inner, "%s.%s", key, c->string) < (int)sizeof inner) {
+            if (a->at != NULL) {
+                snprintf(a->at, MAX_KEY, "%s", inner);
+            }
             return unknown_key(a, inner);
         }
         return unknown_key(a, key);
@@ -338,7 +322,7 @@ static dtx_status apply_text(const applier *a, const char *key, const char *valu
 void dtx_config_init(dtx_config *c)
 {
     memset(c, 0, sizeof *c);
-    applier a = {c, "default", true, false};
+    applier a = {c, "default", true, false, NULL};
     for (size_t i = 0; i < dtx_config_table_size; i++) {
         apply_text(&a, dtx_config_table[i].key, dtx_config_table[i].fallback);
     }
@@ -346,23 +330,29 @@ void dtx_config_init(dtx_config *c)
 
 dtx_status dtx_config_apply_file(dtx_config *c, const char *path)
 {
-    char source[DTX_PATH_MAX + 16];
+    char source[DTX_PATH_MAX + 16], key[MAX_KEY] = "", *text = NULL;
+    size_t len = 0;
+    int64_t line, column;
     cJSON *root = NULL;
-    dtx_status st = dtx_json_read(path, &root);
+    dtx_status st = dtx_jsonc_read(path, &root, &text, &len);
 
     if (st != DTX_OK) { /* a malformed configuration is a usage error, a missing file stays one that is not there */
-        char text[1024], *near;
-        snprintf(text, sizeof text, "%s", dtx_error_text());
-        if ((near = strstr(text, " near \"")) != NULL) { /* what stands there may be a secret */
+        char why[1024], *near;
+        snprintf(why, sizeof why, "%s", dtx_error_text());
+        if ((near = strstr(why, " near \"")) != NULL) { /* what stands there may be a secret */
             *near = '\0';
-            dtx_error_set(text);
+            dtx_error_set(why);
         }
         return dtx_error_context(st == DTX_ERR_INPUT ? DTX_ERR_USAGE : st, "configuration");
     }
     snprintf(source, sizeof source, "file %s", path);
-    applier a = {c, source, false, false};
+    applier a = {c, source, false, false, key};
     st = cJSON_IsObject(root) ? apply_item(&a, "", root)
                               : DTX_FAIL(DTX_ERR_USAGE, "%s: a JSON object with configuration keys is expected", source);
+    if (st != DTX_OK && key[0] != '\0' && dtx_jsonc_place(text, len, key, &line, &column)) {
+        dtx_error_context(st, "line %lld, column %lld", (long long)line, (long long)column);
+    }
+    dtx_free(text);
     cJSON_Delete(root);
     return st;
 }
@@ -403,7 +393,7 @@ dtx_status dtx_config_apply_env(dtx_config *c, const char *const *environ_list)
             continue;
         }
         snprintf(source, sizeof source, "environment %.*s", (int)(eq - *e < MAX_KEY ? eq - *e : MAX_KEY), *e);
-        applier a = {c, source, true, false};
+        applier a = {c, source, true, false, NULL};
         if (!key_of_env(*e + prefix, (size_t)(eq - *e) - prefix, key, sizeof key)) {
             return DTX_FAIL(DTX_ERR_USAGE, "%s: not the name of a key (dots become two underscores)", source);
         }
@@ -427,7 +417,7 @@ dtx_status dtx_config_apply_set(dtx_config *c, const char *assignment)
 
 dtx_status dtx_config_apply(dtx_config *c, const char *key, const char *value)
 {
-    applier a = {c, "command line", true, true};
+    applier a = {c, "command line", true, true, NULL};
 
     return apply_text(&a, key, value);
 }

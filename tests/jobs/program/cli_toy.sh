@@ -60,6 +60,7 @@ expect 0 "arg a~arg -b" "$toy" inspect a --set model.path=x -- -b
 for run in "$toy" two; do
     expect 2 "a job is missing" "$run"; one_message
     expect 2 "unknown job foo~generate, inspect" "$run" foo; one_message
+    expect 2 "unknown job generte~did you mean generate?" "$run" generte; one_message
     expect 2 "unknown option --bath~--help" "$run" generate --bath 3; one_message
     expect 2 "generate.batch~found 0~1..4096" "$run" generate --batch 0; one_message
     expect 2 "unknown key generate.bath~did you mean generate.batch" "$run" generate --set generate.bath=3; one_message

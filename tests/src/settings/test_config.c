@@ -12,6 +12,7 @@
 #include "src/settings/config.h"
 #include "src/settings/config_table.h"
 #include "src/base/json.h"
+#include "src/base/jsonc.h"
 #include "src/base/mem.h"
 
 static dtx_config c;
@@ -255,9 +256,30 @@ static void printed_configuration_reads_back(void **state)
     dtx_free(text);
 }
 
+static void comments_are_blanks_and_errors_have_a_place(void **state)
+{
+    int64_t line = 0, column = 0;
+    static const char nested[] = "{\"a\": {\"x\": [1, {\"b\": 2}]},\n  \"variants\": {\"F.T\": {\"adapter\": \"p\"}}, \"a.b\": 3}";
+
+    (void)state;
+    assert_int_equal(apply_json("// a study\n{ /* where\n it goes */ \"run\": \"a//b/*c*/\", // here\n \"seed\": 7 }\n// the end"), DTX_OK);
+    assert_string_equal(c.run, "a//b/*c*/");
+    assert_int_equal(c.seed, 7);
+    refused(apply_json("{\"generate\":\n {\"batch\": 4,\n  \"temprature\": 1}}"), "line 3, column 3~generate.temprature~generate.temperature");
+    refused(apply_json("{ // twice \"seed\": 1\n\n \"seed\": \"x\"}"), "line 3, column 2~seed");
+    refused(apply_json("{\"seed\": 1,\n\n   2}"), "line 3, column~malformed JSON");
+    refused(apply_json("{ /* no end \n \"seed\": 1}"), "line 1, column~malformed JSON");
+    refused(apply_json("{\"seed\": 1} / 2"), "text after the end");
+    assert_true(dtx_jsonc_place(nested, sizeof nested - 1, "variants.F.T", &line, &column));
+    assert_true(line == 2 && column == 16);
+    assert_true(dtx_jsonc_place(nested, sizeof nested - 1, "a.b", &line, &column) && line == 2);
+    assert_false(dtx_jsonc_place(nested, sizeof nested - 1, "a.b.c", &line, &column));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(comments_are_blanks_and_errors_have_a_place, init),
         cmocka_unit_test_setup(defaults_are_the_studys, init),
         cmocka_unit_test_setup(every_default_is_accepted_again, init),
         cmocka_unit_test_setup(later_sources_win, init),
