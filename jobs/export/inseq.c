@@ -1,7 +1,9 @@
-/* export --inseq: attributions as Inseq stores them: objects are {"__instance_type__": [module, class], "attributes": {}},
- * arrays {"__ndarray__": lists, "dtype", "shape", "Corder"}. A decoder's row has the prompt as `source`, prompt and completion as
+/* export --inseq: attributions as Inseq stores them: objects are {"__instance_type__": [module, class], "attributes": {}};
+ * arrays are base64 of a safetensors file with one tensor `attribution` since version 0.7, and were {"__ndarray__": lists, "dtype",
+ * "shape", "Corder"} before. A decoder's row has the prompt as `source`, prompt and completion as
  * `target`, and target_attributions (T, G), one column a step: the transpose of what run.h5 holds. An empty list of
- * aggregators tells Inseq that the scores are aggregated already. */
+ * aggregators tells Inseq that the scores are aggregated already. Rows without a generated token are left out: Inseq's show() fails
+ * on them, and with them on the whole file. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,6 +12,7 @@
 #include "jobs/export/export.h"
 #include "mpi/run/run.h"
 #include "src/base/file.h"
+#include "src/base/hash.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 #include "src/text/tokenizer.h"
@@ -19,8 +22,9 @@ typedef struct {
     char path[DTX_PATH_MAX], group[320], source[160]; /* run.h5; the attribution; its completions */
     hid_t file;
     dtx_tokenizer *tokenizer;
-    int64_t n_rows, samples, n_done;
-    uint8_t *done;
+    int64_t n_rows, samples, n_done, n_without; /* n_without: rows that have no step */
+    uint8_t *done;  /* (n_rows) 1 for rows that are attributed and have a step */
+    bool lists;     /* arrays as in Inseq 0.6 and before */
     FILE *f;
 } inseq;
 
@@ -99,37 +103,87 @@ static void put_tokens(const inseq *x, const int32_t *ids, int64_t n)
     fputc(']', x->f);
 }
 
-/* Python's JSON has NaN. Nine digits give the f32 back. */
-static void put_number(FILE *f, float v)
+/* A little-endian f32 tensor (rows, columns), or (rows) where columns < 0, as a safetensors file in base64. */
+static dtx_status put_blob(FILE *f, const float *x, int64_t rows, int64_t columns)
 {
-    fprintf(f, isnan(v) ? "NaN" : "%.9g", (double)v);
+    const size_t bytes = (size_t)(rows * (columns < 0 ? 1 : columns)) * sizeof *x;
+    char header[160], shape[64];
+    unsigned char *blob = NULL;
+    char *text = NULL;
+    dtx_status st;
+
+    snprintf(shape, sizeof shape, columns < 0 ? "%" PRId64 : "%" PRId64 ",%" PRId64, rows, columns);
+    int n = snprintf(header, sizeof header, "{\"attribution\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[0,%zu]}}", shape, bytes);
+    while (n % 8 != 0) {
+        header[n++] = ' ';
+    }
+    DTX_GO(DTX_NEW(blob, 8 + (size_t)n + bytes));
+    for (int i = 0; i < 8; i++) {
+        blob[i] = (unsigned char)((uint64_t)n >> (8 * i));
+    }
+    memcpy(blob + 8, header, (size_t)n);
+    memcpy(blob + 8 + n, x, bytes);
+    DTX_GO(dtx_base64(blob, 8 + (size_t)n + bytes, &text));
+    fprintf(f, "\"%s\"", text);
+done:
+    dtx_free(text);
+    dtx_free(blob);
+    return st;
 }
 
-static void put_sequence(const inseq *x, const matrix *m)
+/* As lists. Python's JSON has NaN; nine digits give the f32 back. */
+static void put_lists(FILE *f, const float *x, int64_t rows, int64_t columns)
+{
+    fputs("{\"__ndarray__\":[", f);
+    for (int64_t i = 0; i < rows; i++) {
+        fputs(i > 0 ? "," : "", f);
+        fputs(columns < 0 ? "" : "[", f);
+        for (int64_t k = 0; k < (columns < 0 ? 1 : columns); k++) {
+            const double v = (double)x[i * (columns < 0 ? 1 : columns) + k];
+            fprintf(f, isnan(v) ? "%sNaN" : "%s%.9g", k > 0 ? "," : "", v);
+        }
+        fputs(columns < 0 ? "" : "]", f);
+    }
+    if (columns < 0) {
+        fprintf(f, "],\"dtype\":\"float32\",\"shape\":[%" PRId64 "]}", rows);
+    } else {
+        fprintf(f, "],\"dtype\":\"float32\",\"shape\":[%" PRId64 ",%" PRId64 "],\"Corder\":true}", rows, columns);
+    }
+}
+
+static dtx_status put_array(const inseq *x, const float *v, int64_t rows, int64_t columns)
+{
+    if (x->lists) {
+        put_lists(x->f, v, rows, columns);
+        return DTX_OK;
+    }
+    return put_blob(x->f, v, rows, columns);
+}
+
+static dtx_status put_sequence(const inseq *x, const matrix *m)
 {
     FILE *f = x->f;
+    float *turned = NULL;
+    dtx_status st;
 
+    DTX_GO(DTX_NEW_RAW(turned, (int64_t)m->T * m->G));
+    for (int32_t g = 0; g < m->G; g++) {
+        for (int32_t t = 0; t < m->T; t++) {
+            turned[(int64_t)t * m->G + g] = m->value[(int64_t)g * m->T + t];
+        }
+    }
     fputs("{\"__instance_type__\":[\"inseq.data.attribution\",\"FeatureAttributionSequenceOutput\"],\"attributes\":{\"source\":", f);
     put_tokens(x, m->ids, m->P);
     fputs(",\"target\":", f);
     put_tokens(x, m->ids, m->T);
-    fputs(",\"source_attributions\":null,\"target_attributions\":{\"__ndarray__\":[", f);
-    for (int32_t t = 0; t < m->T; t++) {
-        fputs(t > 0 ? ",[" : "[", f);
-        for (int32_t g = 0; g < m->G; g++) {
-            fputs(g > 0 ? "," : "", f);
-            put_number(f, m->value[(int64_t)g * m->T + t]);
-        }
-        fputc(']', f);
-    }
-    fprintf(f, "],\"dtype\":\"float32\",\"shape\":[%" PRId32 ",%" PRId32 "],\"Corder\":true},\"step_scores\":{\"probability\":{\"__ndarray__\":[",
-            m->T, m->G);
-    for (int32_t g = 0; g < m->G; g++) {
-        fputs(g > 0 ? "," : "", f);
-        put_number(f, m->probability[g]);
-    }
-    fprintf(f, "],\"dtype\":\"float32\",\"shape\":[%" PRId32 "]}},\"sequence_scores\":{},\"attr_pos_start\":%" PRId64
-            ",\"attr_pos_end\":%" PRId32 ",\"_aggregator\":[]}}", m->G, m->P, m->T);
+    fputs(",\"source_attributions\":null,\"target_attributions\":", f);
+    DTX_GO(put_array(x, turned, m->T, m->G));
+    fputs(",\"step_scores\":{\"probability\":", f);
+    DTX_GO(put_array(x, m->probability, m->G, -1));
+    fprintf(f, "},\"sequence_scores\":{},\"attr_pos_start\":%" PRId64 ",\"attr_pos_end\":%" PRId32 ",\"_aggregator\":[]}}", m->P, m->T);
+done:
+    dtx_free(turned);
+    return st;
 }
 
 static dtx_status put_decoded(const inseq *x, const int32_t *ids, int64_t n, bool first)
@@ -170,7 +224,7 @@ static dtx_status put_list(inseq *x, int what)
         }
         if (st == DTX_OK && what == 0) {
             fputs(first ? "\n" : ",\n", x->f);
-            put_sequence(x, &m);
+            st = put_sequence(x, &m);
             x->n_done++;
         } else if (st == DTX_OK && what < 3) {
             st = put_decoded(x, m.ids, what == 1 ? m.P : m.T, first);
@@ -248,9 +302,28 @@ done:
     return st;
 }
 
-dtx_status dtx_export_inseq(const dtx_job *job, const char *name, const char *path)
+/* Rows without a step count as not attributed here. */
+static dtx_status leave_out_empty(inseq *x)
 {
-    inseq x = {.job = job, .file = -1};
+    int32_t *G = NULL;
+    dtx_status st;
+
+    DTX_GO(DTX_NEW_RAW(G, x->n_rows));
+    DTX_GO(rows_of(x, x->group, "G", H5T_NATIVE_INT32, 0, x->n_rows, G));
+    for (int64_t r = 0; r < x->n_rows; r++) {
+        if (x->done[r] != 0 && G[r] == 0) {
+            x->done[r] = 0;
+            x->n_without++;
+        }
+    }
+done:
+    dtx_free(G);
+    return st;
+}
+
+dtx_status dtx_export_inseq(const dtx_job *job, const char *name, const char *format, const char *path)
+{
+    inseq x = {.job = job, .file = -1, .lists = strcmp(format, "0.6") == 0};
     char tmp[DTX_PATH_MAX + 16];
     dtx_status st;
 
@@ -262,6 +335,7 @@ dtx_status dtx_export_inseq(const dtx_job *job, const char *name, const char *pa
     DTX_GO(dtx_h5_open_serial(x.path, &x.file));
     DTX_GO(dtx_h5_check_schema(x.file, x.path));
     DTX_GO(open_rows(&x));
+    DTX_GO(leave_out_empty(&x));
     x.f = fopen(tmp, "w");
     if (x.f == NULL) {
         st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot be written: %m", tmp);
@@ -277,7 +351,10 @@ dtx_status dtx_export_inseq(const dtx_job *job, const char *name, const char *pa
         goto done;
     }
     DTX_GO(dtx_file_publish(tmp, path));
-    dtx_log(DTX_LOG_INFO, "export", "done: %" PRId64 " rows of %s, in %s", x.n_done, x.group, path);
+    dtx_log(DTX_LOG_INFO, "export", "done: %" PRId64 " rows of %s, in %s, for Inseq %s", x.n_done, x.group, path, x.lists ? "0.4 to 0.6" : "0.7");
+    if (x.n_without > 0) {
+        dtx_log(DTX_LOG_INFO, "export", "%" PRId64 " rows of the run have no generated token and are left out", x.n_without);
+    }
 done:
     if (x.f != NULL) {
         fclose(x.f);

@@ -186,24 +186,29 @@ done:
 
 static dtx_status run(dtx_job *job)
 {
-    const char *name = dtx_job_flag(job, "attribution");
+    const char *name = dtx_job_flag(job, "attribution"), *format = dtx_job_flag(job, "inseq-format");
     const bool csv = dtx_job_flag(job, "csv") != NULL, inseq = dtx_job_flag(job, "inseq") != NULL;
 
     if (csv + inseq + (dtx_job_flag(job, "merged") != NULL) != 1 || job->n_args != 1) {
         return DTX_FAIL(DTX_ERR_USAGE, "export needs one form and one output: detoxlens export --merged OUT_DIR, --csv OUT_DIR or --inseq "
                                        "OUT.json");
     }
+    format = format != NULL ? format : "0.7";
+    if (strcmp(format, "0.6") != 0 && strcmp(format, "0.7") != 0) {
+        return DTX_FAIL(DTX_ERR_USAGE, "--inseq-format %.20s: 0.7 (Inseq 0.7 and later) or 0.6 (0.4 to 0.6) is expected", format);
+    }
     if ((csv || inseq) && job->dry_run) {
         dtx_log(DTX_LOG_INFO, "export", "plan: %s of %s, to %s", csv ? "tables" : "attributions", job->config.run, job->args[0]);
         return DTX_OK;
     }
     return csv ? dtx_export_csv(job, job->args[0])
-               : inseq ? dtx_export_inseq(job, name != NULL ? name : "input_x_gradient", job->args[0]) : merged(job);
+               : inseq ? dtx_export_inseq(job, name != NULL ? name : "input_x_gradient", format, job->args[0]) : merged(job);
 }
 
 static const dtx_job_option own_options[] = {
     {"csv", NULL, NULL, "completions, scores, curves and tokens of all variants as tables (CSV) in a folder"},
     {"inseq", NULL, NULL, "the variant's attributions as one JSON file that Inseq loads"},
+    {"inseq-format", "0.6|0.7", NULL, "with --inseq: how arrays are written; 0.7 unless told, 0.6 for Inseq 0.4 to 0.6"},
     {"attribution", "NAME", NULL, "with --inseq: which result below attribution/ (default input_x_gradient)"},
     {"merged", NULL, NULL, "a model folder with the variant's adapter merged into the weights"},
     {"dtype", "auto|f32", NULL, "of the weights: auto = as the base stores them (default), f32"},
@@ -223,8 +228,8 @@ const dtx_job_def dtx_job_export = {
             "  detoxlens export --merged --variant FT --run out --set model.path=models/small models/small-ft\n"
             "\n"
             "--csv writes tables of all variants to the folder OUT: prompts, completions, scores, tokens, token_shares, curves, one\n"
-            "line for each row or step. --inseq writes the variant's attributions to the file OUT, which Inseq 0.4 to 0.6 loads by\n"
-            "inseq.FeatureAttributionOutput.load(OUT). Both take the texts A..B-1 only with --rows A:B.\n"
+            "line for each row or step. --inseq writes the variant's attributions to the file OUT, which Inseq 0.7 (with\n"
+            "--inseq-format 0.6: Inseq 0.4 to 0.6) loads by inseq.FeatureAttributionOutput.load(OUT). Both take the texts A..B-1 only with --rows A:B.\n"
             "\n"
             "  detoxlens export --csv --run out tables\n"
             "  detoxlens export --inseq --variant FT --run out --set model.path=models/small --rows 0:100 ft.json\n",

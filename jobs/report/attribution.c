@@ -11,6 +11,9 @@ static void blank_open_rows(dtx_report_attribution *a)
     for (int64_t i = 0; i < a->n_rows; i++) {
         for (int64_t k = i * a->width; !a->done[i] && k < (i + 1) * a->width; k++) {
             a->probability[k] = NAN;
+            if (a->user != NULL) {
+                a->user[k] = NAN;
+            }
             for (int q = 0; q < DTX_REPORT_UNITS * DTX_REPORT_QUANTITIES; q++) {
                 float *x = a->value[q / DTX_REPORT_QUANTITIES][q % DTX_REPORT_QUANTITIES];
                 if (x != NULL) {
@@ -44,6 +47,7 @@ static dtx_status take_values(const dtx_report *r, dtx_report_attribution *a)
 
     a->width = -1;
     DTX_TRY(dtx_report_take(r, a->group, "step_probability", H5T_NATIVE_FLOAT, a->n_rows, &a->width, (void **)&a->probability));
+    DTX_TRY(dtx_report_take(r, a->group, "user_dependence", H5T_NATIVE_FLOAT, a->n_rows, &a->width, (void **)&a->user));
     snprintf(words, sizeof words, "%s/words", a->group);
     for (int q = 0; q < DTX_REPORT_NORMALISED; q++) {
         const char *name = dtx_report_quantity_name[q];
@@ -86,7 +90,7 @@ dtx_status dtx_report_load_attribution(const dtx_report *r, const dtx_report_var
 
 void dtx_report_free_attribution(dtx_report_attribution *a)
 {
-    void *const blocks[] = {a->settings, a->done, a->G, a->T, a->row_offset, a->probability};
+    void *const blocks[] = {a->settings, a->done, a->G, a->T, a->row_offset, a->probability, a->user};
 
     for (size_t b = 0; b < sizeof blocks / sizeof blocks[0]; b++) {
         dtx_free(blocks[b]);

@@ -2,10 +2,11 @@
 # Columns of the file: measure, group, series, step, n, mean, ci_low, ci_high.
 palette = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #806000 #606060"
 color(i) = word(palette, (i - 1) % words(palette) + 1)
-of(p, i) = strcol(1) eq measure[p] && strcol(2) eq group[p] && strcol(3) eq series[i] && column(5) >= least
+of(p, i) = strcol(1) eq measure[p] && strcol(2) eq group[p] && strcol(3) eq series[i] && column(5) >= least[p]
 rows = (|measure| + columns - 1) / columns
 
 set datafile separator ","
+set datafile missing NaN # an empty bin does not break a line
 set border 3 linecolor rgb "#808080"
 set tics nomirror scale 0.6 textcolor rgb "#505050"
 set ytics autofreq

@@ -38,7 +38,7 @@ static dtx_status wanted_number(const dtx_job *job, const char *name, double fal
 /* In the page's order. */
 static dtx_status (*const parts[])(dtx_report *r, cJSON *page) = {
     dtx_report_part_toxicity, dtx_report_part_samples, dtx_report_part_quality, dtx_report_part_table2, dtx_report_part_curves,
-    dtx_report_part_differences, dtx_report_part_transitions, dtx_report_part_scores, dtx_report_part_keywords, dtx_report_part_same_text,
+    dtx_report_part_matched, dtx_report_part_differences, dtx_report_part_transitions, dtx_report_part_scores, dtx_report_part_keywords, dtx_report_part_same_text,
     dtx_report_part_training,
 };
 

@@ -91,19 +91,34 @@ static void put_list(FILE *f, const char *name, const char *const *text, int n)
     fputs("]\n", f);
 }
 
+/* What a step needs to be drawn in a panel: two completions where there is a band, and a tenth of those that begin. */
+static int64_t least_of(const dtx_report_lines *l, const dtx_report_panel *p, bool banded)
+{
+    const bool over_steps = strcmp(l->columns[3], "step") == 0 || strcmp(l->columns[3], "word") == 0;
+    int64_t most = 0;
+
+    for (int64_t i = 0; i < l->n; i++) {
+        for (int64_t s = 0; over_steps && in_panel(&l->line[i], p) && s < l->line[i].curve.n_steps; s++) {
+            most = l->line[i].curve.n[s] > most ? l->line[i].curve.n[s] : most;
+        }
+    }
+    const int64_t tenth = (int64_t)ceil(DTX_REPORT_LEAST * (double)most);
+    return tenth > 1 + banded ? tenth : 1 + banded;
+}
+
 /* The range of a measure's values and bands over all its panels, with a little room: panels of a measure compare. */
-static void range_of(const dtx_report_lines *l, const char *measure, const dtx_report_panel *panel, int n_panels, int64_t last, int least,
+static void range_of(const dtx_report_lines *l, const char *measure, const dtx_report_panel *panel, int n_panels, int64_t last, bool banded,
                      double *low, double *high)
 {
     *low = HUGE_VAL;
     *high = -HUGE_VAL;
     for (int64_t i = 0; i < l->n; i++) {
         const dtx_report_curve *c = &l->line[i].curve;
-        bool shown = false;
-        for (int p = 0; p < n_panels; p++) {
-            shown = shown || (in_panel(&l->line[i], &panel[p]) && strcmp(panel[p].measure, measure) == 0);
+        int64_t least = 0; /* 0: in no panel */
+        for (int p = 0; p < n_panels && least == 0; p++) {
+            least = in_panel(&l->line[i], &panel[p]) && strcmp(panel[p].measure, measure) == 0 ? least_of(l, &panel[p], banded) : 0;
         }
-        for (int64_t s = 0; shown && s < c->n_steps && c->first + s <= last; s++) {
+        for (int64_t s = 0; least > 0 && s < c->n_steps && c->first + s <= last; s++) {
             const double x[3] = {c->mean[s], c->low[s], c->high[s]};
             for (int k = 0; k < 3 && c->n[s] >= least; k++) {
                 *low = isfinite(x[k]) ? fmin(*low, x[k]) : *low;
@@ -165,15 +180,19 @@ dtx_status dtx_report_lines_draw(dtx_report *r, const dtx_report_lines *l, const
         fprintf(out.f, "array y%s[%d] = [", k == 0 ? "low" : "high", n);
         for (int p = 0; p < n; p++) {
             double range[2];
-            range_of(l, measure[p], panel, n_panels, last, banded ? 2 : 1, &range[0], &range[1]);
+            range_of(l, measure[p], panel, n_panels, last, banded, &range[0], &range[1]);
             fprintf(out.f, "%s%.6g", p > 0 ? ", " : "", zero && k == 0 ? fmin(range[0], 0) : zero ? fmax(range[1], 0) : range[k]);
         }
         fputs("]\n", out.f);
     }
     fprintf(out.f, "columns = %d\nxname = ", columns < n ? columns : n);
     dtx_report_put_gnuplot(out.f, xlabel);
-    fprintf(out.f, "\nstart = %" PRId64 "\nlast = %" PRId64 " # steps are counted from 0\nleast = %d # steps that fewer completions reach "
-            "are left out\nzero = %d\n", first, last, banded ? 2 : 1, zero);
+    fprintf(out.f, "\nstart = %" PRId64 "\nlast = %" PRId64 " # steps are counted from 0\nzero = %d\n", first, last, zero);
+    fprintf(out.f, "array least[%d] = [", n); /* steps that fewer completions reach are left out */
+    for (int p = 0; p < n; p++) {
+        fprintf(out.f, "%s%" PRId64, p > 0 ? ", " : "", least_of(l, &(dtx_report_panel){measure[p], group[p], title[p]}, banded));
+    }
+    fputs("]\n", out.f);
     return dtx_report_draw(r, &out, figure, "curves.gp");
 }
 

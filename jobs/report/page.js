@@ -91,6 +91,17 @@
         " points, 95 % " + fixed(100 * p.low, 1) + " to " + fixed(100 * p.high, 1) + (finite(p.p) ? ", p " + (p.p < 1e-4 ? "< 0.0001" : "= " + p.p.toPrecision(2)) : "") + ").");
     }));
   }
+  /* Dependence on the prompt: the comparison that answers of different length allow. */
+  const comparison = (pair, name) => data.compared.find((c) => c.measure === "prompt_dependence" && c.pair === pair && c.comparison === name);
+  data.compared.filter((c) => c.measure === "prompt_dependence" && c.comparison === "common_length" && c.pair.startsWith(data.variants[0].name + "-")).forEach((c) => {
+    const at = c.pair.indexOf("-"), a = c.pair.slice(0, at), b = c.pair.slice(at + 1), own = comparison(c.pair, "own_answers"), length = comparison(c.pair, "length");
+    const sure = finite(c.low) && (c.low > 0 || c.high < 0), signed = (x) => (x > 0 ? "+" : x < 0 ? "\u2212" : "") + Math.abs(x).toFixed(3);
+    $("headline").append(el("p", null, el("b", null, b), sure ? " depends " + (c.difference < 0 ? "more" : "less") + " on the prompt than " + a + " at the same step: "
+      : " and " + a + ": no difference found in how much an answer depends on the prompt at the same step: ", el("b", null, signed(-c.difference)),
+      finite(c.low) ? " (95 % " + signed(-c.high) + " to " + signed(-c.low) + ", " + count(c.texts) + " texts)." : " (" + count(c.texts) + " texts).",
+      own && length ? " The raw means differ by " + signed(-own.difference) + ", of which " + signed(-length.difference) + " comes from the answers' length (" +
+        fixed(own.tokensSecond, 1) + " tokens by " + b + ", " + fixed(own.tokensFirst, 1) + " by " + a + ")." : null));
+  });
   data.variants.forEach((v, i) => {
     const quality = data.quality.find((q) => q.variant === v.name) || {}, toxic = share1(v.name);
     const fact = (label, value, unit) => el("div", null, el("dt", null, label), el("dd", null, value, unit && value !== "–" ? el("small", null, " " + unit) : null));
@@ -197,6 +208,17 @@
   showUnit("");
   $("nofigure").hidden = drawn("figure1");
   $("classes").textContent = tox.set ? "Toxic: a score above " + tox.threshold + " by " + tox.set + "; completions without a score are in neither class." : "";
+  $("compared").hidden = !data.compared.length;
+  if (data.compared.length) {
+    const words = { own_answers: "own answers", common_length: "common length", length: "length (own \u2212 common)" };
+    $("matched").append(table([{ key: "measure", label: "measure", word: true, show: (x) => x.replace(/_/g, " ") }, { key: "pair", label: "pair", word: true },
+      { key: "comparison", label: "comparison", word: true, show: (x) => words[x] || x.replace(/^same_text_of_/, "same text, by ") },
+      { key: "texts", label: "texts", show: count }, { key: "tokensFirst", label: "tokens", show: (v, r) => fixed(v, 1) + " / " + fixed(r.tokensSecond, 1) },
+      { key: "first", label: "first", show: (x) => fixed(x, 4) }, { key: "second", label: "second", show: (x) => fixed(x, 4) },
+      { key: "difference", label: "difference", show: (x) => fixed(x, 4) },
+      { key: "low", label: "95 %", show: (v, r) => (finite(v) ? fixed(v, 4) + " … " + fixed(r.high, 4) : "–") },
+      { key: "p", label: "p", show: (x) => fixed(x, 4) }, { key: "holm", label: "p, Holm", show: (x) => fixed(x, 4) }], data.compared));
+  }
   $("differences").hidden = !drawn("differences") && !drawn("kl");
   $("scores").hidden = !data.correlations.length;
   if (data.correlations.length) {

@@ -11,6 +11,8 @@ dtx_status dtx_report_part_toxicity(dtx_report *r, cJSON *page);
 /* entropy_by_step.csv, prompt_dependence_by_step.csv, entropy_normalised_by_step.csv (and _by_word), figure1.csv, figure1_words.csv;
  * figures figure1, figure1_words, dependence, dependence_words. */
 dtx_status dtx_report_part_curves(dtx_report *r, cJSON *page);
+/* comparison.csv: per-token measures of two variants' own answers, at common length, and on the same text. */
+dtx_status dtx_report_part_matched(dtx_report *r, cJSON *page);
 /* differences.csv, figure differences: how two variants' curves differ on the same texts. */
 dtx_status dtx_report_part_differences(dtx_report *r, cJSON *page);
 /* transitions.csv (how many completions moved between the classes), transition_curves.csv and figures, kl.csv, figure kl. */

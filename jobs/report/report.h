@@ -45,6 +45,7 @@ typedef struct {
     uint64_t *row_offset;           /* (n_rows + 1) */
     float *probability;             /* (n_rows, width), NaN for rows that are not done */
     float *value[DTX_REPORT_UNITS][DTX_REPORT_QUANTITIES]; /* the same, or NULL */
+    float *user;                    /* user_dependence, (n_rows, width): the part of prompt dependence on the user's own text; may be NULL */
     int64_t n_done;
 } dtx_report_attribution;
 
@@ -181,6 +182,8 @@ dtx_status dtx_report_miss(dtx_report *r, const char *fmt, ...) __attribute__((f
 const char *dtx_report_attr(char *const *pairs, size_t n, const char *name);
 /* Mean over the finite values of a row's first n steps; NaN when there is none. */
 double dtx_report_row_mean(const float *x, int64_t n);
+/* Mean of x over the steps where x and y are finite; NaN when there is none. */
+double dtx_report_mean_where(const float *x, const float *y, int64_t n);
 /* The variant of that name, NULL when there is none. */
 const dtx_report_variant *dtx_report_find(const dtx_report *r, const char *name);
 /* A variant's scores of that name, NULL when there are none. */

@@ -1,5 +1,6 @@
 /* Entropy and prompt dependence of completions against their toxicity: means in ten equal bins of the score, and rank
- * correlations. A completion counts by the mean over its steps. */
+ * correlations. A completion counts by the mean over its steps of its deviation from the variant's mean at the same step (over steps
+ * that a tenth of the completions reach), added to the mean of all: else long answers, whose dependence is lower, decide. */
 #include <inttypes.h>
 #include <math.h>
 
@@ -17,6 +18,21 @@ static int bin_of(float score)
     return b < 0 ? 0 : b < N_BINS ? b : N_BINS - 1;
 }
 
+/* Mean over a completion's steps of its value minus the mean of all completions at the step. */
+static double deviation(const dtx_report_curve *c, const float *x)
+{
+    double sum = 0;
+    int64_t n = 0;
+
+    for (int64_t s = 0; s < c->n_steps; s++) {
+        if (isfinite(x[s]) && (double)c->n[s] >= DTX_REPORT_LEAST * (double)c->n[0]) {
+            sum += x[s] - c->mean[s];
+            n++;
+        }
+    }
+    return n > 0 ? sum / (double)n : NAN;
+}
+
 static dtx_status add_variant(const dtx_report_variant *v, dtx_report_quantity q, dtx_report_lines *l, FILE *f, cJSON *list)
 {
     const float *value = v->a.value[DTX_REPORT_TOKEN][q];
@@ -31,7 +47,7 @@ static dtx_status add_variant(const dtx_report_variant *v, dtx_report_quantity q
     DTX_GO(DTX_NEW(in_bin, v->n_rows));
     for (int64_t i = 0; i < v->n_rows; i++) {
         x[i] = v->score[i];
-        y[i] = dtx_report_row_mean(value + i * v->a.width, v->a.width);
+        y[i] = v->mean[q] + deviation(&v->curve[DTX_REPORT_TOKEN][q], value + i * v->a.width);
     }
     DTX_GO(dtx_report_curve_new(N_BINS, &curve));
     for (int b = 0; b < N_BINS; b++) {

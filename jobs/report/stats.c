@@ -126,6 +126,63 @@ static int64_t fold_differences(const float *x, const float *y, int64_t n_rows, 
     return n_texts;
 }
 
+/* Standard deviation of the finite draws; NaN for fewer than two. */
+static double spread(const double *draw)
+{
+    double sum = 0, squares = 0;
+    int64_t n = 0;
+
+    for (int k = 0; k < DTX_REPORT_RESAMPLES; k++) {
+        if (isfinite(draw[k])) {
+            sum += draw[k];
+            n++;
+        }
+    }
+    for (int k = 0; k < DTX_REPORT_RESAMPLES; k++) {
+        squares += isfinite(draw[k]) ? (draw[k] - sum / (double)n) * (draw[k] - sum / (double)n) : 0;
+    }
+    return n > 1 ? sqrt(squares / (double)(n - 1)) : NAN;
+}
+
+/* drawn: (width, DTX_REPORT_RESAMPLES); d, m: sums and numbers by text (n_texts, width). */
+static void simultaneous_band(const double *drawn, const double *d, const double *m, int64_t n_texts, int64_t width, dtx_report_curve *c)
+{
+    double largest[DTX_REPORT_RESAMPLES] = {0};
+    int64_t fullest = 0, first_left_out = width;
+
+    for (int64_t s = 0; s < width; s++) { /* low holds se for a while, high the number of texts */
+        double total = 0, n = 0;
+        int64_t texts = 0;
+        for (int64_t i = 0; i < n_texts; i++) {
+            total += d[i * width + s];
+            n += m[i * width + s];
+            texts += m[i * width + s] > 0;
+        }
+        fullest = texts > fullest ? texts : fullest;
+        c->n[s] = (int64_t)n;
+        c->mean[s] = n > 0 ? total / n : NAN;
+        c->low[s] = texts > 1 ? spread(drawn + s * DTX_REPORT_RESAMPLES) : NAN;
+        c->high[s] = (double)texts;
+    }
+    for (int64_t s = width - 1; s >= 0 && (c->n[s] == 0 || c->high[s] < DTX_REPORT_LEAST * (double)fullest); s--) {
+        first_left_out = s;
+    }
+    c->n_steps = first_left_out;
+    for (int64_t s = 0; s < c->n_steps; s++) {
+        for (int k = 0; k < DTX_REPORT_RESAMPLES; k++) {
+            const double t = fabs(drawn[s * DTX_REPORT_RESAMPLES + k] - c->mean[s]) / c->low[s];
+            largest[k] = c->low[s] > 0 && isfinite(t) && c->high[s] >= DTX_REPORT_LEAST * (double)fullest ? fmax(largest[k], t) : largest[k];
+        }
+    }
+    qsort(largest, DTX_REPORT_RESAMPLES, sizeof *largest, dtx_report_compare_doubles);
+    for (int64_t s = 0; s < width; s++) {
+        const double half = dtx_report_quantile(largest, DTX_REPORT_RESAMPLES, 0.95) * c->low[s];
+        const bool banded = s < c->n_steps && c->high[s] >= DTX_REPORT_LEAST * (double)fullest;
+        c->low[s] = banded ? c->mean[s] - half : NAN;
+        c->high[s] = banded ? c->mean[s] + half : NAN;
+    }
+}
+
 dtx_status dtx_report_curve_difference(const float *x, const float *y, int64_t n_rows, int64_t samples, int64_t width,
                                        dtx_report_curve *c)
 {
@@ -153,26 +210,11 @@ dtx_status dtx_report_curve_difference(const float *x, const float *y, int64_t n
                 ms[s] += count[i] * m[i * width + s];
             }
         }
-        for (int64_t s = 0; s < width; s++) { /* a draw without any value at a step comes last and is not counted */
-            drawn[s * DTX_REPORT_RESAMPLES + k] = ms[s] > 0 ? ds[s] / ms[s] : HUGE_VAL;
+        for (int64_t s = 0; s < width; s++) {
+            drawn[s * DTX_REPORT_RESAMPLES + k] = ms[s] > 0 ? ds[s] / ms[s] : NAN; /* nothing drawn that reaches this step */
         }
     }
-    for (int64_t s = 0; s < width; s++) {
-        double *at = drawn + s * DTX_REPORT_RESAMPLES, total = 0, n = 0;
-        int64_t usable = 0, texts = 0;
-        for (int64_t i = 0; i < n_texts; i++) {
-            total += d[i * width + s];
-            n += m[i * width + s];
-            texts += m[i * width + s] > 0;
-        }
-        qsort(at, DTX_REPORT_RESAMPLES, sizeof *at, dtx_report_compare_doubles);
-        while (usable < DTX_REPORT_RESAMPLES && at[usable] < HUGE_VAL) {
-            usable++;
-        }
-        dtx_report_curve_set(c, s, (dtx_report_mean){.n = (int64_t)n, .mean = n > 0 ? total / n : NAN,
-                                                     .low = texts > 1 ? dtx_report_quantile(at, usable, 0.025) : NAN,
-                                                     .high = texts > 1 ? dtx_report_quantile(at, usable, 0.975) : NAN});
-    }
+    simultaneous_band(drawn, d, m, n_texts, width, c);
 done:
     if (st != DTX_OK) {
         dtx_report_curve_free(c);
@@ -228,6 +270,101 @@ dtx_status dtx_report_bootstrap(int64_t n_texts, const int32_t *d, const int32_t
 done:
     dtx_free(count);
     dtx_free(x);
+    return st;
+}
+
+static double sign_flip(const double *d, int64_t n)
+{
+    double seen = 0;
+    int64_t as_large = 1; /* the observed signs are one of the draws */
+    uint32_t word[4] = {0};
+
+    for (int64_t i = 0; i < n; i++) {
+        seen += d[i];
+    }
+    for (uint32_t k = 0; k < DTX_REPORT_FLIPS; k++) {
+        double sum = 0;
+        for (int64_t i = 0; i < n; i++) {
+            if (i % 128 == 0) {
+                dtx_rng_words(DTX_REPORT_SEED, DTX_RNG_BOOTSTRAP, k, 1, (uint32_t)(i / 128), word);
+            }
+            sum += (word[i % 128 / 32] >> (i % 32) & 1) != 0 ? d[i] : -d[i];
+        }
+        as_large += fabs(sum) >= fabs(seen) * (1 - 1e-12);
+    }
+    return (double)as_large / (DTX_REPORT_FLIPS + 1);
+}
+
+dtx_status dtx_report_compare_texts(const double *first, const double *second, int64_t n_texts, dtx_report_paired *out)
+{
+    dtx_report_paired p = {.first = NAN, .second = NAN, .difference = NAN, .low = NAN, .high = NAN, .p = NAN};
+    double *d = NULL, *x = NULL;
+    int32_t *count = NULL;
+    dtx_status st;
+
+    DTX_GO(DTX_NEW(d, n_texts + 1));
+    DTX_GO(DTX_NEW(x, DTX_REPORT_RESAMPLES));
+    DTX_GO(DTX_NEW(count, n_texts + 1));
+    double a = 0, b = 0;
+    for (int64_t i = 0; i < n_texts; i++) {
+        if (isfinite(first[i]) && isfinite(second[i])) {
+            a += first[i];
+            b += second[i];
+            d[p.texts++] = first[i] - second[i];
+        }
+    }
+    if (p.texts > 0) {
+        p.first = a / (double)p.texts;
+        p.second = b / (double)p.texts;
+        p.difference = p.first - p.second;
+    }
+    if (p.texts > 1) {
+        for (uint32_t k = 0; k < DTX_REPORT_RESAMPLES; k++) {
+            double sum = 0;
+            dtx_report_resample(k, p.texts, count);
+            for (int64_t i = 0; i < p.texts; i++) {
+                sum += count[i] * d[i];
+            }
+            x[k] = sum / (double)p.texts;
+        }
+        qsort(x, DTX_REPORT_RESAMPLES, sizeof *x, dtx_report_compare_doubles);
+        p.low = dtx_report_quantile(x, DTX_REPORT_RESAMPLES, 0.025);
+        p.high = dtx_report_quantile(x, DTX_REPORT_RESAMPLES, 0.975);
+        p.p = sign_flip(d, p.texts);
+    }
+    *out = p;
+done:
+    dtx_free(count);
+    dtx_free(x);
+    dtx_free(d);
+    return st;
+}
+
+/* --- several comparisons --- */
+
+static int compare_p(const void *a, const void *b)
+{
+    const double *x = *(const double *const *)a, *y = *(const double *const *)b;
+
+    return *x != *y ? (*x > *y) - (*x < *y) : (x > y) - (x < y);
+}
+
+dtx_status dtx_report_holm(double *p, int64_t n)
+{
+    double **order = NULL, most = 0;
+    dtx_status st = DTX_NEW(order, n + 1);
+
+    for (int64_t i = 0; i < n && st == DTX_OK; i++) {
+        order[i] = &p[i];
+    }
+    if (st == DTX_OK) {
+        qsort(order, (size_t)n, sizeof *order, compare_p);
+        for (int64_t i = 0; i < n; i++) {
+            most = fmax(most, fmin(1, (double)(n - i) * *order[i]));
+            *order[i] = most;
+        }
+    }
+    dtx_free(order);
     return st;
 }
 

@@ -9,6 +9,7 @@
 #include "src/base/status.h"
 
 enum { DTX_REPORT_RESAMPLES = 1000, DTX_REPORT_SEED = 42 };
+#define DTX_REPORT_LEAST 0.1 /* a curve ends where fewer than this share of its completions are left */
 
 typedef struct {
     int64_t n;                  /* finite values */
@@ -32,9 +33,11 @@ void dtx_report_curve_free(dtx_report_curve *c);
 void dtx_report_curve_set(dtx_report_curve *c, int64_t step, dtx_report_mean m);
 /* Mean of each column of x (n_rows, width) over the rows that are kept; n_steps ends at the last column with a value. */
 dtx_status dtx_report_curve_of(const float *x, int64_t n_rows, int64_t width, const uint8_t *keep, dtx_report_curve *c);
-/* Mean of the differences x - y in each column where both have a value, with the 2.5 and 97.5 % points of a bootstrap over
- * groups of `samples` consecutive rows (the samples of a text): DTX_REPORT_RESAMPLES draws, the same for all columns, so
- * that bands are paired over steps too. NaN bands where fewer than two groups have a value. */
+/* Mean of the differences x - y in each column where both have a value, with a simultaneous 95 % band over the columns: mean -+ c se, se
+ * the standard deviation of a bootstrap over groups of `samples` consecutive rows (the samples of a text; DTX_REPORT_RESAMPLES draws, the
+ * same for all columns), c the 95 % point of the largest |draw - mean| / se over the columns (max-t). So in 95 of 100 studies without a
+ * difference the whole band holds 0. It covers columns that at least a tenth of the groups of the fullest column reach; the curve ends
+ * with the last of them. NaN bands where fewer than two groups have a value. */
 dtx_status dtx_report_curve_difference(const float *x, const float *y, int64_t n_rows, int64_t samples, int64_t width,
                                        dtx_report_curve *c);
 
@@ -42,6 +45,20 @@ dtx_status dtx_report_curve_difference(const float *x, const float *y, int64_t n
 void dtx_report_resample(uint32_t k, int64_t n, int32_t *count);
 /* 95 % interval of sum d / sum n when the n_texts pairs are drawn with replacement; NaN where nothing can be drawn. */
 dtx_status dtx_report_bootstrap(int64_t n_texts, const int32_t *d, const int32_t *n, double *low, double *high);
+
+/* Two values of each text (NaN: none), over the texts that have both: their means, the mean difference first - second with a 95 %
+ * bootstrap interval over texts (2.5 and 97.5 % points of DTX_REPORT_RESAMPLES draws), and the two-sided p of a sign-flip test: how
+ * often a mean difference is at least as large when each text's sign is drawn anew (DTX_REPORT_FLIPS draws, the observed one counted).
+ * NaN intervals and p for fewer than two texts. */
+typedef struct {
+    int64_t texts;
+    double first, second, difference, low, high, p;
+} dtx_report_paired;
+enum { DTX_REPORT_FLIPS = 1999 };
+dtx_status dtx_report_compare_texts(const double *first, const double *second, int64_t n_texts, dtx_report_paired *out);
+
+/* p-values become those corrected for n comparisons (Holm 1979), in place. */
+dtx_status dtx_report_holm(double *p, int64_t n);
 
 /* Wilson's score interval (1927) of k of n; NaN for n = 0. */
 void dtx_report_wilson(int64_t k, int64_t n, double *low, double *high);

@@ -141,3 +141,17 @@ dtx_status dtx_report_take_text(const dtx_report *r, const char *group, const ui
     *out = x;
     return DTX_OK;
 }
+
+double dtx_report_mean_where(const float *x, const float *y, int64_t n)
+{
+    double sum = 0;
+    int64_t there = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        if (isfinite(x[i]) && isfinite(y[i])) {
+            sum += x[i];
+            there++;
+        }
+    }
+    return there > 0 ? sum / (double)there : NAN;
+}

@@ -29,7 +29,8 @@ static const char *class_words(dtx_report_class c)
     return c == DTX_REPORT_TOXIC ? "toxic" : "not toxic";
 }
 
-/* A line of transitions.csv: one transition of a pair; means over the completions of their means over steps. */
+/* A line of transitions.csv: one transition of a pair; means over the completions of their means over the steps that both answers
+ * have (matched.c tells why). */
 static dtx_status add_move(work *w, const dtx_report_variant *a, const dtx_report_variant *b, int move, const char *name, int64_t n_both,
                            const float *forward)
 {
@@ -45,10 +46,15 @@ static dtx_status add_move(work *w, const dtx_report_variant *a, const dtx_repor
         n += w->keep[i];
     }
     for (int k = 0; k < 5; k++) {
-        const dtx_report_attribution *t = &side[k % 2]->a;
-        const float *value = k == 4 ? forward : t->there ? t->value[DTX_REPORT_TOKEN][k < 2 ? DTX_REPORT_ENTROPY : DTX_REPORT_DEPENDENCE] : NULL;
+        const dtx_report_quantity q = k < 2 ? DTX_REPORT_ENTROPY : DTX_REPORT_DEPENDENCE;
+        const dtx_report_attribution *t = &side[k % 2]->a, *other = &side[1 - k % 2]->a;
+        const bool both = t->there && other->there && t->width == other->width;
         for (int64_t i = 0; i < a->n_rows; i++) {
-            x[i] = w->keep[i] && value != NULL ? dtx_report_row_mean(value + i * t->width, t->width) : NAN;
+            x[i] = !w->keep[i] ? NAN
+                 : k == 4 && forward != NULL ? dtx_report_row_mean(forward + i * t->width, t->width)
+                 : k < 4 && both ? dtx_report_mean_where(t->value[DTX_REPORT_TOKEN][q] + i * t->width, other->value[DTX_REPORT_TOKEN][q] + i * t->width,
+                                                         t->width)
+                                 : NAN;
         }
         mean[k] = dtx_report_mean_of_doubles(x, a->n_rows).mean;
     }

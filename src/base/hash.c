@@ -111,3 +111,16 @@ dtx_status dtx_git_blob_file(const char *path, char out[DTX_GIT_TEXT])
     dtx_file_map_close(&map);
     return st;
 }
+
+dtx_status dtx_base64(const void *data, size_t size, char **out)
+{
+    char *text = NULL;
+
+    if (size > (size_t)3 << 29) {
+        return DTX_FAIL(DTX_ERR_CHECK, "%zu bytes are too many for base64", size);
+    }
+    DTX_TRY(DTX_NEW(text, (size + 2) / 3 * 4 + 1));
+    EVP_EncodeBlock((unsigned char *)text, data, (int)size);
+    *out = text;
+    return DTX_OK;
+}

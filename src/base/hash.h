@@ -1,4 +1,4 @@
-/* hash.h - SHA-256 of bytes and files, as 64 hexadecimal digits, and git's name of a file. Local. */
+/* hash.h - SHA-256 of bytes and files, as 64 hexadecimal digits, git's name of a file, and base64. Local. */
 #ifndef DTX_HASH_H
 #define DTX_HASH_H
 
@@ -22,5 +22,8 @@ enum { DTX_GIT_TEXT = 41 };
 /* What git calls a file of these bytes: SHA-1 over "blob SIZE", a NUL and the bytes. */
 dtx_status dtx_git_blob_bytes(const void *data, size_t size, char out[DTX_GIT_TEXT]);
 dtx_status dtx_git_blob_file(const char *path, char out[DTX_GIT_TEXT]);
+
+/* RFC 4648's base64, with padding and without line breaks; *out is allocated (dtx_free). size < 1.5 GB. */
+dtx_status dtx_base64(const void *data, size_t size, char **out);
 
 #endif

@@ -1,4 +1,5 @@
 """export --csv and --inseq: the tables and the JSON read back, compared with run.h5; Inseq itself loads it where installed."""
+import base64
 import csv
 import json
 import math
@@ -109,15 +110,27 @@ def load(path):
         if "__ndarray__" in d:
             x = np.asarray(d["__ndarray__"], dtype=d["dtype"], order="C" if d.get("Corder", True) else "F")
             return x.reshape(d["shape"])
+        for k in ("target_attributions", "probability"):  # version 0.7: base64 of a safetensors file with one tensor
+            if isinstance(d.get(k), str):
+                blob = base64.b64decode(d[k], validate=True)
+                n = int.from_bytes(blob[:8], "little")
+                tensor = json.loads(blob[8:8 + n])
+                assert list(tensor) == ["attribution"] and n % 8 == 0, tensor
+                tensor = tensor["attribution"]
+                assert tensor["dtype"] == "F32" and tensor["data_offsets"] == [0, len(blob) - 8 - n]
+                d[k] = np.frombuffer(blob[8 + n:], "<f4").reshape(tensor["shape"])
         return d
     return json.load(open(path, encoding="utf-8"), object_pairs_hook=hook)
 
 
 run(0, "export", "--inseq", "all.json", "--run", "out", *MODEL, *FT)
 run(0, "export", "--inseq", "it.json", "--run", "out", *MODEL, *FT, "--attribution", "input_x_gradient@IT", "--rows", "2:4")
+run(0, "export", "--inseq", "old.json", "--inseq-format", "0.6", "--run", "out", *MODEL, *FT)
+assert "0.7" in run(2, "export", "--inseq", "x.json", "--inseq-format", "0.5", "--run", "out", *MODEL, *FT)
+assert "__ndarray__" in open("old.json").read() and "__ndarray__" not in open("all.json").read()
 vocab = {i: s for s, i in json.load(open("model/tokenizer.json", encoding="utf-8"))["model"]["vocab"].items()}
 with h5py.File("out/run.h5") as f:
-    for path, name, of, rows in (("all.json", "input_x_gradient", "FT", list(range(N * K))), ("it.json", "input_x_gradient@IT", "IT", [4, 5])):
+    for path, name, of, rows in (("all.json", "input_x_gradient", "FT", list(range(N * K))), ("old.json", "input_x_gradient", "FT", list(range(N * K))), ("it.json", "input_x_gradient@IT", "IT", [4, 5])):
         out, a, c = load(path), f["variants/FT/attribution"][name], f["variants"][of]["completions"]
         assert out.type == ("inseq.data.attribution", "FeatureAttributionOutput") and out.step_attributions is None
         assert out.info["rows"] == rows and out.info["attribution_method"] == "input_x_gradient" and out.info["completions_of"] == of
@@ -132,6 +145,16 @@ with h5py.File("out/run.h5") as f:
             np.testing.assert_array_equal(s.target_attributions, a["value"][at:at + G * T].reshape(G, T).T)
             np.testing.assert_array_equal(s.step_scores["probability"], a["step_probability"][r, :G])
             assert s.target_attributions.dtype == np.float32 and whole.startswith(before) and "<human>" in before
+# a row without a step is left out, and said to be
+with h5py.File("out/run.h5", "a") as f:
+    a = f["variants/FT/attribution/input_x_gradient"]
+    G, T = int(a["G"][1]), int(a["T"][1])
+    a["G"][1], a["T"][1] = 0, T - G
+assert "1 rows of the run have no generated token" in run(0, "export", "--inseq", "without.json", "--run", "out", *MODEL, *FT)
+assert load("without.json").info["rows"] == [r for r in range(N * K) if r != 1]
+with h5py.File("out/run.h5", "a") as f:
+    a = f["variants/FT/attribution/input_x_gradient"]
+    a["G"][1], a["T"][1] = G, T
 try:
     import inseq
     assert len(inseq.FeatureAttributionOutput.load("all.json").sequence_attributions) == N * K

@@ -88,18 +88,79 @@ def check_differences(rows, a, b):
         d = d[np.isfinite(d).any((1, 2))]
         total, n = np.nansum(d, 1), np.isfinite(d).sum(1)
         mine = [r for r in rows if r["measure"] == q and r["pair"] == f"{a.name}-{b.name}"]
-        assert len(mine) == np.flatnonzero(n.any(0)).max() + 1
+        texts = (n > 0).sum(0)
+        reached = (texts > 0) & (texts >= .1 * texts.max())
+        assert len(mine) == np.flatnonzero(reached).max() + 1
         boot = np.full((1000, d.shape[2]), np.nan)
         for k in range(1000):
             pick = draws(k, len(d))
             with np.errstate(invalid="ignore", divide="ignore"):
                 boot[k] = total[pick].sum(0) / n[pick].sum(0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean, se = total.sum(0) / n.sum(0), np.nanstd(boot, 0, ddof=1)
+            t = np.abs(boot - mean) / se
+        t[:, ~(reached & (texts > 1) & (se > 0))] = np.nan
+        c = np.sort(np.nanmax(t, 1))[int(.95 * 999 + .5)]
+        assert c > 2.1  # more than a pointwise band
         for s, r in enumerate(mine):
             assert r["step"] == str(s) and r["n"] == str(n[:, s].sum())
-            close(r["mean"], total[:, s].sum() / n[:, s].sum() if n[:, s].sum() else np.nan)
-            usable = np.sort(boot[:, s][np.isfinite(boot[:, s])])
-            for cell, at in (("ci_low", .025), ("ci_high", .975)):
-                close(r[cell], usable[int(at * (len(usable) - 1) + .5)] if (n[:, s] > 0).sum() > 1 else np.nan)
+            close(r["mean"], mean[s])
+            for cell, sign in (("ci_low", -1), ("ci_high", 1)):
+                close(r[cell], mean[s] + sign * c * se[s] if texts[s] > 1 and reached[s] else np.nan, 2e-5)
+
+
+def holm(p):
+    order = np.argsort(p, kind="stable")
+    out = np.empty(len(p))
+    out[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return out
+
+
+def signs(k, n):
+    words = philox(42, 8, k, 1, np.arange((n + 127) // 128)).reshape(-1)
+    return np.array([1 if int(words[i // 32]) >> (i % 32) & 1 else -1 for i in range(n)])
+
+
+def check_comparison(run, v):
+    """comparison.csv: own answers, common length, what length makes of it, sign-flip p, Holm."""
+    rows = table(run, "comparison.csv")
+    by_text = {}
+    for first, second in (("IT", "FT"), ("IT", "RL"), ("FT", "RL")):
+        a, b = v[first], v[second]
+        for q in QUANTITIES:
+            x, y = a.value[q], b.value[q]
+            both = np.isfinite(x) & np.isfinite(y)
+            own, common = [], []
+            for i in range(0, len(x), a.samples):
+                keep = [k for k in range(i, i + a.samples) if both[k].any()]
+                if keep:
+                    own.append([np.mean([np.nanmean(z[k]) for k in keep]) for z in (x, y)])
+                    common.append([np.mean([z[k][both[k]].mean() for k in keep]) for z in (x, y)])
+            own, common = np.array(own), np.array(common)
+            by_text[f"{first}-{second}", q, "own_answers"] = own
+            by_text[f"{first}-{second}", q, "common_length"] = common
+            by_text[f"{first}-{second}", q, "length"] = np.stack([own[:, 0] - own[:, 1], common[:, 0] - common[:, 1]], 1)
+    found = {(r["pair"], r["measure"], r["comparison"]): r for r in rows}
+    assert set(by_text) == set(found), set(by_text) ^ set(found)
+    flips = {}
+    for key, x in by_text.items():
+        r, d = found[key], x[:, 0] - x[:, 1]
+        assert int(r["texts"]) == len(d)
+        close(r["difference"], d.mean(), 1e-5)
+        boot = np.sort([d[draws(k, len(d))].mean() for k in range(1000)])
+        close(r["ci_low"], boot[25], 1e-5)
+        close(r["ci_high"], boot[974], 1e-5)
+        if len(d) not in flips:
+            flips[len(d)] = np.array([signs(k, len(d)) for k in range(1999)])
+        larger = (np.abs(flips[len(d)] @ d) >= abs(d.sum()) * (1 - 1e-9)).sum()
+        assert abs(float(r["p"]) - (larger + 1) / 2000) < 2e-3, (key, r["p"], larger)
+        if key[2] != "length":
+            close(r["first"], x[:, 0].mean(), 1e-5)
+            close(r["second"], x[:, 1].mean(), 1e-5)
+    for name in ("own_answers", "common_length", "length"):
+        family = [r for r in rows if r["comparison"] == name]
+        for r, p in zip(family, holm(np.array([float(r["p"]) for r in family]))):
+            close(r["p_holm"], p)
 
 
 def divergence(a, b):
@@ -131,6 +192,7 @@ def check(run):
             for name, keep in x.keep.items():
                 check_lines(figure, (q, name, x.name), np.where(keep[:, None], x.value[q], np.nan))
     assert {r["class"] for r in figure} == {"all", "toxic", "not_toxic"}
+    check_comparison(run, v)
     differences, kl, curves = table(run, "differences.csv"), table(run, "kl.csv"), table(run, "transition_curves.csv")
     moves = {(r["first"], r["second"], r["first_class"], r["second_class"]): r for r in table(run, "transitions.csv")}
     assert len(moves) == 12
@@ -149,9 +211,10 @@ def check(run):
                 assert (int(r["completions"]), int(r["of"])) == (keep.sum(), both.sum()), r
                 assert r["share"] == "%.4f" % (keep.sum() / both.sum())
                 total += keep.sum()
+                both_have = np.isfinite(a.value["entropy"]) & np.isfinite(b.value["entropy"])
                 for cell, x in (("entropy_first", a.value["entropy"]), ("entropy_second", b.value["entropy"]), ("kl", forward),
                                 ("prompt_dependence_first", a.value["prompt_dependence"]), ("prompt_dependence_second", b.value["prompt_dependence"])):
-                    m = row_means(x[keep])
+                    m = row_means(np.where(both_have, x, np.nan)[keep])
                     close(r[cell], m.mean() if len(m) else np.nan)
                 if keep.any():
                     name = f"{first} {p.replace('_', ' ')} -> {second} {q.replace('_', ' ')}"

@@ -149,8 +149,8 @@ def look(run, size="1280,1000", more=()):
 
 make_run.make("full", "full")
 out = look("full")
-assert out["sections"] == ["Toxic completions", "Quality beside toxicity", "Entropy over generated tokens", "How the variants' curves differ", "What each generated token looked at", "Training",
-                           "Faithfulness of the attribution", "The run"] and out["nav"] == 9, out
+assert out["sections"] == ["Toxic completions", "Quality beside toxicity", "Entropy over generated tokens", "Do the answers depend on the prompt differently?", "How the variants' curves differ", "What each generated token looked at", "Training",
+                           "Faithfulness of the attribution", "The run"] and out["nav"] == 10, out
 assert out["cards"] == 3 and out["missing"] == 0 and out["figures"] == 7 and out["listed"] == 39 and out["shown"] == 3, out
 assert out["steps"] > 3 and out["clicked"] != out["before"] and out["pressed"] == "true" and "step 2" in out["readout"], out
 assert out["after_key"] not in (out["before"], out["clicked"]) and out["hovered"] != out["after_key"] == out["left"], out
@@ -164,7 +164,7 @@ print("ok narrow")
 make_run.add_scores("full")
 out = look("full")
 assert {"The same texts, answered", "Answers that changed class", "Entropy against toxicity"} <= set(out["sections"]), out
-assert out["headlines"] == 2 and out["badges"] > 10 and out["opened"] == out["wanted"] and out["shares"] > 6, out
+assert out["headlines"] == 4 and out["badges"] > 10 and out["opened"] == out["wanted"] and out["shares"] > 6, out
 assert out["figures"] == 10 and out["moves"] == 12 and out["numbers"] == ["differences", "figure1", "kl", "transition_curves"], out
 print("ok with scores")
 # key words, the same text under two models, two runs

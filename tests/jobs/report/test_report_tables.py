@@ -91,10 +91,16 @@ def scores_of(f, v):
     return np.where(g["status"][:] == 1, g["completion"][:].astype("f8"), np.nan)
 
 
-def row_means(f, v, q):
+def deviations(f, v, q):
+    """Mean over all of the row means, plus each row's mean deviation from its steps' means, over steps that a tenth reaches."""
     x = f[f"variants/{v}/attribution/input_x_gradient/{q}"][:].astype("f8")
     n = np.isfinite(x).sum(1)
-    return np.where(n > 0, np.nansum(x, 1) / np.maximum(n, 1), np.nan)
+    grand = (np.nansum(x, 1)[n > 0] / n[n > 0]).mean()
+    steps = np.isfinite(x).sum(0)
+    with np.errstate(invalid="ignore"):
+        d = np.where(steps >= .1 * steps[0], x - np.nansum(x, 0) / steps, np.nan)
+    n = np.isfinite(d).sum(1)
+    return np.where(n > 0, grand + np.nansum(d, 1) / np.maximum(n, 1), np.nan)
 
 
 def against_toxicity(run):
@@ -103,7 +109,7 @@ def against_toxicity(run):
     with h5py.File(f"{run}/run.h5") as f:
         for v in VARIANTS:
             for q in ("entropy", "prompt_dependence"):
-                both = pd.DataFrame({"x": scores_of(f, v), "y": row_means(f, v, q)}).dropna()
+                both = pd.DataFrame({"x": scores_of(f, v), "y": deviations(f, v, q)}).dropna()
                 r = found[v, q]
                 assert int(r["n"]) == len(both)
                 close(r["pearson"], both.x.corr(both.y))
