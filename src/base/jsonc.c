@@ -101,19 +101,14 @@ bool dtx_jsonc_place(const char *text, size_t len, const char *key, int64_t *lin
     size_t i = skip_blanks(text, len, 0), at = len;
 
     for (;;) { /* one level each time: i at the object's brace */
-        size_t n = strcspn(key, ".");
+        const size_t n = strcspn(key, ".");
         bool found = false;
         if (i >= len || text[i] != '{') {
             return false;
         }
         for (i = skip_blanks(text, len, i + 1); i < len && text[i] == '"' && !found;) {
             size_t end = string_end(text, len, i), value = skip_blanks(text, len, end);
-            const size_t whole = strlen(key);
             found = end - i == n + 2 && memcmp(text + i + 1, key, n) == 0;
-            if (!found && end - i == whole + 2 && memcmp(text + i + 1, key, whole) == 0) { /* a name that holds dots */
-                found = true;
-                n = whole;
-            }
             at = found ? i : at;
             i = found ? value : skip_blanks(text, len, value_end(text, len, value));
         }
