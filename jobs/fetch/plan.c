@@ -266,16 +266,18 @@ done:
 static dtx_status select_files(const dtx_fetch_net *net, dtx_http_conn *c, dtx_fetch_plan *p)
 {
     const dtx_fetch_source *s = p->source;
-    dtx_config_list only = {.n = 0};
+    const dtx_config_list *asked = &net->job->config.fetch.include;
+    const char *include[DTX_LIST_MAX] = {s->include};
+    int64_t n_include = s->include != NULL;
     const dtx_hub_file *index;
     dtx_http_reply reply = {.body = NULL};
     dtx_status st;
 
-    if (s->include != NULL) {
-        only.n = 1;
-        snprintf(only.entry[0], sizeof only.entry[0], "%s", s->include);
+    for (int64_t i = 0; i < asked->n; i++) {
+        include[i] = asked->entry[i];
     }
-    DTX_GO(dtx_hub_select(&p->files, s->repo, &p->kind, net->job->config.fetch.include.n > 0 ? &net->job->config.fetch.include : &only, &index));
+    n_include = asked->n > 0 ? asked->n : n_include;
+    DTX_GO(dtx_hub_select(&p->files, s->repo, &p->kind, include, n_include, &index));
     if (index != NULL) {
         DTX_GO(get_file(net, c, p, index, &reply));
         DTX_GO(dtx_hub_add_shards(&p->files, reply.body, reply.size, index->path));

@@ -230,13 +230,27 @@ static bool stopping(const void *user)
     return p->stop || dtx_job_should_stop(p->g->job);
 }
 
+static dtx_status open_service(pool *p)
+{
+    _Static_assert((int)DTX_LIST_MAX <= (int)DTX_SERVICE_ATTRIBUTES, "every name of score.attributes");
+    const dtx_config *c = &p->g->job->config;
+    dtx_service_options o = {.http = {.qps = c->score.qps, .timeout = c->http.timeout, .tries = (int)c->http.tries, .backoff = c->http.backoff,
+                                      .ca_file = c->http.ca_file, .secret = c->score.key, .should_stop = stopping, .user = p},
+                             .endpoint = c->score.endpoint, .language = c->score.language, .n_attributes = p->g->n_sets};
+
+    for (int64_t k = 0; k < o.n_attributes; k++) {
+        o.attribute[k] = p->g->sets[k].measure;
+    }
+    return dtx_service_open(&o, &p->service);
+}
+
 /* Rank 0. */
 static dtx_status start(pool *p)
 {
     const dtx_config *c = &p->g->job->config;
     char path[1100];
 
-    DTX_TRY(dtx_service_open(c, stopping, p, &p->service));
+    DTX_TRY(open_service(p));
     snprintf(path, sizeof path, "%s/score-cache.jsonl", p->g->run->dir);
     DTX_TRY(dtx_score_cache_open(c->score.cache[0] != '\0' ? c->score.cache : path, &p->service, &p->cache));
     DTX_TRY(plan(p));
@@ -295,7 +309,7 @@ static dtx_status collect_locked(pool *p)
     dtx_scoring *g = p->g;
     dtx_service_answer none = {.general = false};
 
-    for (int k = 0; k < DTX_LIST_MAX; k++) {
+    for (int k = 0; k < DTX_SERVICE_ATTRIBUTES; k++) {
         none.score[k] = NAN;
     }
     for (int64_t i = 0; i < g->n_order; i++) {

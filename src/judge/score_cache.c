@@ -15,9 +15,11 @@
 #include "src/base/mem.h"
 #include "src/text/map.h"
 
+enum { MOST_PATH = 1200 };
+
 struct dtx_score_cache {
     const dtx_service *service;
-    char path[DTX_PATH_MAX + 64];
+    char path[MOST_PATH];
     int fd;
     dtx_map index;            /* name -> place in `answers` */
     dtx_service_answer *answers; /* with DTX_SCORE_NOT_DONE where attributes of this service are lacking */
@@ -48,7 +50,7 @@ static dtx_status remember(dtx_score_cache *c, const char *name, const dtx_servi
 
 static dtx_status read_line(dtx_score_cache *c, const char *line, size_t len, int64_t number)
 {
-    char where[DTX_PATH_MAX + 96], name[65] = "";
+    char where[MOST_PATH + 32], name[65] = "";
     dtx_service_answer a = {.general = false};
     cJSON *root = NULL;
     int64_t status = -1;
@@ -64,8 +66,8 @@ static dtx_status read_line(dtx_score_cache *c, const char *line, size_t len, in
         goto done;
     }
     a.status = (dtx_score_status)status;
-    for (int64_t i = 0; i < c->service->attributes.n; i++) {
-        const cJSON *value = cJSON_GetObjectItemCaseSensitive(scores, c->service->attributes.entry[i]);
+    for (int64_t i = 0; i < c->service->n_attributes; i++) {
+        const cJSON *value = cJSON_GetObjectItemCaseSensitive(scores, c->service->attribute[i]);
         bool scored = cJSON_IsNumber(value);
         if (value == NULL || scored != (status == DTX_SCORE_SCORED)) { /* an attribute that was not asked for */
             a.status = DTX_SCORE_NOT_DONE;
@@ -110,6 +112,9 @@ dtx_status dtx_score_cache_open(const char *path, const dtx_service *service, dt
     dtx_score_cache *c;
     dtx_status st;
 
+    if (strlen(path) >= MOST_PATH) {
+        return DTX_FAIL(DTX_ERR_USAGE, "score.cache: the file's name is longer than %d bytes", MOST_PATH - 1);
+    }
     DTX_TRY(DTX_NEW(c, 1));
     c->service = service;
     snprintf(c->path, sizeof c->path, "%s", path);
@@ -179,8 +184,8 @@ dtx_status dtx_score_cache_add(dtx_score_cache *c, const char *name, const dtx_s
 
     DTX_TRY(dtx_mem_check(f, 1, 1, "a line of the cache"));
     fprintf(f, "{\"text\": \"%s\", \"status\": %d, \"scores\": {", name, (int)answer->status);
-    for (int64_t i = 0; i < c->service->attributes.n; i++) {
-        if (dtx_json_quote(c->service->attributes.entry[i], strlen(c->service->attributes.entry[i]), &attribute) == DTX_OK) {
+    for (int64_t i = 0; i < c->service->n_attributes; i++) {
+        if (dtx_json_quote(c->service->attribute[i], strlen(c->service->attribute[i]), &attribute) == DTX_OK) {
             fprintf(f, answer->status == DTX_SCORE_SCORED ? "%s%s: %.9g" : "%s%s: null", i > 0 ? ", " : "", attribute,
                     (double)answer->score[i]);
             dtx_free(attribute);

@@ -14,32 +14,29 @@
 
 enum { MAX_REPLY = 1 << 20 };
 
-dtx_status dtx_service_open(const dtx_config *c, bool (*should_stop)(const void *user), const void *user, dtx_service *out)
+dtx_status dtx_service_open(const dtx_service_options *options, dtx_service *out)
 {
-    const dtx_http_options o = {.qps = c->score.qps, .timeout = c->http.timeout, .tries = (int)c->http.tries, .backoff = c->http.backoff,
-                                .max_body = MAX_REPLY, .ca_file = c->http.ca_file, .secret = c->score.key,
-                                .should_stop = should_stop, .user = user};
-    dtx_service s = {.language = c->score.language, .attributes = c->score.attributes};
+    const char *endpoint = options->endpoint, *secret = options->http.secret;
+    dtx_http_options http = options->http;
+    dtx_service s = {.language = options->language, .n_attributes = options->n_attributes};
     char *key = NULL;
     dtx_status st;
 
-    if (s.attributes.n == 0) {
-        s.attributes.n = 1;
-        snprintf(s.attributes.entry[0], sizeof s.attributes.entry[0], "TOXICITY");
-    }
-    dtx_http_place(c->score.endpoint, s.place, sizeof s.place);
+    http.max_body = MAX_REPLY;
+    memcpy(s.attribute, options->attribute, sizeof s.attribute);
+    dtx_http_place(endpoint, s.place, sizeof s.place);
     if (s.place[0] == '\0') {
         return DTX_FAIL(DTX_ERR_USAGE, "score.endpoint is not a URL that begins with http:// or https:// and names a host");
     }
-    if (strncmp(s.place, "http:", 5) == 0 && c->score.key[0] != '\0' && strncmp(s.place + 7, "127.", 4) != 0
+    if (strncmp(s.place, "http:", 5) == 0 && secret[0] != '\0' && strncmp(s.place + 7, "127.", 4) != 0
         && strncmp(s.place + 7, "localhost", 9) != 0) {
         dtx_log(DTX_LOG_WARN, "score", "%s is not encrypted: key and texts can be read on the way", s.place);
     }
-    DTX_GO(dtx_http_escape(c->score.key, &key));
-    size_t size = strlen(c->score.endpoint) + strlen(key) + 6;
+    DTX_GO(dtx_http_escape(secret, &key));
+    size_t size = strlen(endpoint) + strlen(key) + 6;
     DTX_GO(DTX_NEW(s.url, size));
-    snprintf(s.url, size, "%s%s%s", c->score.endpoint, key[0] != '\0' ? "?key=" : "", key);
-    DTX_GO(dtx_http_open(&o, &s.http));
+    snprintf(s.url, size, "%s%s%s", endpoint, key[0] != '\0' ? "?key=" : "", key);
+    DTX_GO(dtx_http_open(&http, &s.http));
     *out = s;
     s = (dtx_service){.url = NULL};
 done:
@@ -83,8 +80,8 @@ static dtx_status make_body(const dtx_service *s, const char *text, size_t len, 
         fprintf(f, "\"languages\":[%s],", language);
     }
     fprintf(f, "\"requestedAttributes\":{");
-    for (int64_t i = 0; i < s->attributes.n; i++) {
-        DTX_GO(dtx_json_quote(s->attributes.entry[i], strlen(s->attributes.entry[i]), &name));
+    for (int64_t i = 0; i < s->n_attributes; i++) {
+        DTX_GO(dtx_json_quote(s->attribute[i], strlen(s->attribute[i]), &name));
         fprintf(f, "%s%s:{}", i > 0 ? "," : "", name);
         dtx_free(name);
     }
@@ -118,8 +115,8 @@ static dtx_status read_scores(const dtx_http_reply *reply, void *user)
 
     DTX_GO(dtx_json_parse(reply->body, reply->size, "the reply", 1, &root));
     const cJSON *scores = cJSON_GetObjectItemCaseSensitive(root, "attributeScores");
-    for (int64_t i = 0; i < r->service->attributes.n; i++) {
-        const char *name = r->service->attributes.entry[i];
+    for (int64_t i = 0; i < r->service->n_attributes; i++) {
+        const char *name = r->service->attribute[i];
         const cJSON *value = dtx_json_get(cJSON_GetObjectItemCaseSensitive(scores, name), "summaryScore.value");
         if (!cJSON_IsNumber(value) || !(value->valuedouble >= 0 && value->valuedouble <= 1)) {
             st = DTX_FAIL(DTX_ERR_INPUT, "the reply has no attributeScores.%.60s.summaryScore.value between 0 and 1", name);
@@ -217,7 +214,7 @@ dtx_status dtx_service_ask(const dtx_service *s, dtx_http_conn *c, const char *t
         st = judge(s, &reply, out);
     }
 done:
-    for (int i = 0; i < DTX_LIST_MAX && out->status != DTX_SCORE_SCORED; i++) {
+    for (int i = 0; i < DTX_SERVICE_ATTRIBUTES && out->status != DTX_SCORE_SCORED; i++) {
         out->score[i] = NAN;
     }
     dtx_http_reply_free(&reply);

@@ -3,7 +3,6 @@
 #ifndef DTX_SERVICE_H
 #define DTX_SERVICE_H
 
-#include "src/settings/config.h"
 #include "src/net/http.h"
 
 /* What became of a text. Other values than DTX_SCORE_NOT_DONE are final: it is not asked for again. */
@@ -17,7 +16,16 @@ typedef enum {
     DTX_SCORE_FAILED = 6    /* no score, for another or an unknown reason */
 } dtx_score_status;
 
-enum { DTX_SERVICE_MAX_BYTES = 20480 };
+enum { DTX_SERVICE_MAX_BYTES = 20480, DTX_SERVICE_ATTRIBUTES = 16 };
+
+/* Texts are borrowed and must outlive the service. */
+typedef struct {
+    dtx_http_options http;      /* `secret` is the key, "" = none; max_body is the service's own */
+    const char *endpoint;       /* URL */
+    const char *language;       /* "" = the service finds out */
+    int64_t n_attributes;       /* 1 .. DTX_SERVICE_ATTRIBUTES */
+    const char *attribute[DTX_SERVICE_ATTRIBUTES];
+} dtx_service_options;
 
 /* Shared by the threads that ask. */
 typedef struct {
@@ -25,11 +33,12 @@ typedef struct {
     char *url;               /* with the key: for libcurl alone */
     char place[512];         /* without */
     const char *language;    /* borrowed; "" = the service finds out */
-    dtx_config_list attributes; /* at least one */
+    int64_t n_attributes;    /* at least one */
+    const char *attribute[DTX_SERVICE_ATTRIBUTES]; /* borrowed */
 } dtx_service;
 
-/* score.* and http.* of the configuration, which must outlive the service. should_stop: see http.h. */
-dtx_status dtx_service_open(const dtx_config *c, bool (*should_stop)(const void *user), const void *user, dtx_service *out);
+/* DTX_ERR_USAGE where the endpoint is no URL. */
+dtx_status dtx_service_open(const dtx_service_options *options, dtx_service *out);
 void dtx_service_close(dtx_service *s);
 
 /* Without asking: DTX_SCORE_EMPTY for blanks alone, DTX_SCORE_TOO_LONG, DTX_SCORE_REFUSED for what is not UTF-8;
@@ -38,7 +47,7 @@ dtx_score_status dtx_service_precheck(const char *text, size_t len);
 
 typedef struct {
     dtx_score_status status;
-    float score[DTX_LIST_MAX]; /* of each attribute; NaN unless status is DTX_SCORE_SCORED */
+    float score[DTX_SERVICE_ATTRIBUTES]; /* of each attribute; NaN unless status is DTX_SCORE_SCORED */
     bool general;              /* no answer, for a reason that concerns any text: key, attribute, endpoint */
     char why[256];             /* refused: the service's words */
 } dtx_service_answer;

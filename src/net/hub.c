@@ -357,24 +357,24 @@ static dtx_status want_data(dtx_hub_files *files, const char *name)
                                      "'PATTERN' takes others", name);
 }
 
-static dtx_status want_patterns(dtx_hub_files *files, const char *name, const dtx_config_list *include)
+static dtx_status want_patterns(dtx_hub_files *files, const char *name, const char *const *include, int64_t n_include)
 {
-    for (int64_t k = 0; k < include->n; k++) {
+    for (int64_t k = 0; k < n_include; k++) {
         int n = 0;
         for (size_t i = 0; i < files->n; i++) {
-            if (fnmatch(include->entry[k], files->file[i].path, 0) == 0) {
+            if (fnmatch(include[k], files->file[i].path, 0) == 0) {
                 files->file[i].wanted = true;
                 n++;
             }
         }
         if (n == 0) {
-            return DTX_FAIL(DTX_ERR_INPUT, "%s: no file of the repository has a name like %s (fetch.include)", name, include->entry[k]);
+            return DTX_FAIL(DTX_ERR_INPUT, "%s: no file of the repository has a name like %s (fetch.include)", name, include[k]);
         }
     }
     return DTX_OK;
 }
 
-dtx_status dtx_hub_select(dtx_hub_files *files, const char *name, dtx_hub_kind *kind, const dtx_config_list *include,
+dtx_status dtx_hub_select(dtx_hub_files *files, const char *name, dtx_hub_kind *kind, const char *const *include, int64_t n_include,
                           const dtx_hub_file **index)
 {
     *index = NULL;
@@ -382,8 +382,8 @@ dtx_status dtx_hub_select(dtx_hub_files *files, const char *name, dtx_hub_kind *
     if (*kind == DTX_HUB_MODEL && find(files, "config.json") == NULL && find(files, "adapter_config.json") != NULL) {
         *kind = DTX_HUB_ADAPTER;
     }
-    if (include->n > 0) {
-        DTX_TRY(want_patterns(files, name, include));
+    if (n_include > 0) {
+        DTX_TRY(want_patterns(files, name, include, n_include));
     } else if (*kind == DTX_HUB_MODEL) {
         DTX_TRY(want_model(files, name, index));
     } else if (*kind == DTX_HUB_ADAPTER) {

@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "src/settings/config.h"
 #include "src/base/status.h"
 
 /* GET /api/{models,datasets}/OWNER/NAME/revision/REVISION */
@@ -48,10 +47,10 @@ void dtx_hub_cursor(const char *next_page, char *out, size_t size);
 typedef enum { DTX_HUB_MODEL, DTX_HUB_ADAPTER, DTX_HUB_DATA } dtx_hub_kind;
 
 /* Sets `wanted`. Model: configuration, tokenizer, and of the weights the form that src/weights/weights.h prefers. Adapter: PEFT's two
- * files. Data: what src/data/dataset.h can read. Cards and licences always. `include` (shell patterns, may be empty) is what is
- * wanted instead. *index is set to the file whose weight_map names further shards (dtx_hub_add_shards), NULL = none.
+ * files. Data: what src/data/dataset.h can read. Cards and licences always. `include` (n_include shell patterns, may be none)
+ * is what is wanted instead. *index is set to the file whose weight_map names further shards (dtx_hub_add_shards), NULL = none.
  * DTX_ERR_INPUT when the files are not there. *kind: a model repository that holds an adapter alone becomes DTX_HUB_ADAPTER. */
-dtx_status dtx_hub_select(dtx_hub_files *files, const char *name, dtx_hub_kind *kind, const dtx_config_list *include,
+dtx_status dtx_hub_select(dtx_hub_files *files, const char *name, dtx_hub_kind *kind, const char *const *include, int64_t n_include,
                           const dtx_hub_file **index);
 /* Marks the shards that an index (its bytes) names; one that the repository does not hold is DTX_ERR_INPUT. */
 dtx_status dtx_hub_add_shards(dtx_hub_files *files, const char *text, size_t size, const char *name);

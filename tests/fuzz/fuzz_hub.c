@@ -31,13 +31,12 @@ size_t dtx_fuzz_seed(int i, uint8_t *out, size_t cap)
 
 static dtx_status listing(const char *text, size_t size, dtx_hub_kind kind)
 {
-    static const dtx_config_list none = {.n = 0};
     dtx_hub_files files = {.n = 0};
     const dtx_hub_file *index;
     dtx_status st = dtx_hub_add_page(&files, text, size, "fuzz");
 
     if (st == DTX_OK) {
-        st = dtx_hub_select(&files, "fuzz", &kind, &none, &index);
+        st = dtx_hub_select(&files, "fuzz", &kind, NULL, 0, &index);
     }
     if (st == DTX_OK) {
         dtx_hub_keep_wanted(&files);
