@@ -114,7 +114,7 @@ dtx_status dtx_lora_ready(dtx_job *job, dtx_run *run, const char *name, const ch
 
     *go = false;
     DTX_GO(dtx_training_find(run, name, &found));
-    DTX_GO(dtx_par_agree(&job->par, job->par.rank == 0 ? check_found(job, &found, identity, adapter_dir) : DTX_OK));
+    DTX_GO(DTX_ROOT(&job->par, check_found(job, &found, identity, adapter_dir)));
     if (job->dry_run) {
         dtx_log(DTX_LOG_INFO, job->def->name, "plan: %s", plan);
         goto done;

@@ -255,16 +255,11 @@ static dtx_status save(dtx_ppo *p)
     return dtx_par_agree(&p->job->par, st);
 }
 
-static dtx_status resume(dtx_ppo *p)
+static dtx_status resume(dtx_ppo *p, bool *found)
 {
     const dtx_par *par = &p->job->par;
-    dtx_status st = DTX_OK;
 
-    DTX_TRY(DTX_MPI(MPI_Bcast(p->state.identity, sizeof p->state.identity, MPI_CHAR, 0, par->comm)));
-    if (dtx_file_exists(p->path)) {
-        st = dtx_train_state_read(p->path, &p->state);
-    }
-    DTX_TRY(dtx_par_agree(par, st));
+    DTX_TRY(dtx_training_restore(par, p->path, false, &p->state, found));
     dtx_ppo_apply(p);
     if (p->state.step > 0) {
         dtx_log(DTX_LOG_INFO, "ppo", "continuing after step %" PRId64 " of %" PRId64, p->state.step, p->n_steps);
@@ -339,21 +334,21 @@ static dtx_status roll_back(dtx_ppo *p, int64_t step, const char *why)
     const dtx_par *par = &p->job->par;
     const double rollbacks = p->scalars[PPO_S_ROLLBACKS] + 1, scale = p->scalars[PPO_S_LR_SCALE] / 2;
 
-    DTX_TRY(dtx_par_agree(par, par->rank == 0 ? write_diagnosis(p, step, why) : DTX_OK));
+    DTX_TRY(DTX_ROOT(par, write_diagnosis(p, step, why)));
     if (rollbacks > (double)p->c->ppo.max_rollbacks) {
         return DTX_FAIL(DTX_ERR_NUMERIC, "the policy collapsed at step %" PRId64 " (%s) and was taken back %" PRId64 " times already; "
                         "nothing is published. %s/%s-collapse-*.json tell what happened. Lower ppo.lr, raise ppo.kl_coef, choose "
                         "ppo.kl_estimator k3 or full, or sample with less warping", step + 1, why, p->c->ppo.max_rollbacks, p->log_dir,
                         p->name);
     }
-    DTX_TRY(dtx_par_agree(par, dtx_train_state_read(p->healthy, &p->state)));
+    DTX_TRY(dtx_training_restore(par, p->healthy, true, &p->state, NULL));
     p->scalars[PPO_S_ROLLBACKS] = rollbacks;
     p->scalars[PPO_S_LR_SCALE] = scale;
     p->scalars[PPO_S_STRIKES] = 0;
     dtx_ppo_apply(p);
     dtx_log(DTX_LOG_WARN, "ppo", "collapse at step %" PRId64 ": %s; back to step %" PRId64 ", learning rate %.3g", step + 1, why,
             p->state.step, p->c->ppo.lr * scale);
-    return dtx_par_agree(par, par->rank == 0 ? dtx_train_state_write(p->path, &p->state) : DTX_OK);
+    return DTX_ROOT(par, dtx_train_state_write(p->path, &p->state));
 }
 
 /* --- the training --- */
@@ -505,11 +500,12 @@ static dtx_status train(dtx_ppo *p)
 {
     const double begun = dtx_now();
     dtx_progress progress;
+    bool found = false;
     dtx_status st = DTX_OK;
 
     DTX_TRY(dtx_ppo_store_make(p));
-    DTX_TRY(resume(p));
-    if (p->state.step == 0 && !dtx_file_exists(p->path)) {
+    DTX_TRY(resume(p, &found));
+    if (!found) {
         DTX_TRY(save(p)); /* there is always something healthy to return to */
     }
     DTX_TRY(dtx_forecast(p->job, p->run, "ppo", p->base.model, left_to_do, p));

@@ -180,7 +180,7 @@ static dtx_status run_pretrain(dtx_job *job)
     DTX_GO(dtx_training_open_run(job, &t->run));
     snprintf(t->tokenizer_dir, sizeof t->tokenizer_dir, "%s/checkpoints/%s-tokenizer", t->c->run, t->name);
     DTX_GO(dtx_training_find(t->run, t->name, &found));
-    DTX_GO(dtx_par_agree(&job->par, job->par.rank == 0 ? check_target(t, &found) : DTX_OK));
+    DTX_GO(DTX_ROOT(&job->par, check_target(t, &found)));
     DTX_GO(t->task->load(t));
     DTX_GO(dtx_par_agree(&job->par, set_up(t)));
     if (job->dry_run) {

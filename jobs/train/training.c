@@ -140,18 +140,47 @@ static dtx_status allocate(dtx_training *t)
     return DTX_OK;
 }
 
+dtx_status dtx_training_restore(const dtx_par *par, const char *path, bool needed, dtx_train_state *s, bool *found)
+{
+    struct {
+        int64_t there, step;
+    } m = {0, 0};
+    const size_t floats = (size_t)s->n_params * sizeof(float);
+
+    if (par->rank == 0) {
+        m.there = needed || dtx_file_exists(path);
+    }
+    DTX_TRY(DTX_ROOT(par, m.there ? dtx_train_state_read(path, s) : DTX_OK));
+    m.step = s->step;
+    dtx_par_tell(par, &m, sizeof m);
+    dtx_par_tell(par, s->identity, sizeof s->identity); /* some of its facts are known to rank 0 alone */
+    if (found != NULL) {
+        *found = m.there != 0;
+    }
+    if (!m.there) {
+        return DTX_OK;
+    }
+    s->step = m.step;
+    dtx_par_tell(par, s->params, floats);
+    dtx_par_tell(par, s->m, floats);
+    dtx_par_tell(par, s->v, floats);
+    if (s->average != NULL) {
+        dtx_par_tell(par, s->average, floats);
+    }
+    for (int64_t i = 0; i < s->n_curves; i++) {
+        dtx_par_tell(par, s->curves[i].value, (size_t)s->n_steps * sizeof(double));
+    }
+    dtx_par_tell(par, s->scalars, (size_t)s->n_scalars * sizeof(double));
+    return DTX_OK;
+}
+
 dtx_status dtx_training_open(dtx_training *t)
 {
     const dtx_par *par = &t->job->par;
     dtx_status st = allocate(t);
 
-    /* some facts of the identity are known to rank 0 alone; then every rank reads the same checkpoint file */
     DTX_TRY(dtx_par_agree(par, st));
-    DTX_TRY(DTX_MPI(MPI_Bcast(t->state.identity, sizeof t->state.identity, MPI_CHAR, 0, par->comm)));
-    if (st == DTX_OK && dtx_file_exists(t->path)) {
-        st = dtx_train_state_read(t->path, &t->state);
-    }
-    DTX_TRY(dtx_par_agree(par, st));
+    DTX_TRY(dtx_training_restore(par, t->path, false, &t->state, NULL));
     if (t->state.step > 0) {
         dtx_log(DTX_LOG_INFO, t->job->def->name, "continuing after step %" PRId64 " of %" PRId64, t->state.step, t->n_steps);
     }
@@ -166,12 +195,7 @@ void dtx_training_ready(dtx_training *t, int k)
 
 static dtx_status save_checkpoint(dtx_training *t)
 {
-    dtx_status st = DTX_OK;
-
-    if (t->job->par.rank == 0) {
-        st = dtx_train_state_write(t->path, &t->state);
-    }
-    return dtx_par_agree(&t->job->par, st);
+    return DTX_ROOT(&t->job->par, dtx_train_state_write(t->path, &t->state));
 }
 
 static dtx_status shards(dtx_training *t, double *loss, double *tokens, double *flops)
@@ -311,6 +335,41 @@ static dtx_status look_at_memory(dtx_training *t)
     return DTX_OK;
 }
 
+/* Settings that leave nothing to learn from, before any time is spent on them. */
+static void warn_of_settings(const dtx_training *t)
+{
+    const char *job = t->job->def->name;
+
+    if (t->lr == 0) {
+        dtx_log(DTX_LOG_WARN, job, "%s.lr is 0: nothing will be trained", job);
+    } else if (t->warmup_steps >= t->n_steps) {
+        dtx_log(DTX_LOG_WARN, job, "all %" PRId64 " steps lie in the warm-up (%s.warmup_steps = %" PRId64 "): the learning rate does not "
+                "come near %s.lr = %g, so hardly anything will be trained; set %s.warmup_steps to about a tenth of the steps, %" PRId64
+                ", or train longer", t->n_steps, job, t->warmup_steps, job, t->lr, job, t->n_steps / 10);
+    }
+}
+
+/* A training that did not learn must not look like one that did. The first and the last quarter of the steps are compared, as the
+ * loss of a single step depends on its samples. */
+static void warn_of_result(const dtx_training *t)
+{
+    const char *job = t->job->def->name;
+    const double *loss = t->curves[DTX_CURVE_LOSS].value;
+    const int64_t n = t->n_steps, quarter = n < 8 ? 1 : n / 4;
+    double first = 0, last = 0;
+
+    for (int64_t i = 0; i < quarter; i++) {
+        first += loss[i] / (double)quarter;
+        last += loss[n - quarter + i] / (double)quarter;
+    }
+    if (n > 1 && last >= first) {
+        dtx_log(DTX_LOG_WARN, job, "the loss has not fallen: %.4f in the first %" PRId64 " steps, %.4f in the last %" PRId64 ". What was "
+                "trained is hardly better than what it began with: train longer, raise %s.lr (%g) if the gradient norm is small, lower "
+                "it if that grows, and see that %s.warmup_steps (%" PRId64 ") leaves enough of the %" PRId64 " steps", first, quarter, last,
+                quarter, job, t->lr, job, t->warmup_steps, n);
+    }
+}
+
 dtx_status dtx_training_run(dtx_training *t)
 {
     double last_eval = NAN, begun = dtx_now();
@@ -320,6 +379,7 @@ dtx_status dtx_training_run(dtx_training *t)
     dtx_status st = DTX_OK;
 
     DTX_TRY(dtx_file_join(log_dir, sizeof log_dir, t->run->dir, "log"));
+    warn_of_settings(t);
     dtx_progress_begin(&progress, t->job, log_dir, "steps", (double)t->n_steps, (double)t->state.step);
     while (t->state.step < t->n_steps) {
         stopped = dtx_par_any(&t->job->par, dtx_job_should_stop(t->job));
@@ -335,6 +395,7 @@ dtx_status dtx_training_run(dtx_training *t)
     DTX_GO(save_checkpoint(t));
     if (!stopped) {
         exchange(t);
+        warn_of_result(t);
     }
     t->seconds = dtx_now() - begun;
     dtx_log(DTX_LOG_INFO, t->job->def->name, "%.1f s, %.0f tokens/s, %.1f GFLOP/s, communication %.1f %%",

@@ -77,6 +77,9 @@ dtx_status dtx_training_open_run(dtx_job *job, dtx_run **out);
 
 /* --redo: names and removes the training in run.h5 and its checkpoint. */
 dtx_status dtx_training_discard(dtx_run *run, const char *name);
+/* Rank 0 reads the checkpoint at `path`, and everybody gets it, and rank 0's identity: what several nodes see of a file system may
+ * differ. `needed`: DTX_ERR_MISSING where there is none; else the state stays as it is. *found (may be NULL). */
+dtx_status dtx_training_restore(const dtx_par *par, const char *path, bool needed, dtx_train_state *s, bool *found);
 /* Allocates and continues from the checkpoint when there is one. */
 dtx_status dtx_training_open(dtx_training *t);
 /* Local, within `shard`: the first k ranges of this rank's gradient are final. */

@@ -61,7 +61,7 @@ static dtx_status share_cpus(dtx_par *par)
             CPU_SET((int)c, &mine);
         }
     }
-    DTX_GO(DTX_NEW(all, par->node_size));
+    DTX_GO(dtx_par_agree(par, DTX_NEW(all, par->node_size)));
     DTX_GO(DTX_MPI(MPI_Allgather(&mine, (int)sizeof mine, MPI_BYTE, all, (int)sizeof mine, MPI_BYTE, par->node)));
     par->cpus = CPU_COUNT(&mine);
     for (int c = 0; c < CPU_SETSIZE; c++) {
@@ -274,6 +274,14 @@ void dtx_par_wait(const dtx_par *par, void *data, size_t size)
     }
 }
 
+void dtx_par_tell(const dtx_par *par, void *data, size_t size)
+{
+    for (size_t at = 0; par->size > 1 && at < size; at += BCAST_PIECE) {
+        const size_t n = size - at < BCAST_PIECE ? size - at : BCAST_PIECE;
+        must(par, DTX_MPI(MPI_Bcast((char *)data + at, (int)n, MPI_BYTE, 0, par->comm)));
+    }
+}
+
 dtx_status dtx_par_bcast(const dtx_par *par, dtx_status root_status, void **data, size_t *size)
 {
     int64_t head[2] = {0, 0}; /* status, size */
@@ -302,10 +310,7 @@ dtx_status dtx_par_bcast(const dtx_par *par, dtx_status root_status, void **data
         }
         return st;
     }
-    for (int64_t at = 0; at < head[1]; at += BCAST_PIECE) {
-        int64_t n = head[1] - at < BCAST_PIECE ? head[1] - at : BCAST_PIECE;
-        must(par, DTX_MPI(MPI_Bcast((char *)p + at, (int)n, MPI_BYTE, 0, par->comm)));
-    }
+    dtx_par_tell(par, p, (size_t)head[1]);
     if (par->rank != 0) {
         *data = p;
         *size = (size_t)head[1];

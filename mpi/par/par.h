@@ -30,6 +30,9 @@ _Noreturn void dtx_par_abort(const dtx_par *par, dtx_status st, const char *why)
 /* Collective. The largest status of any rank, with the text of the lowest rank that has it, on every rank (prefixed with
  * "rank N (host): " when that is not rank 0). DTX_STOPPED counts lower than errors. Every rank enters every agreement. */
 dtx_status dtx_par_agree(const dtx_par *par, dtx_status mine);
+/* Collective. A step of rank 0 alone, and what came of it on every rank: the way to whatever is looked up in the file system, as the
+ * looks of several nodes may differ. */
+#define DTX_ROOT(par, expr) dtx_par_agree((par), (par)->rank == 0 ? (expr) : DTX_OK)
 /* Collective. Broadcast of rank 0's status first, then *size bytes at *data (allocated with dtx_malloc on other ranks). */
 dtx_status dtx_par_bcast(const dtx_par *par, dtx_status root_status, void **data, size_t *size);
 /* Collective. Every rank gets the bits of all (or): buffers in which each byte is zero on all ranks but one are gathered so,
@@ -37,6 +40,8 @@ dtx_status dtx_par_bcast(const dtx_par *par, dtx_status root_status, void **data
 dtx_status dtx_par_or(const dtx_par *par, void *data, size_t size);
 /* Collective. Rank 0's `size` bytes at `data` for everybody; the other ranks sleep until rank 0 comes, and leave their cores to it. */
 void dtx_par_wait(const dtx_par *par, void *data, size_t size);
+/* Collective. Rank 0's `size` bytes at `data`, which all ranks have room for, for everybody. */
+void dtx_par_tell(const dtx_par *par, void *data, size_t size);
 /* Collective. True when any rank passes true. */
 bool dtx_par_any(const dtx_par *par, bool mine);
 

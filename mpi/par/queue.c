@@ -257,7 +257,7 @@ dtx_status dtx_queue_new(const dtx_par *par, int64_t n_units, double round_secon
     if (par->size > 1) {
         DTX_GO(dtx_par_agree(par, DTX_MPI(MPI_Comm_dup(par->comm, &q->comm))));
         MPI_Comm_set_errhandler(q->comm, MPI_ERRORS_RETURN);
-        DTX_GO(dtx_par_agree(par, par->rank == 0 ? start_helper(q) : DTX_OK));
+        DTX_GO(DTX_ROOT(par, start_helper(q)));
     }
 done:
     if (st != DTX_OK) {

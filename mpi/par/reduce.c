@@ -61,18 +61,22 @@ static dtx_status share_totals(dtx_reduce *r)
 
 dtx_status dtx_reduce_new(const dtx_par *par, int64_t n_floats, int64_t n_leaves, bool strict, dtx_reduce **out)
 {
-    dtx_reduce *r;
+    dtx_reduce *r = NULL;
+    dtx_status st = dtx_par_agree(par, DTX_NEW(r, 1));
 
-    DTX_TRY(DTX_NEW(r, 1));
+    if (st != DTX_OK) {
+        dtx_free(r);
+        return st;
+    }
     r->par = par;
     r->n_floats = n_floats;
     r->n_leaves = n_leaves;
     r->strict = strict;
     r->first = r->next = first_of(r, par->rank);
     r->count = first_of(r, par->rank + 1) - r->first;
-    dtx_status st = strict ? dtx_treesum_new(n_floats, &r->tree) : share_totals(r);
+    st = dtx_par_agree(par, strict ? dtx_treesum_new(n_floats, &r->tree) : share_totals(r));
     if (st != DTX_OK) {
-        dtx_free(r);
+        dtx_reduce_del(r);
         return st;
     }
     *out = r;

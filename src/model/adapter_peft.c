@@ -154,6 +154,7 @@ dtx_status dtx_adapter_read(const char *dir, const dtx_arch *a, dtx_adapter **ou
         goto done;
     }
     DTX_GO(dtx_weights_open(dir, "adapter_model", &w));
+    DTX_GO(dtx_weights_check_sum(w, "bring back a copy of the adapter, or train it again with --redo"));
     for (int64_t s = 0; s < ad->n_slots; s++) {
         dtx_lora *l = &ad->slot[s];
         char module[128];
@@ -214,7 +215,8 @@ done:
 dtx_status dtx_adapter_write(const char *dir, const dtx_arch *a, const dtx_adapter *ad, const char *base)
 {
     dtx_status st;
-    const dtx_meta meta = {"format", "pt"};
+    char sum[65] = "";
+    const dtx_meta meta[] = {{"format", "pt"}, {DTX_SUM_KEY, sum}};
     dtx_tensor *t = NULL;
     char(*names)[256] = NULL, path[4096];
     int64_t n = 0;
@@ -236,7 +238,8 @@ dtx_status dtx_adapter_write(const char *dir, const dtx_arch *a, const dtx_adapt
             t[n].size_bytes = (size_t)t[n].n_elements * sizeof(float);
         }
     }
-    DTX_GO(dtx_safetensors_write(path, t, n, &meta, 1));
+    DTX_GO(dtx_weights_sum(t, n, meta, 1, sum));
+    DTX_GO(dtx_safetensors_write(path, t, n, meta, 2));
     DTX_GO(write_config(dir, ad, base)); /* last: a folder with a configuration is complete */
 done:
     dtx_free(names);

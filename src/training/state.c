@@ -11,7 +11,7 @@ enum { FIXED = 3, MAX_CURVES = 64 };
 dtx_status dtx_train_state_write(const char *path, const dtx_train_state *s)
 {
     dtx_tensor t[FIXED + MAX_CURVES + 2];
-    char names[MAX_CURVES][80], step[32];
+    char names[MAX_CURVES][80], step[32], sum[65] = "";
     const float *fixed[FIXED] = {s->params, s->m, s->v};
     static const char *const fixed_names[FIXED] = {"params", "adam.m", "adam.v"};
 
@@ -41,8 +41,9 @@ dtx_status dtx_train_state_write(const char *path, const dtx_train_state *s)
         t[n++].data = s->average;
     }
     snprintf(step, sizeof step, "%lld", (long long)s->step);
-    const dtx_meta meta[] = {{"step", step}, {"identity", s->identity}};
-    return dtx_safetensors_write(path, t, n, meta, 2);
+    const dtx_meta meta[] = {{"step", step}, {"identity", s->identity}, {DTX_SUM_KEY, sum}};
+    DTX_TRY(dtx_weights_sum(t, n, meta, 2, sum));
+    return dtx_safetensors_write(path, t, n, meta, 3);
 }
 
 static dtx_status copy_tensor(const dtx_weights *w, const char *path, const char *name, dtx_dtype dtype, int64_t n, void *out)
@@ -63,6 +64,7 @@ dtx_status dtx_train_state_read(const char *path, dtx_train_state *s)
     dtx_status st = DTX_OK;
 
     DTX_TRY(dtx_weights_open(path, NULL, &w));
+    DTX_GO(dtx_weights_check_sum(w, "remove the file to begin the training anew, or bring back a copy of it"));
     const char *identity = dtx_weights_metadata(w, "identity"), *step = dtx_weights_metadata(w, "step");
     if (identity == NULL || step == NULL) {
         DTX_GO(DTX_FAIL(DTX_ERR_INPUT, "%s: not a checkpoint (no identity); remove the file to begin anew", path));

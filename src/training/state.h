@@ -27,7 +27,7 @@ typedef struct {
 
 dtx_status dtx_train_state_write(const char *path, const dtx_train_state *s);
 /* Fills step, params, m, v and curves of a state whose shapes and identity are set. DTX_ERR_USAGE when the file belongs to
- * another training, DTX_ERR_INPUT when it is malformed. */
+ * another training, DTX_ERR_INPUT when it is malformed or a bit of it has changed since it was written. Local. */
 dtx_status dtx_train_state_read(const char *path, dtx_train_state *s);
 
 #endif

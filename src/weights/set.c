@@ -15,10 +15,6 @@ typedef struct {
     dtx_file_map map;
 } mapped_file;
 
-typedef struct {
-    char *key, *value;
-} pair;
-
 struct dtx_weights {
     dtx_tensor *tensors;
     size_t n, cap;
@@ -26,7 +22,7 @@ struct dtx_weights {
     size_t cap_names;
     mapped_file **files; /* one by one, so that a path stays where it is */
     size_t n_files, cap_files;
-    pair *meta;
+    dtx_meta *meta;
     size_t n_meta, cap_meta;
 };
 
@@ -51,8 +47,8 @@ void dtx_weights_close(dtx_weights *w)
         dtx_free(w->files[i]);
     }
     for (size_t i = 0; i < w->n_meta; i++) {
-        dtx_free(w->meta[i].key);
-        dtx_free(w->meta[i].value);
+        dtx_free((void *)(uintptr_t)w->meta[i].key);
+        dtx_free((void *)(uintptr_t)w->meta[i].value);
     }
     dtx_free(w->tensors);
     dtx_free(w->names);
@@ -81,13 +77,13 @@ dtx_status dtx_weights_add_metadata(dtx_weights *w, const char *key, const char 
         return DTX_OK;
     }
     DTX_TRY(DTX_GROW(w->meta, w->cap_meta, w->n_meta + 1));
-    pair p = {dtx_strdup(key), dtx_strdup(value)};
-    if (p.key == NULL || p.value == NULL) {
-        dtx_free(p.key);
-        dtx_free(p.value);
+    char *k = dtx_strdup(key), *v = dtx_strdup(value);
+    if (k == NULL || v == NULL) {
+        dtx_free(k);
+        dtx_free(v);
         return dtx_mem_check(NULL, strlen(key) + strlen(value) + 2, 1, "metadata");
     }
-    w->meta[w->n_meta++] = p;
+    w->meta[w->n_meta++] = (dtx_meta){k, v};
     return DTX_OK;
 }
 
@@ -225,17 +221,57 @@ static dtx_status add_tensor(dtx_sha256 *h, const dtx_tensor *t, bool all)
     return DTX_OK;
 }
 
-dtx_status dtx_weights_fingerprint(const dtx_weights *w, int all, char out[65])
+/* SHA-256 over n tensors in this order and, unless meta is NULL, the pairs but the sum itself. */
+static dtx_status sum_of(const dtx_tensor *tensors, size_t n, bool all, const dtx_meta *meta, size_t n_meta, char out[65])
 {
     dtx_sha256 *h = NULL;
     dtx_status st = DTX_OK;
 
     DTX_GO(dtx_sha256_new(&h));
-    for (size_t i = 0; i < w->n; i++) {
-        DTX_GO(add_tensor(h, &w->tensors[i], all != 0));
+    for (size_t i = 0; i < n; i++) {
+        DTX_GO(add_tensor(h, &tensors[i], all));
+    }
+    for (size_t i = 0; i < n_meta; i++) {
+        if (strcmp(meta[i].key, DTX_SUM_KEY) != 0) {
+            DTX_GO(dtx_sha256_add(h, meta[i].key, strlen(meta[i].key) + 1));
+            DTX_GO(dtx_sha256_add(h, meta[i].value, strlen(meta[i].value) + 1));
+        }
     }
     DTX_GO(dtx_sha256_end(h, out));
 done:
     dtx_sha256_del(h);
     return st;
+}
+
+dtx_status dtx_weights_fingerprint(const dtx_weights *w, int all, char out[65])
+{
+    return sum_of(w->tensors, w->n, all != 0, NULL, 0, out);
+}
+
+dtx_status dtx_weights_sum(const dtx_tensor *tensors, int64_t n, const dtx_meta *meta, int n_meta, char out[65])
+{
+    dtx_tensor *sorted = NULL;
+
+    DTX_TRY(DTX_NEW_RAW(sorted, n));
+    memcpy(sorted, tensors, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, compare_tensors);
+    dtx_status st = sum_of(sorted, (size_t)n, true, meta, (size_t)n_meta, out);
+    dtx_free(sorted);
+    return st;
+}
+
+dtx_status dtx_weights_check_sum(const dtx_weights *w, const char *what)
+{
+    const char *kept = dtx_weights_metadata(w, DTX_SUM_KEY);
+    char found[65];
+
+    if (kept == NULL) {
+        return DTX_OK;
+    }
+    DTX_TRY(sum_of(w->tensors, w->n, true, w->meta, w->n_meta, found));
+    if (strcmp(kept, found) != 0) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: damaged: the SHA-256 of its tensors is %.16s..., it was written with %.16s...; %s",
+                        w->n_files > 0 ? w->files[0]->path : "?", found, kept, what);
+    }
+    return DTX_OK;
 }

@@ -41,11 +41,20 @@ const char *dtx_weights_metadata(const dtx_weights *w, const char *key);
  * spaced 4 KiB blocks of each tensor); independent of sharding and container. `all` hashes every byte. */
 dtx_status dtx_weights_fingerprint(const dtx_weights *w, int all, char out[65]);
 
-/* Writing: a whole safetensors file (write, fsync, rename). Tensors are views; metadata is n_meta (key, value) pairs.
- * Names are written in the order given; data 8-byte aligned. */
 typedef struct {
     const char *key, *value;
 } dtx_meta;
+
+/* Files that are read again to go on from (checkpoints, adapters) carry a sum over all their bytes in the metadata, as a flipped
+ * bit would change what comes after without a sign. _sum: 64 hex digits + NUL of n tensors, in whatever order, and the pairs.
+ * _check_sum: DTX_ERR_INPUT naming the file and `what` to do when the sum that it carries is not its own; fine when it has none,
+ * as those of other programs. Local. */
+#define DTX_SUM_KEY "sha256"
+dtx_status dtx_weights_sum(const dtx_tensor *tensors, int64_t n, const dtx_meta *meta, int n_meta, char out[65]);
+dtx_status dtx_weights_check_sum(const dtx_weights *w, const char *what);
+
+/* Writing: a whole safetensors file (write, fsync, rename). Tensors are views; metadata is n_meta (key, value) pairs.
+ * Names are written in the order given; data 8-byte aligned. */
 dtx_status dtx_safetensors_write(const char *path, const dtx_tensor *tensors, int64_t n, const dtx_meta *meta, int n_meta);
 /* The same for data that is made while writing: `make` is asked for each tensor's bytes in turn, which need to last only
  * until the next call; tensors[i].data is not read. */

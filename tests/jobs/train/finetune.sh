@@ -58,6 +58,29 @@ tune 2 slow --max-hours 0.000001 >log 2>&1 || rc=$?
 tune 2 slow >log 2>&1 || { cat log; fail "after a time limit"; }
 [ "$(sum one)" = "$(sum slow)" ] || fail "another adapter after a time limit"
 
+# a bit that flipped in a checkpoint or an adapter is seen, and named with the file
+flip() { /usr/bin/python3 -c 'import sys; b = bytearray(open(sys.argv[1], "rb").read()); b[-9] ^= 4; open(sys.argv[1], "wb").write(b)' "$1"; }
+tune 2 flip --max-hours 0.000001 >log 2>&1 && fail "no stop before the end"
+flip flip/checkpoints/finetune-FT.safetensors
+rc=0
+tune 2 flip >log 2>&1 || rc=$?
+[ "$rc" = 3 ] && [ "$(grep -c 'error: ' log)" = 1 ] && grep -q 'error: .*checkpoints/finetune-FT.safetensors: damaged.*remove the file' log ||
+    { cat log; fail "a flipped bit in a checkpoint gave $rc"; }
+cp -r one flipped
+flip flipped/adapters/FT/adapter_model.safetensors
+rc=0
+tune 2 flipped --variant FT2 --init FT >log 2>&1 || rc=$?
+[ "$rc" = 3 ] && grep -q 'error: .*adapters/FT/adapter_model.safetensors: damaged' log || { cat log; fail "a flipped bit in an adapter gave $rc"; }
+
+# a training that trains nothing says so, and what to set
+tune 2 cold --epochs 1 --warmup_steps 1000 >log 2>&1 || { cat log; fail "a warm-up without end"; }
+grep -q 'all [0-9]* steps lie in the warm-up (finetune.warmup_steps = 1000).*set finetune.warmup_steps to about' log || { cat log; fail "no word on a warm-up without end"; }
+tune 2 zero --epochs 1 --lr 0 >log 2>&1 || { cat log; fail "no learning rate"; }
+grep -q 'finetune.lr is 0: nothing will be trained' log || { cat log; fail "no word on a learning rate of 0"; }
+tune 2 rising --epochs 1 --lr 5 --set finetune.clip=0 >log 2>&1 || { cat log; fail "a rate that is too large"; }
+grep -q 'the loss has not fallen: .* in the last .*lower it' log || { cat log; fail "no word on a loss that rises"; }
+grep -q 'warn.*\(fallen\|warm-up\|nothing will\)' one.log && { cat one.log; fail "a sound training is warned of"; }
+
 # recomputation changes memory, not bits; FT goes on from another variant; fast sums train too
 tune 2 recompute --checkpoint_layers true >log 2>&1 || { cat log; fail "recomputation"; }
 [ "$(sum one)" = "$(sum recompute)" ] || fail "recomputation changes the adapter"
