@@ -19,8 +19,8 @@ typedef struct {
     const char *dir;
     hid_t file;
     int64_t n_texts;
-    FILE *f;                        /* the table under way */
-    char tmp[DTX_PATH_MAX + 16], path[DTX_PATH_MAX];
+    FILE *f;                        /* the table under way, its stream and */
+    dtx_file_new out;
     int64_t lines;                  /* of all tables */
 } tables;
 
@@ -28,26 +28,13 @@ typedef struct {
 
 static dtx_status begin(tables *t, const char *name, const char *header)
 {
-    DTX_TRY(dtx_file_join(t->path, sizeof t->path, t->dir, name));
-    snprintf(t->tmp, sizeof t->tmp, "%s.tmp", t->path);
-    t->f = fopen(t->tmp, "w");
-    if (t->f == NULL) {
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot be written: %m", t->tmp);
-    }
+    char path[DTX_PATH_MAX];
+
+    DTX_TRY(dtx_file_join(path, sizeof path, t->dir, name));
+    DTX_TRY(dtx_file_begin(&t->out, path));
+    DTX_TRY(dtx_file_stream(&t->out, &t->f));
     fprintf(t->f, "%s\n", header);
     return DTX_OK;
-}
-
-static dtx_status publish(tables *t)
-{
-    const bool bad = ferror(t->f) != 0, closed = fclose(t->f) == 0;
-
-    t->f = NULL;
-    if (bad || !closed) {
-        remove(t->tmp);
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot be written: no room?", t->tmp);
-    }
-    return dtx_file_publish(t->tmp, t->path);
 }
 
 /* --- reading --- */
@@ -109,7 +96,7 @@ static dtx_status prompts(tables *t)
             t->lines++;
         }
     }
-    st = publish(t);
+    st = dtx_file_commit(&t->out);
 done:
     dtx_free(id);
     dtx_free(edge);
@@ -275,7 +262,7 @@ dtx_status dtx_export_csv(const dtx_job *job, const char *dir)
                       {"tokens.csv", "variant,row,step,id,logprob,behaviour_logprob,base_logprob"},
                       {"token_shares.csv", "variant,set,row,step,token_share"},
                       {"curves.csv", "variant,attribution,row,step,step_probability,entropy,prompt_dependence"}};
-    tables t = {.job = job, .dir = dir, .file = -1};
+    tables t = {.job = job, .dir = dir, .file = -1, .out.fd = -1};
     char path[DTX_PATH_MAX], **variants = NULL;
     size_t n = 0;
     dtx_status st;
@@ -295,14 +282,11 @@ dtx_status dtx_export_csv(const dtx_job *job, const char *dir)
         for (size_t i = 0; i < n; i++) {
             DTX_GO(add_variant(&t, (kind)k, variants[i]));
         }
-        DTX_GO(publish(&t));
+        DTX_GO(dtx_file_commit(&t.out));
     }
     dtx_log(DTX_LOG_INFO, "export", "done: %" PRId64 " lines in 6 tables of %s", t.lines, dir);
 done:
-    if (t.f != NULL) {
-        fclose(t.f);
-        remove(t.tmp);
-    }
+    dtx_file_abandon(&t.out);
     dtx_free(variants);
     dtx_h5_close(t.file);
     return st;

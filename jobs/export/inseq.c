@@ -324,10 +324,9 @@ done:
 dtx_status dtx_export_inseq(const dtx_job *job, const char *name, const char *format, const char *path)
 {
     inseq x = {.job = job, .file = -1, .lists = strcmp(format, "0.6") == 0};
-    char tmp[DTX_PATH_MAX + 16];
+    dtx_file_new out = {.fd = -1};
     dtx_status st;
 
-    snprintf(tmp, sizeof tmp, "%s.tmp", path);
     snprintf(x.group, sizeof x.group, "/variants/%s/attribution/%.150s", job->variant, name);
     DTX_GO(dtx_job_need(job, "model.path", job->config.model.path));
     DTX_GO(dtx_tokenizer_open(job->config.model.path, &x.tokenizer));
@@ -336,30 +335,16 @@ dtx_status dtx_export_inseq(const dtx_job *job, const char *name, const char *fo
     DTX_GO(dtx_h5_check_schema(x.file, x.path));
     DTX_GO(open_rows(&x));
     DTX_GO(leave_out_empty(&x));
-    x.f = fopen(tmp, "w");
-    if (x.f == NULL) {
-        st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot be written: %m", tmp);
-        goto done;
-    }
+    DTX_GO(dtx_file_begin(&out, path));
+    DTX_GO(dtx_file_stream(&out, &x.f));
     DTX_GO(put_all(&x));
-    bool bad = ferror(x.f) != 0;
-    bad = fclose(x.f) != 0 || bad;
-    x.f = NULL;
-    if (bad) {
-        remove(tmp);
-        st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot be written: no room?", tmp);
-        goto done;
-    }
-    DTX_GO(dtx_file_publish(tmp, path));
+    DTX_GO(dtx_file_commit(&out));
     dtx_log(DTX_LOG_INFO, "export", "done: %" PRId64 " rows of %s, in %s, for Inseq %s", x.n_done, x.group, path, x.lists ? "0.4 to 0.6" : "0.7");
     if (x.n_without > 0) {
         dtx_log(DTX_LOG_INFO, "export", "%" PRId64 " rows of the run have no generated token and are left out", x.n_without);
     }
 done:
-    if (x.f != NULL) {
-        fclose(x.f);
-        remove(tmp);
-    }
+    dtx_file_abandon(&out);
     dtx_tokenizer_close(x.tokenizer);
     dtx_h5_close(x.file);
     dtx_free(x.done);

@@ -1,6 +1,5 @@
 /* job.c - detoxlens export: what others read. --merged: a Hugging Face folder whose weights are the base with the
  * variant's adapter merged. config.json is written last: a folder that has one is complete. --csv and --inseq: export.h. */
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -65,28 +64,15 @@ done:
     return st;
 }
 
-/* Removes what an earlier export that was killed left behind, and with --redo the old model. */
+/* With --redo the old model is none from here on. */
 static dtx_status clear_out(const char *out)
 {
-    static const char prefix[] = WEIGHTS ".tmp.";
     char path[4096];
-    struct dirent *e;
 
     DTX_TRY(dtx_file_join(path, sizeof path, out, "config.json"));
     if (unlink(path) != 0 && errno != ENOENT) {
         return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot remove: %s", path, strerror(errno));
     }
-    DIR *d = opendir(out);
-    if (d == NULL) {
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot read the folder: %s", out, strerror(errno));
-    }
-    while ((e = readdir(d)) != NULL) {
-        if (strncmp(e->d_name, prefix, sizeof prefix - 1) == 0 &&
-            dtx_file_join(path, sizeof path, out, e->d_name) == DTX_OK) {
-            unlink(path);
-        }
-    }
-    closedir(d);
     return DTX_OK;
 }
 

@@ -192,10 +192,8 @@ static dtx_status lock_part(const dtx_fetch_plan *p, int *out)
 
     DTX_TRY(dtx_file_mkdirs(p->part));
     DTX_TRY(dtx_file_join(path, sizeof path, p->part, "lock"));
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot make the lock file: %s", path, strerror(errno));
-    }
+    int fd;
+    DTX_TRY(dtx_file_open_kept(path, O_RDWR | O_NOFOLLOW, &fd));
     struct stat mine, there;
     bool locked = dtx_file_try_lock(fd) == 0;
     int why = errno;

@@ -212,8 +212,8 @@ static bool lock_holder(const char *dir, char *text, size_t size)
     if (dtx_file_join(path, sizeof path, dir, "lock") != DTX_OK) {
         return false;
     }
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
+    int fd;
+    if (dtx_file_open(path, &fd, NULL) != DTX_OK) {
         return false;
     }
     const bool held = fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;

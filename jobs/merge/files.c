@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "src/base/file.h"
 #include "src/base/log.h"
@@ -76,23 +76,6 @@ static dtx_status copy_files(const char *from, const char *to)
 done:
     free_names(names, n);
     return st;
-}
-
-static dtx_status remove_folder(const char *dir)
-{
-    struct dirent **names;
-    file_path path;
-    int n = scandir(dir, &names, NULL, alphasort);
-
-    for (int i = 0; i < n; i++) {
-        if (join(&path, dir, names[i]->d_name) == DTX_OK) {
-            unlink(path.path);
-        }
-    }
-    if (n >= 0) {
-        free_names(names, n);
-    }
-    return rmdir(dir) == 0 || errno == ENOENT ? DTX_OK : DTX_FAIL(DTX_ERR_MISSING, "%s: cannot remove: %s", dir, strerror(errno));
 }
 
 static dtx_status same_file(const char *a, const char *b, bool *same)
@@ -246,10 +229,14 @@ static dtx_status copy_one(const char *run, const dtx_merge_source *source, int 
     if (dtx_file_is_dir(to.path)) {
         return DTX_OK;
     }
-    snprintf(name, sizeof name, ".%s.merge", variant); /* hidden: of a launch that was killed, perhaps */
+    snprintf(name, sizeof name, ".%s.merge", variant); /* hidden: of a launch that was killed, perhaps; the run is locked */
     DTX_TRY(join(&folder, run, "adapters"));
     DTX_TRY(join(&tmp, folder.path, name));
-    DTX_TRY(remove_folder(tmp.path));
+    DTX_TRY(dtx_file_mkdirs(folder.path));
+    DTX_TRY(dtx_file_remove(tmp.path));
+    if (mkdir(tmp.path, 0777) != 0) { /* a new one: nobody's folder, nobody's link */
+        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot make the folder: %s", tmp.path, strerror(errno));
+    }
     DTX_TRY(copy_files(from.path, tmp.path));
     if (rename(tmp.path, to.path) != 0) {
         return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot rename to %s: %s", tmp.path, to.path, strerror(errno));

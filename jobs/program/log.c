@@ -1,6 +1,7 @@
 #include "jobs/program/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,7 +89,10 @@ static FILE *append_to(const char *dir, const char *job, const char *ending)
 
     snprintf(name, sizeof name, "%s.%s", job, ending);
     if (dtx_file_join(path, sizeof path, dir, name) == DTX_OK && dtx_file_mkdirs(dir) == DTX_OK) {
-        f = fopen(path, "ae");
+        int fd;
+        if (dtx_file_open_kept(path, O_WRONLY | O_APPEND | O_NOFOLLOW, &fd) == DTX_OK) {
+            f = fdopen(fd, "a");
+        }
     }
     if (f == NULL) {
         dtx_log(DTX_LOG_WARN, job, "%s cannot be written (%s); the job goes on without it", path, strerror(errno));

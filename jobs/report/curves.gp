@@ -15,13 +15,14 @@ set xlabel xname offset 0, 0.3 textcolor rgb "#505050"
 set xrange [start:last]
 if (zero) { set arrow 1 from graph 0, first 0 to graph 1, first 0 nohead linewidth 1 linecolor rgb "#808080" }
 
+if (!exists("svg")) { svg = name.".svg"; pdf = name.".pdf" }
 do for [format in "svg pdf"] {
     if (format eq "svg") {
         set terminal svg size 980, 40 + 310 * rows dynamic noenhanced font "Helvetica,13"
     } else {
         set terminal pdfcairo size 24.5cm, (1 + 7.75 * rows) * 1cm noenhanced font "Helvetica,11"
     }
-    set output name.".".format
+    set output format eq "svg" ? svg : pdf
     set multiplot layout rows, columns margins char 7, char 2, char 3.4, char 3.8 spacing char 9, char 6.4
     do for [p = 1:|measure|] {
         set yrange [ylow[p]:yhigh[p]]

@@ -7,16 +7,15 @@
 #include <unistd.h>
 
 #include "mpi/h5/impl.h"
+#include "src/base/file.h"
 
 enum { RESERVE_METADATA = 1 << 15 }; /* more than what making one dataset adds to groups, heaps and headers */
 
 dtx_status dtx_h5_open_serial(const char *path, hid_t *out)
 {
     dtx_h5_quiet();
-    int fd = open(path, O_RDONLY | O_CLOEXEC); /* the system's reason is clearer than HDF5's */
-    if (fd < 0) {
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot open: %s", path, strerror(errno));
-    }
+    int fd;
+    DTX_TRY(dtx_file_open(path, &fd, NULL)); /* the system's reason is clearer than HDF5's, which would wait for a pipe */
     close(fd);
     hid_t fapl = dtx_h5_serial_access();
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, fapl);

@@ -26,15 +26,14 @@ dtx_status dtx_run_lock(const dtx_par *par, const char *dir, bool to_read, int *
     const char *job = getenv("SLURM_JOB_ID"), *name = getenv("SLURM_JOB_NAME");
 
     DTX_TRY(dtx_file_join(path, sizeof path, dir, "lock"));
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0 && to_read && (errno == EACCES || errno == EROFS || errno == EPERM)) {
+    int fd = -1;
+    dtx_status st = dtx_file_open_kept(path, O_RDWR | O_NOFOLLOW, &fd);
+    if (st != DTX_OK && to_read && (errno == EACCES || errno == EROFS || errno == EPERM)) {
         dtx_log(DTX_LOG_WARN, "run", "%s: cannot be written, so nothing tells whether a job fills this run directory now", path);
         *out = -1;
         return DTX_OK;
     }
-    if (fd < 0) {
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot make the lock file: %s", path, strerror(errno));
-    }
+    DTX_TRY(st);
     for (int i = 0; dtx_file_try_lock(fd) != 0; i++) {
         if (errno != EAGAIN && errno != EACCES && errno != EINTR) { /* some file systems are mounted without locks */
             dtx_log(DTX_LOG_WARN, "run", "%s: cannot lock (%s): nothing keeps a second job off this run directory", path,

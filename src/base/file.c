@@ -7,37 +7,86 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "src/base/mem.h"
 
+/* Why a file of this mode is no input. */
+static const char *kind_of(mode_t mode)
+{
+    return S_ISDIR(mode) ? "a folder" : S_ISFIFO(mode) ? "a pipe" : S_ISSOCK(mode) ? "a socket"
+         : S_ISCHR(mode) || S_ISBLK(mode) ? "a device" : "of an unknown kind";
+}
+
+/* Opens without waiting (a pipe without a writer, a modem), and refuses what is no regular file. errno tells why. */
+static dtx_status open_regular(const char *path, int flags, int *out, struct stat *sb)
+{
+    const int fd = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666);
+
+    *out = -1;
+    if (fd < 0 && errno == ENXIO) { /* a pipe that nobody reads, a socket, a device that is not there */
+        dtx_status st = DTX_FAIL(DTX_ERR_MISSING, "%s: not a regular file, but a pipe, a socket or a device", path);
+        errno = ENXIO;
+        return st;
+    }
+    if (fd < 0) {
+        const int why = errno;
+        dtx_status st = DTX_FAIL(DTX_ERR_MISSING, why == ELOOP && (flags & O_NOFOLLOW) != 0
+                                 ? "%s: cannot open: a symbolic link is not followed here (%s)" : "%s: cannot open: %s", path, strerror(why));
+        errno = why;
+        return st;
+    }
+    if (fstat(fd, sb) != 0 || !S_ISREG(sb->st_mode)) {
+        close(fd);
+        dtx_status st = DTX_FAIL(DTX_ERR_MISSING, "%s: not a regular file, but %s", path, kind_of(sb->st_mode));
+        errno = EINVAL;
+        return st;
+    }
+    *out = fd;
+    return DTX_OK;
+}
+
+dtx_status dtx_file_open(const char *path, int *fd, size_t *size)
+{
+    struct stat sb = {0};
+
+    DTX_TRY(open_regular(path, O_RDONLY, fd, &sb));
+    if (size != NULL) {
+        *size = (size_t)sb.st_size;
+    }
+    return DTX_OK;
+}
+
+dtx_status dtx_file_open_kept(const char *path, int flags, int *fd)
+{
+    struct stat sb = {0};
+
+    return open_regular(path, flags | O_CREAT, fd, &sb);
+}
+
 dtx_status dtx_file_map_open(const char *path, dtx_file_map *out)
 {
-    struct stat sb;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t size;
+    int fd;
 
-    if (fd < 0) {
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot open: %s", path, strerror(errno));
-    }
-    if (fstat(fd, &sb) != 0 || !S_ISREG(sb.st_mode)) {
-        close(fd);
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: not a regular file", path);
-    }
-    if (sb.st_size == 0) {
+    DTX_TRY(dtx_file_open(path, &fd, &size));
+    if (size == 0) {
         close(fd);
         out->data = "";
         out->size = 0;
         return DTX_OK;
     }
-    void *p = mmap(NULL, (size_t)sb.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    void *p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
     int why = errno;
     close(fd);
     if (p == MAP_FAILED) {
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot map %lld bytes: %s", path, (long long)sb.st_size, strerror(why));
+        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot map %zu bytes: %s", path, size, strerror(why));
     }
     out->data = p;
-    out->size = (size_t)sb.st_size;
+    out->size = size;
     return DTX_OK;
 }
 
@@ -134,20 +183,37 @@ static void sync_folder_of(const char *path)
     }
 }
 
-/* name.tmp.PROCESS of other processes. Whether one is still there cannot be asked: it may have run on another node. */
-static void remove_leftovers(const char *dir, const char *name)
+/* --- new files --- */
+
+/* Is `name` = stem.tmp.NUMBER? */
+static bool is_temporary(const char *name, const char *stem)
 {
-    const size_t n = strlen(name);
-    char path[4096];
+    const size_t n = strlen(stem);
+
+    if (strncmp(name, stem, n) != 0 || strncmp(name + n, ".tmp.", 5) != 0) {
+        return false;
+    }
+    const char *number = name + n + 5;
+    return number[0] != '\0' && number[strspn(number, "0123456789abcdef")] == '\0';
+}
+
+/* Removes the temporary files of dir/stem whose process is gone: the system has dropped its lock, on whichever node it ran. */
+static void remove_leftovers(const char *dir, const char *stem)
+{
     DIR *d = opendir(dir);
 
     for (const struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL; e = readdir(d)) {
-        long process = 0;
-        int end = 0;
-        if (strncmp(e->d_name, name, n) == 0 && sscanf(e->d_name + n, ".tmp.%ld%n", &process, &end) == 1 && end > 0
-            && e->d_name[n + (size_t)end] == '\0' && process != (long)getpid()
-            && snprintf(path, sizeof path, "%s/%s", dir, e->d_name) < (int)sizeof path) {
-            unlink(path);
+        struct stat mine, there;
+        if (!is_temporary(e->d_name, stem)) {
+            continue;
+        }
+        const int fd = openat(dirfd(d), e->d_name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd >= 0 && fstat(fd, &mine) == 0 && S_ISREG(mine.st_mode) && dtx_file_try_lock(fd) == 0
+            && fstatat(dirfd(d), e->d_name, &there, AT_SYMLINK_NOFOLLOW) == 0 && there.st_ino == mine.st_ino && there.st_dev == mine.st_dev) {
+            unlinkat(dirfd(d), e->d_name, 0);
+        }
+        if (fd >= 0) {
+            close(fd);
         }
     }
     if (d != NULL) {
@@ -155,68 +221,162 @@ static void remove_leftovers(const char *dir, const char *name)
     }
 }
 
-dtx_status dtx_file_temporary(char *tmp, size_t size, const char *path)
+/* A number that no other process has, on no node. */
+static uint64_t launch_number(void)
 {
-    const char *slash = strrchr(path, '/');
+    uint64_t x = 0;
 
-    DTX_TRY(dtx_file_folder(tmp, size, path));
-    remove_leftovers(tmp, slash != NULL ? slash + 1 : path);
-    if (snprintf(tmp, size, "%s.tmp.%ld", path, (long)getpid()) >= (int)size) {
-        return DTX_FAIL(DTX_ERR_USAGE, "path too long: %s", path);
+    if (getrandom(&x, sizeof x, GRND_NONBLOCK) != (ssize_t)sizeof x) { /* shortly after the start of the machine */
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        x ^= (uint64_t)now.tv_nsec << 32 ^ (uint64_t)now.tv_sec << 16 ^ (uint64_t)getpid();
+    }
+    return x;
+}
+
+dtx_status dtx_file_begin(dtx_file_new *f, const char *path)
+{
+    enum { TRIES = 100 };
+    const char *slash = strrchr(path, '/');
+    struct stat sb;
+
+    f->fd = -1;
+    f->stream = NULL;
+    DTX_TRY(dtx_file_folder(f->tmp, sizeof f->tmp, path));
+    remove_leftovers(f->tmp, slash != NULL ? slash + 1 : path);
+    for (int i = 0; i < TRIES; i++) {
+        if (snprintf(f->tmp, sizeof f->tmp, "%s.tmp.%016llx", path, (unsigned long long)launch_number()) >= (int)sizeof f->tmp) {
+            return DTX_FAIL(DTX_ERR_USAGE, "path too long: %s", path);
+        }
+        const int fd = open(f->tmp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        if (fd < 0 && errno == EEXIST) {
+            continue;
+        }
+        if (fd < 0) {
+            return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot create: %s", f->tmp, strerror(errno));
+        }
+        /* Before the lock is there another process may take the file for a leftover: then the next name. File systems without
+         * locks have no such process. */
+        const bool taken = dtx_file_try_lock(fd) != 0 && (errno == EAGAIN || errno == EACCES);
+        if (!taken && fstat(fd, &sb) == 0 && sb.st_nlink > 0) {
+            f->fd = fd;
+            memcpy(f->path, path, strlen(path) + 1);
+            return DTX_OK;
+        }
+        close(fd);
+    }
+    return DTX_FAIL(DTX_ERR_MISSING, "%s: no name beside it is free for a temporary file", path);
+}
+
+dtx_status dtx_file_stream(dtx_file_new *f, FILE **out)
+{
+    const int copy = fcntl(f->fd, F_DUPFD_CLOEXEC, 0);
+
+    f->stream = copy >= 0 ? fdopen(copy, "w") : NULL;
+    *out = f->stream;
+    if (f->stream == NULL) {
+        dtx_status st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot write: %s", f->tmp, strerror(errno));
+        if (copy >= 0) {
+            close(copy);
+        }
+        return st;
     }
     return DTX_OK;
 }
 
-dtx_status dtx_file_publish(const char *tmp, const char *path)
+dtx_status dtx_file_add(dtx_file_new *f, const void *data, size_t size)
 {
-    int fd = open(tmp, O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0 || fsync(fd) != 0) {
-        dtx_status st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot write to disk: %s", tmp, strerror(errno));
-        if (fd >= 0) {
-            close(fd);
+    for (size_t done = 0; done < size;) {
+        const ssize_t w = write(f->fd, (const char *)data + done, size - done);
+        if (w > 0) {
+            done += (size_t)w;
+        } else if (w == 0 || errno != EINTR) {
+            return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot write %zu bytes: %s", f->path, size - done, w == 0 ? "nothing is taken" : strerror(errno));
         }
-        unlink(tmp);
-        return st;
     }
-    close(fd);
+    return DTX_OK;
+}
+
+static dtx_status close_stream(dtx_file_new *f)
+{
+    FILE *stream = f->stream;
+
+    f->stream = NULL;
+    if (stream == NULL) {
+        return DTX_OK;
+    }
+    errno = 0;
+    const bool bad = fflush(stream) != 0 || ferror(stream) != 0;
+    const int why = errno;
+    if ((fclose(stream) != 0 && !bad) || bad) {
+        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot write: %s", f->path, bad && why != 0 ? strerror(why) : errno != 0 ? strerror(errno) : "no room?");
+    }
+    return DTX_OK;
+}
+
+static dtx_status put_in_place(int fd, const char *tmp, const char *path)
+{
+    if (fsync(fd) != 0) {
+        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot write to disk: %s", path, strerror(errno));
+    }
     if (rename(tmp, path) != 0) {
-        dtx_status st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot rename to %s: %s", tmp, path, strerror(errno));
-        unlink(tmp);
-        return st;
+        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot rename to %s: %s", tmp, path, strerror(errno));
     }
     sync_folder_of(path);
     return DTX_OK;
 }
 
+dtx_status dtx_file_commit(dtx_file_new *f)
+{
+    dtx_status st = close_stream(f);
+
+    st = st == DTX_OK ? put_in_place(f->fd, f->tmp, f->path) : st;
+    if (st != DTX_OK) {
+        unlink(f->tmp);
+    }
+    close(f->fd); /* the lock goes last: under no name can the file be taken for a leftover */
+    f->fd = -1;
+    return st;
+}
+
+void dtx_file_abandon(dtx_file_new *f)
+{
+    if (f->stream != NULL) {
+        fclose(f->stream);
+        f->stream = NULL;
+    }
+    if (f->fd >= 0) {
+        unlink(f->tmp);
+        close(f->fd);
+        f->fd = -1;
+    }
+}
+
+dtx_status dtx_file_publish(const char *tmp, const char *path)
+{
+    int fd;
+    dtx_status st = dtx_file_open(tmp, &fd, NULL);
+
+    DTX_TRY(st);
+    st = put_in_place(fd, tmp, path);
+    close(fd);
+    if (st != DTX_OK) {
+        unlink(tmp);
+    }
+    return st;
+}
+
 dtx_status dtx_file_write(const char *path, const void *data, size_t size)
 {
-    char tmp[4096];
+    dtx_file_new f;
+    dtx_status st;
 
-    DTX_TRY(dtx_file_temporary(tmp, sizeof tmp, path));
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot create: %s", tmp, strerror(errno));
-    }
-    for (size_t done = 0; done < size;) {
-        ssize_t w = write(fd, (const char *)data + done, size - done);
-        if (w < 0 && errno == EINTR) {
-            continue;
-        }
-        if (w <= 0) {
-            dtx_status st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot write %zu bytes: %s", tmp, size - done, strerror(errno));
-            close(fd);
-            unlink(tmp);
-            return st;
-        }
-        done += (size_t)w;
-    }
-    if (close(fd) != 0) {
-        dtx_status st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot write: %s", tmp, strerror(errno));
-        unlink(tmp);
-        return st;
-    }
-    return dtx_file_publish(tmp, path);
+    DTX_TRY(dtx_file_begin(&f, path));
+    DTX_GO(dtx_file_add(&f, data, size));
+    st = dtx_file_commit(&f);
+done:
+    dtx_file_abandon(&f);
+    return st;
 }
 
 dtx_status dtx_file_copy(const char *from_dir, const char *to_dir, const char *name)
@@ -230,4 +390,41 @@ dtx_status dtx_file_copy(const char *from_dir, const char *to_dir, const char *n
     dtx_status st = dtx_file_write(to, map.data, map.size);
     dtx_file_map_close(&map);
     return st;
+}
+
+/* --- removing --- */
+
+static dtx_status remove_at(int dir, const char *name, const char *shown)
+{
+    int fd;
+    DIR *d;
+    dtx_status st = DTX_OK;
+
+    if (unlinkat(dir, name, 0) == 0 || errno == ENOENT) {
+        return DTX_OK;
+    }
+    fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    d = fd >= 0 ? fdopendir(fd) : NULL;
+    if (d == NULL) {
+        st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot remove %s: %s", shown, name, strerror(errno));
+        if (fd >= 0) {
+            close(fd);
+        }
+        return st;
+    }
+    for (const struct dirent *e = readdir(d); e != NULL && st == DTX_OK; e = readdir(d)) {
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) {
+            st = remove_at(fd, e->d_name, shown);
+        }
+    }
+    closedir(d);
+    if (st == DTX_OK && unlinkat(dir, name, AT_REMOVEDIR) != 0 && errno != ENOENT) {
+        st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot remove %s: %s", shown, name, strerror(errno));
+    }
+    return st;
+}
+
+dtx_status dtx_file_remove(const char *path)
+{
+    return remove_at(AT_FDCWD, path, path);
 }

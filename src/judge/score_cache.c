@@ -108,7 +108,6 @@ static dtx_status load(dtx_score_cache *c)
 
 dtx_status dtx_score_cache_open(const char *path, const dtx_service *service, dtx_score_cache **out)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     dtx_score_cache *c;
     dtx_status st;
 
@@ -118,12 +117,9 @@ dtx_status dtx_score_cache_open(const char *path, const dtx_service *service, dt
     DTX_TRY(DTX_NEW(c, 1));
     c->service = service;
     snprintf(c->path, sizeof c->path, "%s", path);
-    c->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (c->fd < 0) {
-        st = failed(c, "open");
-        goto done;
-    }
-    if (fcntl(c->fd, F_SETLK, &lock) != 0 && (errno == EACCES || errno == EAGAIN)) {
+    c->fd = -1;
+    DTX_GO(dtx_file_open_kept(path, O_RDWR | O_APPEND, &c->fd));
+    if (dtx_file_try_lock(c->fd) != 0 && (errno == EACCES || errno == EAGAIN)) {
         st = DTX_FAIL(DTX_ERR_USAGE, "%s: another job uses this cache of scores; wait for it, or name another one by score.cache", path);
         goto done;
     }

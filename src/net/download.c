@@ -129,11 +129,9 @@ dtx_status dtx_download_check(const dtx_download *d, const char *file, char sha2
     dtx_sha256 *sum = NULL;
     int64_t size;
     dtx_status st;
-    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    int fd;
 
-    if (fd < 0) {
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot open: %s", file, strerror(errno));
-    }
+    DTX_TRY(dtx_file_open(file, &fd, NULL));
     if (d->size >= 0 && size_of(file) != d->size) { /* no need to read it */
         st = compare(d, file, size_of(file), "");
         goto done;
@@ -199,8 +197,8 @@ static dtx_status put(void *user, const void *data, size_t size)
 /* The validator of what an earlier run left. */
 static void read_mark(transfer *t)
 {
-    int fd = open(t->mark, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, t->validator, sizeof t->validator - 1) : 0;
+    int fd = -1;
+    ssize_t n = dtx_file_open(t->mark, &fd, NULL) == DTX_OK ? read(fd, t->validator, sizeof t->validator - 1) : 0;
 
     t->validator[n > 0 ? n : 0] = '\0';
     for (const char *p = t->validator; *p != '\0'; p++) {
@@ -230,10 +228,7 @@ static dtx_status open_part(transfer *t)
     const dtx_download *d = t->d;
 
     DTX_TRY(make_folder(t->part));
-    t->fd = open(t->part, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
-    if (t->fd < 0) {
-        return DTX_FAIL(DTX_ERR_MISSING, "%s: cannot create: %s", t->part, strerror(errno));
-    }
+    DTX_TRY(dtx_file_open_kept(t->part, O_RDWR | O_NOFOLLOW, &t->fd));
     t->sink = (dtx_http_sink){.expect = d->size, .restart = restart, .write = put, .user = t,
                               .validator = sum_of(d)[0] == '\0' ? t->validator : NULL};
     if (t->sink.validator != NULL) {

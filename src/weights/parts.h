@@ -17,7 +17,7 @@ dtx_status dtx_weights_map(dtx_weights *w, const char *path, const char **file, 
 bool dtx_weights_has_file(const dtx_weights *w, const char *path);
 /* Copies t's name (`name_len` bytes, not NUL-terminated); `file` must outlive the set. */
 dtx_status dtx_weights_add(dtx_weights *w, const dtx_tensor *t, const char *name, size_t name_len, const char *file);
-/* The first value of a key stays. */
+/* Where a key comes again (in another shard) the first value counts. */
 dtx_status dtx_weights_add_metadata(dtx_weights *w, const char *key, const char *value);
 /* Sorts by name and refuses a name that is there twice. To be called once, after the last file. */
 dtx_status dtx_weights_finish(dtx_weights *w);

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "src/base/file.h"
 #include "src/base/json.h"
@@ -252,21 +251,18 @@ static dtx_status make_header(const dtx_tensor *tensors, int64_t n, const dtx_me
 dtx_status dtx_safetensors_write_made(const char *path, const dtx_tensor *tensors, int64_t n, const dtx_meta *meta,
                                       int n_meta, dtx_tensor_maker make, void *user)
 {
-    char tmp[4096], *header = NULL;
+    dtx_file_new file;
+    char *header = NULL;
     unsigned char length[8];
     FILE *f = NULL;
-    dtx_status st = DTX_OK;
+    dtx_status st;
 
-    DTX_TRY(dtx_file_temporary(tmp, sizeof tmp, path));
+    DTX_TRY(dtx_file_begin(&file, path));
+    DTX_GO(dtx_file_stream(&file, &f));
     DTX_GO(make_header(tensors, n, meta, n_meta, &header));
     size_t len = strlen(header);
     for (int i = 0; i < 8; i++) {
         length[i] = (unsigned char)((uint64_t)len >> 8 * i);
-    }
-    f = fopen(tmp, "wbe");
-    if (f == NULL) {
-        st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot create: %s", tmp, strerror(errno));
-        goto done;
     }
     bool fine = fwrite(length, 1, 8, f) == 8 && fwrite(header, 1, len, f) == len;
     for (int64_t i = 0; fine && st == DTX_OK && i < n; i++) {
@@ -274,20 +270,13 @@ dtx_status dtx_safetensors_write_made(const char *path, const dtx_tensor *tensor
         st = make(user, i, &data);
         fine = st != DTX_OK || fwrite(data, 1, tensors[i].size_bytes, f) == tensors[i].size_bytes;
     }
-    int why = errno;
-    if (fclose(f) != 0 && fine) {
-        why = errno;
-        fine = false;
-    }
     if (!fine && st == DTX_OK) {
-        st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot write: %s", tmp, strerror(why));
+        st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot write: %s", path, strerror(errno));
     }
-    if (st != DTX_OK) {
-        unlink(tmp);
-        goto done;
-    }
-    DTX_GO(dtx_file_publish(tmp, path));
+    DTX_GO(st);
+    st = dtx_file_commit(&file);
 done:
+    dtx_file_abandon(&file);
     dtx_free(header);
     return st;
 }

@@ -73,9 +73,6 @@ dtx_status dtx_weights_add(dtx_weights *w, const dtx_tensor *t, const char *name
 
 dtx_status dtx_weights_add_metadata(dtx_weights *w, const char *key, const char *value)
 {
-    if (dtx_weights_metadata(w, key) != NULL) {
-        return DTX_OK;
-    }
     DTX_TRY(DTX_GROW(w->meta, w->cap_meta, w->n_meta + 1));
     char *k = dtx_strdup(key), *v = dtx_strdup(value);
     if (k == NULL || v == NULL) {
