@@ -16,6 +16,7 @@
 #include "src/algebra/linear.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
+#include "src/base/streams.h"
 #include "src/base/version.h"
 
 /* ---- time and signals ---- */
@@ -285,7 +286,12 @@ static void announce(const dtx_job *job)
                 job->par.threads, job->par.n_nodes, job->par.host);
     }
     dtx_log(DTX_LOG_INFO, "detoxlens", "dense algebra: %s", dtx_linear_describe());
-    dtx_log(DTX_LOG_INFO, "detoxlens", "configuration: %s", job->config_json);
+    const char *line = job->config_json;
+    for (const char *what = "configuration: "; *line != '\0'; what = "") {
+        const size_t n = strcspn(line, "\n");
+        dtx_log(DTX_LOG_INFO, "detoxlens", "%s%.*s", what, (int)n, line);
+        line += n + (line[n] == '\n');
+    }
 }
 
 static void alone(dtx_par *par)
@@ -319,13 +325,40 @@ static dtx_status prepare(dtx_job *job, dtx_command_line *o, dtx_status parsed)
     return job->def->parallel ? dtx_par_agree(&job->par, st) : st;
 }
 
-/* Results on standard output must have arrived: a full disk behind a redirection is an error. */
-static dtx_status check_stdout(void)
+/* ---- the end ---- */
+
+/* Results on standard output must have arrived: a full disk behind a redirection is an error. Nobody who reads on (| head) is
+ * none: `unread` is set, and the program ends without a word. */
+static dtx_status check_stdout(bool *unread)
 {
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        return DTX_FAIL(DTX_ERR_MISSING, "standard output: %s", strerror(errno));
+    int nobody = 0;
+    dtx_status st = dtx_streams_flush(&nobody);
+
+    *unread = nobody != 0;
+    return *unread ? DTX_OK : st;
+}
+
+/* As other programs end that write into a closed pipe. */
+static int end_unread(void)
+{
+    signal(SIGPIPE, SIG_DFL);
+    raise(SIGPIPE);
+    return 128 + SIGPIPE; /* it is blocked */
+}
+
+/* After a text on standard output that needs no job. */
+static int end_text(void)
+{
+    bool unread;
+    dtx_status st = check_stdout(&unread);
+
+    if (unread) {
+        return end_unread();
     }
-    return DTX_OK;
+    if (st != DTX_OK) {
+        fprintf(stderr, "detoxlens: error: %s\n", dtx_error_text());
+    }
+    return (int)st;
 }
 
 static int run_job(const dtx_job_def *def, int argc, char **argv)
@@ -344,7 +377,7 @@ static int run_job(const dtx_job_def *def, int argc, char **argv)
         if (launcher_rank() == 0) {
             dtx_job_help_one(def, stdout);
         }
-        return fflush(stdout) == 0 ? 0 : DTX_ERR_MISSING;
+        return end_text();
     }
     if (parsed == DTX_OK && def->form != NULL) {
         job.def = def = def->form(&job);
@@ -392,8 +425,9 @@ static int run_job(const dtx_job_def *def, int argc, char **argv)
         dtx_error_clear();
         st = def->run(&job);
     }
+    bool unread = false;
     if (st == DTX_OK) {
-        st = check_stdout();
+        st = check_stdout(&unread);
     }
     if (def->parallel) {
         st = dtx_par_agree(&job.par, st);
@@ -406,7 +440,7 @@ static int run_job(const dtx_job_def *def, int argc, char **argv)
     if (def->parallel) {
         dtx_par_finalize(&job.par);
     }
-    return (int)st;
+    return unread && st == DTX_OK ? end_unread() : (int)st;
 }
 
 dtx_status dtx_job_run_inside(const dtx_job *outer, const dtx_job_def *def, const char *variant, dtx_job_reached *reached)
@@ -450,6 +484,7 @@ static const dtx_job_def *find(const dtx_job_def *const *jobs, const char *name)
 
 int dtx_job_main(const dtx_job_def *const *jobs, int argc, char **argv)
 {
+    dtx_streams_start();
     const char *first = argc > 1 ? argv[1] : "";
     bool help = strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0 || strcmp(first, "help") == 0;
     const dtx_job_def *def = find(jobs, help && argc > 2 ? argv[2] : first);
@@ -458,7 +493,7 @@ int dtx_job_main(const dtx_job_def *const *jobs, int argc, char **argv)
         if (launcher_rank() == 0) {
             printf("detoxlens %s (%s)\n", dtx_version, dtx_commit);
         }
-        return fflush(stdout) == 0 ? 0 : DTX_ERR_MISSING;
+        return end_text();
     }
     if (help && (argc == 2 || def != NULL)) {
         if (launcher_rank() == 0 && def != NULL) {
@@ -466,7 +501,7 @@ int dtx_job_main(const dtx_job_def *const *jobs, int argc, char **argv)
         } else if (launcher_rank() == 0) {
             dtx_job_help_all(jobs, stdout);
         }
-        return fflush(stdout) == 0 ? 0 : DTX_ERR_MISSING;
+        return end_text();
     }
     if (argc < 2) {
         return fail_early(DTX_FAIL(DTX_ERR_USAGE, "a job is missing: detoxlens JOB [OPTION...]; detoxlens --help lists the jobs"),

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "src/base/mem.h"
+#include "src/base/printable.h"
 
 void dtx_facts_init(dtx_facts *f)
 {
@@ -158,6 +159,17 @@ static dtx_status print_json(const dtx_facts *f)
     return DTX_OK;
 }
 
+/* A fact is one line, whatever stands in the files. */
+static void print_text(const char *text)
+{
+    const size_t len = strlen(text);
+
+    for (size_t at = 0, used = 0; at < len; at += used) {
+        char one[8];
+        fwrite(one, 1, dtx_printable_next(one, text + at, len - at, false, &used), stdout);
+    }
+}
+
 dtx_status dtx_facts_print(const dtx_facts *f, bool json)
 {
     size_t width = 0;
@@ -172,10 +184,14 @@ dtx_status dtx_facts_print(const dtx_facts *f, bool json)
     }
     for (size_t i = 0; i < f->n; i++) {
         if (f->fact[i].label == NULL) {
-            printf("%s%s\n", i > 0 ? "\n" : "", f->fact[i].text);
+            fputs(i > 0 ? "\n" : "", stdout);
         } else {
-            printf("  %-*s  %s\n", (int)width, f->fact[i].label, f->fact[i].text);
+            fputs("  ", stdout);
+            print_text(f->fact[i].label);
+            printf("%*s  ", (int)(width - strlen(f->fact[i].label)), "");
         }
+        print_text(f->fact[i].text);
+        putchar('\n');
     }
     return DTX_OK;
 }

@@ -82,7 +82,7 @@ static dtx_status look(hid_t file, void *user)
     g->fits = settings != NULL && strcmp(settings, g->s->settings) == 0;
     dtx_status st = g->fits || g->s->job->redo
                         ? DTX_OK
-                        : DTX_FAIL(DTX_ERR_USAGE, "%s: %s holds answers made with other settings or data.\n  there: %s\n  here:  %s\n"
+                        : DTX_FAIL(DTX_ERR_USAGE, "%s: %s holds answers made with other settings or data; there: %s; here: %s; "
                                    "choose another --variant or --run, or say --redo to replace them", g->run->path, g->group,
                                    settings != NULL ? settings : "", g->s->settings);
     dtx_free(settings);

@@ -95,7 +95,7 @@ static dtx_status check_found(const dtx_job *job, const dtx_training_found *foun
         return DTX_OK;
     }
     if (found->settings != NULL && strcmp(found->settings, identity) != 0) {
-        return DTX_FAIL(DTX_ERR_USAGE, "%s/run.h5 holds a training of %s with other settings or data.\n  there: %s\n  here:  %s\n"
+        return DTX_FAIL(DTX_ERR_USAGE, "%s/run.h5 holds a training of %s with other settings or data; there: %s; here: %s; "
                         "choose another --variant or --run, or say --redo to replace it", job->config.run, job->variant,
                         found->settings, identity);
     }

@@ -126,7 +126,7 @@ static dtx_status check_settings(const dtx_pretrainer *t, const dtx_training_fou
     const char *mine = t->training.state.identity;
 
     if (found->settings != NULL && strcmp(found->settings, mine) != 0) {
-        return DTX_FAIL(DTX_ERR_USAGE, "%s holds a training with other settings or data.\n  there: %s\n  here:  %s\n"
+        return DTX_FAIL(DTX_ERR_USAGE, "%s holds a training with other settings or data; there: %s; here: %s; "
                         "choose another --run, or say --redo to replace it", t->run->path, found->settings, mine);
     }
     return DTX_OK;

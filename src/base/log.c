@@ -3,7 +3,10 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
+
+#include "src/base/printable.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static dtx_log_level threshold = DTX_LOG_INFO;
@@ -24,15 +27,16 @@ static void to_stderr(dtx_log_level level, const char *scope, const char *text)
 
 void dtx_log(dtx_log_level level, const char *scope, const char *fmt, ...)
 {
-    char text[4096];
+    char raw[4096], text[sizeof raw];
     va_list ap;
 
     if (level > threshold) {
         return;
     }
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    vsnprintf(raw, sizeof raw, fmt, ap);
     va_end(ap);
+    dtx_printable(text, sizeof text, raw, strlen(raw));
     pthread_mutex_lock(&lock);
     if (current_sink != NULL) {
         current_sink(level, scope, text, sink_user);

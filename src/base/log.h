@@ -8,7 +8,7 @@ typedef enum { DTX_LOG_ERROR, DTX_LOG_WARN, DTX_LOG_INFO, DTX_LOG_DEBUG } dtx_lo
 /* Receives one finished line without its newline. `scope` is the part that speaks: "weights", "generate". */
 typedef void (*dtx_log_sink)(dtx_log_level level, const char *scope, const char *text, void *user);
 
-/* Writes one line. Thread-safe. */
+/* Writes one line: controls in it, line breaks too, are shown as escapes (printable.h). Thread-safe. */
 void dtx_log(dtx_log_level level, const char *scope, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* NULL restores the default sink: "12:34:56 scope: text" on standard error. */

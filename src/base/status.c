@@ -4,16 +4,20 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "src/base/printable.h"
+
 static _Thread_local char error_text[4096];
 static _Thread_local char error_place[256];
 
 dtx_status dtx_fail(dtx_status code, const char *file, int line, const char *fmt, ...)
 {
+    char raw[sizeof error_text]; /* the arguments may lie in error_text */
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(error_text, sizeof error_text, fmt, ap);
+    vsnprintf(raw, sizeof raw, fmt, ap);
     va_end(ap);
+    dtx_error_set(raw);
     const char *base = strstr(file, "/src/");
     snprintf(error_place, sizeof error_place, "%s:%d", base != NULL ? base + 1 : file, line);
     return code;
@@ -21,12 +25,13 @@ dtx_status dtx_fail(dtx_status code, const char *file, int line, const char *fmt
 
 dtx_status dtx_error_context(dtx_status code, const char *fmt, ...)
 {
-    char front[1024], old[sizeof error_text];
+    char raw[1024], front[2048], old[sizeof error_text];
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(front, sizeof front, fmt, ap);
+    vsnprintf(raw, sizeof raw, fmt, ap);
     va_end(ap);
+    dtx_printable(front, sizeof front, raw, strlen(raw));
     memcpy(old, error_text, sizeof old);
     /* A text that does not fit is cut at its end: the place named first matters most. */
     int n = snprintf(error_text, sizeof error_text, "%s: ", front);
@@ -51,7 +56,10 @@ const char *dtx_error_place(void)
 
 void dtx_error_set(const char *text)
 {
-    snprintf(error_text, sizeof error_text, "%s", text);
+    char copy[sizeof error_text];
+
+    dtx_printable(copy, sizeof copy, text, strnlen(text, sizeof copy - 1));
+    memcpy(error_text, copy, sizeof copy);
 }
 
 void dtx_error_clear(void)

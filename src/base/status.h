@@ -15,7 +15,8 @@ typedef enum {
 } dtx_status;
 
 /* Records file, line and text, and yields `code`. Use at the origin of an error, once. The text says what,
- * where (path, row, tensor), what was expected and found, and what to do. */
+ * where (path, row, tensor), what was expected and found, and what to do. It is one line: controls in it are shown as escapes
+ * (printable.h), as names and texts out of files stand in it. */
 #define DTX_FAIL(code, ...) dtx_fail((code), __FILE__, __LINE__, __VA_ARGS__)
 
 /* Returns from the calling function when `expr` is not DTX_OK. Only where nothing has to be freed. */

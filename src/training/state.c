@@ -70,7 +70,7 @@ dtx_status dtx_train_state_read(const char *path, dtx_train_state *s)
         DTX_GO(DTX_FAIL(DTX_ERR_INPUT, "%s: not a checkpoint (no identity); remove the file to begin anew", path));
     }
     if (strcmp(identity, s->identity) != 0) {
-        DTX_GO(DTX_FAIL(DTX_ERR_USAGE, "%s belongs to a training with other settings or data.\n  there: %s\n  here:  %s\n"
+        DTX_GO(DTX_FAIL(DTX_ERR_USAGE, "%s belongs to a training with other settings or data; there: %s; here: %s; "
                         "use the same settings to continue it, another --run, or --redo to discard it", path, identity,
                         s->identity));
     }
