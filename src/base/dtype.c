@@ -2,52 +2,36 @@
 
 #include "src/base/simd.h"
 
+static const struct {
+    const char *name;
+    short block, bytes;
+} types[] = {
+    [DTX_F32] = {"F32", 1, 4},        [DTX_F16] = {"F16", 1, 2},        [DTX_BF16] = {"BF16", 1, 2},     [DTX_F64] = {"F64", 1, 8},
+    [DTX_I64] = {"I64", 1, 8},        [DTX_I32] = {"I32", 1, 4},        [DTX_I16] = {"I16", 1, 2},       [DTX_I8] = {"I8", 1, 1},
+    [DTX_U8] = {"U8", 1, 1},          [DTX_BOOL] = {"BOOL", 1, 1},      [DTX_Q8_0] = {"Q8_0", 32, 34},   [DTX_Q4_0] = {"Q4_0", 32, 18},
+    [DTX_Q4_1] = {"Q4_1", 32, 20},    [DTX_Q5_0] = {"Q5_0", 32, 22},    [DTX_Q5_1] = {"Q5_1", 32, 24},   [DTX_IQ4_NL] = {"IQ4_NL", 32, 18},
+    [DTX_Q2_K] = {"Q2_K", 256, 84},   [DTX_Q3_K] = {"Q3_K", 256, 110},  [DTX_Q4_K] = {"Q4_K", 256, 144}, [DTX_Q5_K] = {"Q5_K", 256, 176},
+    [DTX_Q6_K] = {"Q6_K", 256, 210},  [DTX_IQ4_XS] = {"IQ4_XS", 256, 136},
+};
+
 size_t dtx_dtype_size(dtx_dtype t)
 {
-    switch (t) {
-    case DTX_F64:
-    case DTX_I64:
-        return 8;
-    case DTX_F32:
-    case DTX_I32:
-        return 4;
-    case DTX_F16:
-    case DTX_BF16:
-    case DTX_I16:
-        return 2;
-    case DTX_I8:
-    case DTX_U8:
-    case DTX_BOOL:
-        return 1;
-    }
-    return 0;
+    return types[t].block == 1 ? (size_t)types[t].bytes : 0;
+}
+
+int64_t dtx_dtype_block(dtx_dtype t)
+{
+    return types[t].block;
+}
+
+size_t dtx_dtype_block_bytes(dtx_dtype t)
+{
+    return (size_t)types[t].bytes;
 }
 
 const char *dtx_dtype_name(dtx_dtype t)
 {
-    switch (t) {
-    case DTX_F32:
-        return "F32";
-    case DTX_F16:
-        return "F16";
-    case DTX_BF16:
-        return "BF16";
-    case DTX_F64:
-        return "F64";
-    case DTX_I64:
-        return "I64";
-    case DTX_I32:
-        return "I32";
-    case DTX_I16:
-        return "I16";
-    case DTX_I8:
-        return "I8";
-    case DTX_U8:
-        return "U8";
-    case DTX_BOOL:
-        return "BOOL";
-    }
-    return "?";
+    return types[t].name;
 }
 
 /* IEEE binary16 without branches, so that loops over it vectorise. Normal numbers: move exponent and mantissa into

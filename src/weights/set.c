@@ -106,15 +106,14 @@ dtx_status dtx_weights_finish(dtx_weights *w)
 
 bool dtx_tensor_measure(dtx_tensor *t)
 {
-    size_t bytes = dtx_dtype_size(t->dtype);
-
     t->n_elements = 1;
     for (int i = 0; i < t->n_dims; i++) {
         if (__builtin_mul_overflow(t->n_elements, t->shape[i], &t->n_elements)) {
             return false;
         }
     }
-    return !__builtin_mul_overflow((size_t)t->n_elements, bytes, &t->size_bytes);
+    return !__builtin_mul_overflow((size_t)(t->n_elements / dtx_dtype_block(t->dtype)), dtx_dtype_block_bytes(t->dtype),
+                                   &t->size_bytes);
 }
 
 void dtx_tensor_shape_text(const dtx_tensor *t, char *out, size_t size)
