@@ -126,102 +126,121 @@ static int64_t fold_differences(const float *x, const float *y, int64_t n_rows, 
     return n_texts;
 }
 
-/* Standard deviation of the finite draws; NaN for fewer than two. */
-static double spread(const double *draw)
-{
-    double sum = 0, squares = 0;
-    int64_t n = 0;
+/* Sums over texts in each column: of d, m, d^2, d m, m^2, and of texts with a value. */
+enum { SUM_D, SUM_M, SUM_DD, SUM_DM, SUM_MM, SUM_TEXTS, N_SUMS };
 
-    for (int k = 0; k < DTX_REPORT_RESAMPLES; k++) {
-        if (isfinite(draw[k])) {
-            sum += draw[k];
-            n++;
+/* count: how often each text is drawn, NULL = once. d, m: (n_texts, width); sums: (N_SUMS, width). */
+static void sum_texts(const double *d, const double *m, const int32_t *count, int64_t n_texts, int64_t width, double *sums)
+{
+    double *const sd = sums, *const sm = sums + width, *const sdd = sm + width, *const sdm = sdd + width, *const smm = sdm + width,
+           *const st = smm + width;
+
+    for (int64_t s = 0; s < N_SUMS * width; s++) {
+        sums[s] = 0;
+    }
+    for (int64_t i = 0; i < n_texts; i++) {
+        const double times = count == NULL ? 1 : count[i], *const di = d + i * width, *const mi = m + i * width;
+        for (int64_t s = 0; s < width && times > 0; s++) {
+            sd[s] += times * di[s];
+            sm[s] += times * mi[s];
+            sdd[s] += times * di[s] * di[s];
+            sdm[s] += times * di[s] * mi[s];
+            smm[s] += times * mi[s] * mi[s];
+            st[s] += times * (mi[s] > 0);
         }
     }
-    for (int k = 0; k < DTX_REPORT_RESAMPLES; k++) {
-        squares += isfinite(draw[k]) ? (draw[k] - sum / (double)n) * (draw[k] - sum / (double)n) : 0;
-    }
-    return n > 1 ? sqrt(squares / (double)(n - 1)) : NAN;
 }
 
-/* drawn: (width, DTX_REPORT_RESAMPLES); d, m: sums and numbers by text (n_texts, width). */
-static void simultaneous_band(const double *drawn, const double *d, const double *m, int64_t n_texts, int64_t width, dtx_report_curve *c)
+/* The ratio sum d / sum m of a column, and its standard error by the residuals d - ratio m; NaN where there is none. */
+static double ratio_of(const double *sums, int64_t width, int64_t column, double *se)
 {
-    double largest[DTX_REPORT_RESAMPLES] = {0};
-    int64_t fullest = 0, first_left_out = width;
+    const double *const x = sums + column, n = x[SUM_M * width], texts = x[SUM_TEXTS * width], ratio = n > 0 ? x[SUM_D * width] / n : NAN;
+    const double squares = x[SUM_DD * width] - 2 * ratio * x[SUM_DM * width] + ratio * ratio * x[SUM_MM * width];
 
-    for (int64_t s = 0; s < width; s++) { /* low holds se for a while, high the number of texts */
-        double total = 0, n = 0;
-        int64_t texts = 0;
-        for (int64_t i = 0; i < n_texts; i++) {
-            total += d[i * width + s];
-            n += m[i * width + s];
-            texts += m[i * width + s] > 0;
-        }
-        fullest = texts > fullest ? texts : fullest;
-        c->n[s] = (int64_t)n;
-        c->mean[s] = n > 0 ? total / n : NAN;
-        c->low[s] = texts > 1 ? spread(drawn + s * DTX_REPORT_RESAMPLES) : NAN;
-        c->high[s] = (double)texts;
-    }
-    for (int64_t s = width - 1; s >= 0 && (c->n[s] == 0 || c->high[s] < DTX_REPORT_LEAST * (double)fullest); s--) {
-        first_left_out = s;
-    }
-    c->n_steps = first_left_out;
-    for (int64_t s = 0; s < c->n_steps; s++) {
+    const double left = squares > 1e-12 * x[SUM_DD * width] ? squares : 0; /* one text drawn several times: rounding alone */
+    *se = texts > 1 ? sqrt(left * texts / (texts - 1)) / n : NAN;
+    return ratio;
+}
+
+/* c of the band mean -+ c se: the 95 % point over the draws of the largest |draw - mean| / the draw's own se, over the columns in
+ * `banded` (bootstrap-t: few texts at late steps make long tails, which the draws' spread alone would miss). */
+static dtx_status max_t(const double *d, const double *m, int64_t n_texts, int64_t width, const bool *banded, const double *mean, double *c)
+{
+    double *largest = NULL;
+    dtx_status st = DTX_NEW(largest, DTX_REPORT_RESAMPLES);
+
+#pragma omp parallel
+    {
+        double *sums = NULL;
+        int32_t *count = NULL;
+        dtx_status mine = DTX_NEW(sums, N_SUMS * width + 1);
+        mine = mine == DTX_OK ? DTX_NEW(count, n_texts + 1) : mine;
+#pragma omp for
         for (int k = 0; k < DTX_REPORT_RESAMPLES; k++) {
-            const double t = fabs(drawn[s * DTX_REPORT_RESAMPLES + k] - c->mean[s]) / c->low[s];
-            largest[k] = c->low[s] > 0 && isfinite(t) && c->high[s] >= DTX_REPORT_LEAST * (double)fullest ? fmax(largest[k], t) : largest[k];
+            if (mine != DTX_OK || largest == NULL) {
+                continue;
+            }
+            dtx_report_resample((uint32_t)k, n_texts, count);
+            sum_texts(d, m, count, n_texts, width, sums);
+            for (int64_t s = 0; s < width; s++) {
+                double se;
+                const double t = fabs(ratio_of(sums, width, s, &se) - mean[s]) / se;
+                largest[k] = banded[s] && isfinite(t) ? fmax(largest[k], t) : largest[k];
+            }
         }
+        dtx_free(count);
+        dtx_free(sums);
+#pragma omp critical
+        st = st == DTX_OK ? mine : st;
     }
-    qsort(largest, DTX_REPORT_RESAMPLES, sizeof *largest, dtx_report_compare_doubles);
-    for (int64_t s = 0; s < width; s++) {
-        const double half = dtx_report_quantile(largest, DTX_REPORT_RESAMPLES, 0.95) * c->low[s];
-        const bool banded = s < c->n_steps && c->high[s] >= DTX_REPORT_LEAST * (double)fullest;
-        c->low[s] = banded ? c->mean[s] - half : NAN;
-        c->high[s] = banded ? c->mean[s] + half : NAN;
+    if (st == DTX_OK) {
+        qsort(largest, DTX_REPORT_RESAMPLES, sizeof *largest, dtx_report_compare_doubles);
+        *c = dtx_report_quantile(largest, DTX_REPORT_RESAMPLES, 0.95);
     }
+    dtx_free(largest);
+    return st;
 }
 
 dtx_status dtx_report_curve_difference(const float *x, const float *y, int64_t n_rows, int64_t samples, int64_t width,
                                        dtx_report_curve *c)
 {
-    double *d = NULL, *m = NULL, *drawn = NULL, *sum = NULL;
-    int32_t *count = NULL;
+    double *d = NULL, *m = NULL, *se = NULL, *sums = NULL, fullest = 0, half;
+    bool *banded = NULL;
     dtx_status st;
 
     *c = (dtx_report_curve){0};
     DTX_GO(dtx_report_curve_new(width, c));
     DTX_GO(DTX_NEW(d, (n_rows / samples + 1) * width));
     DTX_GO(DTX_NEW(m, (n_rows / samples + 1) * width));
-    DTX_GO(DTX_NEW(drawn, DTX_REPORT_RESAMPLES * width));
-    DTX_GO(DTX_NEW(sum, 2 * width));
-    DTX_GO(DTX_NEW(count, n_rows / samples + 1));
-    int64_t n_texts = fold_differences(x, y, n_rows, samples, width, d, m);
-    for (uint32_t k = 0; k < DTX_REPORT_RESAMPLES; k++) {
-        double *ds = sum, *ms = sum + width;
-        for (int64_t s = 0; s < 2 * width; s++) {
-            sum[s] = 0;
-        }
-        dtx_report_resample(k, n_texts, count);
-        for (int64_t i = 0; i < n_texts; i++) {
-            for (int64_t s = 0; s < width && count[i] > 0; s++) {
-                ds[s] += count[i] * d[i * width + s];
-                ms[s] += count[i] * m[i * width + s];
-            }
-        }
-        for (int64_t s = 0; s < width; s++) {
-            drawn[s * DTX_REPORT_RESAMPLES + k] = ms[s] > 0 ? ds[s] / ms[s] : NAN; /* nothing drawn that reaches this step */
-        }
+    DTX_GO(DTX_NEW(se, width + 1));
+    DTX_GO(DTX_NEW(sums, N_SUMS * width + 1));
+    DTX_GO(DTX_NEW(banded, width + 1));
+    const int64_t n_texts = fold_differences(x, y, n_rows, samples, width, d, m);
+    sum_texts(d, m, NULL, n_texts, width, sums);
+    const double *const texts = sums + SUM_TEXTS * width;
+    for (int64_t s = 0; s < width; s++) {
+        c->mean[s] = ratio_of(sums, width, s, &se[s]);
+        c->n[s] = (int64_t)sums[SUM_M * width + s];
+        fullest = fmax(fullest, texts[s]);
     }
-    simultaneous_band(drawn, d, m, n_texts, width, c);
+    for (int64_t s = 0; s < width; s++) {
+        const bool reached = texts[s] > 0 && texts[s] >= DTX_REPORT_LEAST * fullest;
+        c->n_steps = reached ? s + 1 : c->n_steps;
+        banded[s] = reached && se[s] > 0;
+    }
+    DTX_GO(max_t(d, m, n_texts, width, banded, c->mean, &half));
+    for (int64_t s = 0; s < width; s++) {
+        const bool has = banded[s] || (s < c->n_steps && se[s] == 0); /* equal everywhere: a band without width */
+        c->low[s] = has ? c->mean[s] - half * se[s] : NAN;
+        c->high[s] = has ? c->mean[s] + half * se[s] : NAN;
+    }
 done:
     if (st != DTX_OK) {
         dtx_report_curve_free(c);
     }
-    dtx_free(count);
-    dtx_free(sum);
-    dtx_free(drawn);
+    dtx_free(banded);
+    dtx_free(sums);
+    dtx_free(se);
     dtx_free(m);
     dtx_free(d);
     return st;

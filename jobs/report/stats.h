@@ -33,11 +33,11 @@ void dtx_report_curve_free(dtx_report_curve *c);
 void dtx_report_curve_set(dtx_report_curve *c, int64_t step, dtx_report_mean m);
 /* Mean of each column of x (n_rows, width) over the rows that are kept; n_steps ends at the last column with a value. */
 dtx_status dtx_report_curve_of(const float *x, int64_t n_rows, int64_t width, const uint8_t *keep, dtx_report_curve *c);
-/* Mean of the differences x - y in each column where both have a value, with a simultaneous 95 % band over the columns: mean -+ c se, se
- * the standard deviation of a bootstrap over groups of `samples` consecutive rows (the samples of a text; DTX_REPORT_RESAMPLES draws, the
- * same for all columns), c the 95 % point of the largest |draw - mean| / se over the columns (max-t). So in 95 of 100 studies without a
- * difference the whole band holds 0. It covers columns that at least a tenth of the groups of the fullest column reach; the curve ends
- * with the last of them. NaN bands where fewer than two groups have a value. */
+/* Mean of the differences x - y in each column where both have a value, with a simultaneous 95 % band over the columns: mean -+ c se,
+ * groups of `samples` consecutive rows (the samples of a text) being the unit; c is the 95 % point of the largest |draw - mean| / the
+ * draw's se over the columns in DTX_REPORT_RESAMPLES bootstrap draws of groups (bootstrap-t, max-t). So in 95 of 100 studies without a
+ * difference the whole band holds 0. It covers the columns that at least a tenth of the groups of the fullest column reach; the curve
+ * ends with the last of them. NaN bands where fewer than two groups have a value. */
 dtx_status dtx_report_curve_difference(const float *x, const float *y, int64_t n_rows, int64_t samples, int64_t width,
                                        dtx_report_curve *c);
 
