@@ -34,8 +34,8 @@ typedef struct {
     double done, done_tokens;   /* of this rank in this launch */
 } attribution;
 
-/* What the words of attribute.method, .target, .norm and .merge mean, into `set`. */
-void dtx_attribute_words(const char *method, const char *target, const char *norm, const char *merge, dtx_attrib_settings *set);
+/* What attribute.method, .target, .norm and .merge mean, into `set`. */
+void dtx_attribute_meaning(dtx_set_method method, dtx_set_target target, dtx_set_norm norm, dtx_set_merge merge, dtx_attrib_settings *set);
 /* Rank 0, while it looks into the file: refuses completions that another model or tokenizer made. */
 dtx_status dtx_attribute_look(hid_t file, attribution *g);
 /* Collective, after that. Everybody has the completions, the steps and offsets of all rows, and the flags of prompt tokens;

@@ -11,27 +11,20 @@
 #include "src/base/mem.h"
 #include "src/text/template.h"
 
-static int choice(const char *value, const char *const *names)
+void dtx_attribute_meaning(dtx_set_method method, dtx_set_target target, dtx_set_norm norm, dtx_set_merge merge, dtx_attrib_settings *set)
 {
-    int i = 0;
+    static const dtx_attrib_method methods[] = {[DTX_SET_METHOD_INPUT_X_GRADIENT] = DTX_IXG, [DTX_SET_METHOD_SALIENCY] = DTX_SALIENCY,
+                                                [DTX_SET_METHOD_INTEGRATED_GRADIENTS] = DTX_IG};
+    static const dtx_attrib_target targets[] = {[DTX_SET_TARGET_PROBABILITY] = DTX_TARGET_PROBABILITY, [DTX_SET_TARGET_LOGPROB] = DTX_TARGET_LOGPROB,
+                                                [DTX_SET_TARGET_LOGIT] = DTX_TARGET_LOGIT};
+    static const dtx_attrib_norm norms[] = {[DTX_SET_NORM_L2] = DTX_NORM_L2, [DTX_SET_NORM_L1] = DTX_NORM_L1, [DTX_SET_NORM_SUM] = DTX_NORM_SUM};
+    static const dtx_attrib_merge merges[] = {[DTX_SET_MERGE_NONE] = DTX_MERGE_NONE, [DTX_SET_MERGE_WORDS] = DTX_MERGE_WORDS,
+                                              [DTX_SET_MERGE_INSEQ] = DTX_MERGE_INSEQ};
 
-    while (names[i + 1] != NULL && strcmp(names[i], value) != 0) {
-        i++;
-    }
-    return i; /* the configuration has checked the value */
-}
-
-void dtx_attribute_words(const char *method, const char *target, const char *norm, const char *merge, dtx_attrib_settings *set)
-{
-    static const char *const methods[] = {"input_x_gradient", "saliency", "integrated_gradients", NULL};
-    static const char *const targets[] = {"probability", "logprob", "logit", NULL};
-    static const char *const norms[] = {"l2", "l1", "sum", NULL};
-    static const char *const merges[] = {"none", "words", "inseq", NULL};
-
-    set->method = (dtx_attrib_method)choice(method, methods);
-    set->target = (dtx_attrib_target)choice(target, targets);
-    set->norm = (dtx_attrib_norm)choice(norm, norms);
-    set->merge = (dtx_attrib_merge)choice(merge, merges);
+    set->method = methods[method];
+    set->target = targets[target];
+    set->norm = norms[norm];
+    set->merge = merges[merge];
 }
 
 dtx_status dtx_attribute_look(hid_t file, attribution *g)
@@ -112,7 +105,7 @@ static dtx_status read_completions(attribution *g)
 /* Steps of each row: its length without the final end-of-text unless that is kept; and where its matrix lies. */
 static dtx_status lay_out(attribution *g)
 {
-    bool drop = strcmp(g->job->config.attribute.eos, "drop") == 0;
+    bool drop = g->job->config.attribute.eos == DTX_SET_EOS_DROP;
 
     DTX_TRY(DTX_NEW(g->steps, g->rows));
     DTX_TRY(DTX_NEW(g->row_offset, g->rows + 1));

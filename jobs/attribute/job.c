@@ -27,14 +27,14 @@ static dtx_status read_settings(attribution *g)
     if (c->attribute.name[0] != '\0') {
         snprintf(g->group, sizeof g->group, "%s/attribution/%s", g->m.group, c->attribute.name);
     } else {
-        snprintf(g->group, sizeof g->group, "%s/attribution/%s%s%s", g->m.group, c->attribute.method, foreign ? "@" : "",
-                 foreign ? of : "");
+        snprintf(g->group, sizeof g->group, "%s/attribution/%s%s%s", g->m.group, dtx_config_word(c, "attribute.method"),
+                 foreign ? "@" : "", foreign ? of : "");
     }
     g->set = (dtx_attrib_settings){.steps = c->attribute.steps,
                                    .baseline = -1,
                                    .memory_bytes = (size_t)c->attribute.memory_mb << 20,
                                    .adapter = g->m.adapter};
-    dtx_attribute_words(c->attribute.method, c->attribute.target, c->attribute.norm, c->attribute.merge, &g->set);
+    dtx_attribute_meaning(c->attribute.method, c->attribute.target, c->attribute.norm, c->attribute.merge, &g->set);
     DTX_TRY(dtx_tokenizer_open(c->model.path, &g->tokenizer));
     if (strcmp(c->attribute.baseline, "zero") != 0) {
         g->set.baseline = dtx_tokenizer_id(g->tokenizer, c->attribute.baseline);
@@ -62,15 +62,15 @@ static void list_settings(const attribution *g, setting s[N_SETTINGS])
         {"weights_fingerprint", g->m.fingerprint, 0},
         {"adapter_sha256", g->m.adapter_sha256, 0},
         {"completions_of", g->of, 0},
-        {"method", c->attribute.method, 0},
-        {"target", c->attribute.target, 0},
-        {"norm", c->attribute.norm, 0},
-        {"merge", c->attribute.merge, 0},
-        {"eos", c->attribute.eos, 0},
+        {"method", dtx_config_word(c, "attribute.method"), 0},
+        {"target", dtx_config_word(c, "attribute.target"), 0},
+        {"norm", dtx_config_word(c, "attribute.norm"), 0},
+        {"merge", dtx_config_word(c, "attribute.merge"), 0},
+        {"eos", dtx_config_word(c, "attribute.eos"), 0},
         {"template_tokens", NULL, c->attribute.template_tokens},
         {"baseline", ig ? c->attribute.baseline : "none", 0},
         {"steps", NULL, ig ? c->attribute.steps : 0},
-        {"precision", c->compute.precision, 0},
+        {"precision", dtx_config_word(c, "compute.precision"), 0},
     };
 
     memcpy(s, all, sizeof all);

@@ -155,7 +155,7 @@ static dtx_status merged(dtx_job *job)
     x.out = job->args[0];
     DTX_TRY(dtx_job_need(job, "model.path", x.base));
     DTX_TRY(check_out(&x, job->redo));
-    snprintf(job->config.model.dtype, sizeof job->config.model.dtype, "auto"); /* the map is enough, whatever a file says */
+    job->config.model.dtype = DTX_SET_DTYPE_AUTO; /* the map is enough, whatever a file says */
     DTX_GO(dtx_stage_model_open(job, job->variant, &x.model));
     if (job->dry_run) {
         dtx_log(DTX_LOG_INFO, "export", "plan: %s with %" PRId64 " matrices of variant %s merged, to %s", x.base,

@@ -62,7 +62,7 @@ static dtx_status settings_json(generation *g)
     cJSON_AddNumberToObject(s, "no_repeat_ngram_size", (double)g->sampling.no_repeat_ngram);
     cJSON_AddNumberToObject(s, "samples", (double)g->samples);
     cJSON_AddNumberToObject(s, "eos_token_id", (double)g->sampling.eos);
-    cJSON_AddStringToObject(s, "precision", c->compute.precision);
+    cJSON_AddStringToObject(s, "precision", dtx_config_word(c, "compute.precision"));
     char *text = cJSON_PrintUnformatted(s);
     g->generation_json = text != NULL ? dtx_strdup(text) : NULL;
     cJSON_free(text);

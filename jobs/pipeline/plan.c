@@ -126,7 +126,7 @@ static dtx_status add_variant(dtx_pipeline *p, const dtx_config *c, const char *
         if (!usable) {
             s->state = DTX_STAGE_LEFT_OUT;
             snprintf(s->why, sizeof s->why, "%s", why);
-        } else if (stages[i] == &dtx_job_score && strcmp(c->score.scorer, "local") == 0 && c->score.path[0] == '\0') {
+        } else if (stages[i] == &dtx_job_score && c->score.scorer == DTX_SET_SCORER_LOCAL && c->score.path[0] == '\0') {
             s->state = DTX_STAGE_LEFT_OUT;
             snprintf(s->why, sizeof s->why, "score.path is not set");
         }
@@ -148,8 +148,8 @@ dtx_status dtx_pipeline_plan(const dtx_config *c, const bool adapter_there[DTX_L
 {
     *p = (dtx_pipeline){.n = 0};
     if (c->pipeline.pretrain) {
-        if (strcmp(c->pretrain.task, "lm") != 0) {
-            return DTX_FAIL(DTX_ERR_USAGE, "pipeline.pretrain trains the language model of model.path; pretrain.task is %s", c->pretrain.task);
+        if (c->pretrain.task != DTX_SET_TASK_LM) {
+            return DTX_FAIL(DTX_ERR_USAGE, "pipeline.pretrain trains the language model of model.path; pretrain.task is %s", dtx_config_word(c, "pretrain.task"));
         }
         if (c->data.text.n == 0) {
             return DTX_FAIL(DTX_ERR_USAGE, "pipeline.pretrain is set and data.text, what the model is trained on, is not");
@@ -186,7 +186,7 @@ dtx_status dtx_pipeline_check_files(const dtx_config *c, const dtx_pipeline *p)
         const bool wanted = s->state != DTX_STAGE_LEFT_OUT;
         trains = trains || (wanted && s->trains);
         rewards = rewards || (wanted && s->def == &dtx_job_ppo);
-        scores = scores || (wanted && s->def == &dtx_job_score && strcmp(c->score.scorer, "local") == 0);
+        scores = scores || (wanted && s->def == &dtx_job_score && c->score.scorer == DTX_SET_SCORER_LOCAL);
         if (wanted && s->def == &dtx_job_generate && adapter_of(c, s->variant)[0] != '\0') {
             snprintf(key, sizeof key, "variants.%.64s.adapter", s->variant);
             DTX_TRY(must_exist(key, adapter_of(c, s->variant), true));
@@ -266,10 +266,10 @@ static dtx_status look_in(hid_t file, const dtx_config *c, const dtx_pipeline_st
         return count_rows(file, group, "finish", text, size);
     }
     if (s->def == &dtx_job_score) {
-        snprintf(group, sizeof group, "/variants/%s/toxicity/%s", s->variant, c->score.name[0] != '\0' ? c->score.name : c->score.scorer);
+        snprintf(group, sizeof group, "/variants/%s/toxicity/%s", s->variant, c->score.name[0] != '\0' ? c->score.name : dtx_config_word(c, "score.scorer"));
         return count_rows(file, group, "status", text, size);
     }
-    snprintf(group, sizeof group, "/variants/%s/attribution/%s%s%s", s->variant, name[0] != '\0' ? name : c->attribute.method,
+    snprintf(group, sizeof group, "/variants/%s/attribution/%s%s%s", s->variant, name[0] != '\0' ? name : dtx_config_word(c, "attribute.method"),
              name[0] == '\0' && foreign ? "@" : "", name[0] == '\0' && foreign ? of : "");
     return count_rows(file, group, "done", text, size);
 }

@@ -88,8 +88,8 @@ dtx_status dtx_plan_read_model(dtx_plan *p)
     const dtx_config *c = p->c;
 
     if (strcmp(p->name, "pretrain") == 0) {
-        if (strcmp(c->pretrain.task, "lm") != 0) {
-            return DTX_FAIL(DTX_ERR_USAGE, "pretrain.task = %s: plan knows the training of language models (lm)", c->pretrain.task);
+        if (c->pretrain.task != DTX_SET_TASK_LM) {
+            return DTX_FAIL(DTX_ERR_USAGE, "pretrain.task = %s: plan knows the training of language models (lm)", dtx_config_word(c, "pretrain.task"));
         }
         int64_t vocab = (c->pretrain.vocab + 15) / 16 * 16, n = 0;
         DTX_TRY(dtx_pretrain_arch(c->pretrain.arch, c->pretrain.layers, c->pretrain.hidden, c->pretrain.heads, vocab,
@@ -110,7 +110,7 @@ dtx_status dtx_plan_read_model(dtx_plan *p)
     if (!p->arch.causal) {
         return DTX_FAIL(DTX_ERR_INPUT, "%s: %s is an encoder, not a decoder", c->model.path, p->arch.model_type);
     }
-    if (strcmp(c->model.dtype, "f32") == 0) {
+    if (c->model.dtype == DTX_SET_DTYPE_F32) {
         p->element = 4;
     }
     return DTX_OK;
@@ -181,7 +181,7 @@ static dtx_status read_dialogues(dtx_plan *p)
     }
     DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
     DTX_GO(dtx_samples_from_dialogues(tok, &d, c->finetune.context, (int32_t)p->arch.eos_id,
-                                      strcmp(c->finetune.loss_on, "assistant") == 0, &s));
+                                      c->finetune.loss_on == DTX_SET_LOSS_ON_ASSISTANT, &s));
     DTX_GO(dtx_plan_room(p, s.n, 1));
     for (int64_t i = 0; i < s.n; i++) {
         p->len[i] = s.offset[i + 1] - s.offset[i];

@@ -73,7 +73,7 @@ static void generate_units(const dtx_plan *p, const int64_t *order, int64_t rows
 
 static dtx_plan_work attribute_row(const dtx_plan *p, int64_t i)
 {
-    const int64_t nodes = strcmp(p->c->attribute.method, "integrated_gradients") == 0 ? p->c->attribute.steps : 1;
+    const int64_t nodes = p->c->attribute.method == DTX_SET_METHOD_INTEGRATED_GRADIENTS ? p->c->attribute.steps : 1;
     dtx_plan_work row = dtx_plan_of(dtx_cost_attribution(&p->arch, p->adapter, p->len[i], dtx_plan_answer(p, i), nodes));
 
     row.read = 2 * dtx_cost_read_bytes(&p->arch, p->element) * (double)nodes;
@@ -93,7 +93,7 @@ static dtx_status attribute_count(dtx_plan *p)
         values += p->samples * (double)G * (double)(p->len[i] + G);
     }
     p->units = rows;
-    double columns = 9 + 12 * width + (strcmp(c->attribute.merge, "none") != 0 ? 4 + 12 * width : 0);
+    double columns = 9 + 12 * width + (c->attribute.merge != DTX_SET_MERGE_NONE ? 4 + 12 * width : 0);
     dtx_plan_add(&p->files, "run.h5", 4 * values + rows * (columns + 8) + 65536, "matrices and curves, beside the completions");
     return DTX_OK;
 }
@@ -187,7 +187,7 @@ static dtx_status rows_memory(dtx_plan *p, int ranks)
                      "keys and values, activations");
         return DTX_OK;
     }
-    bool ig = strcmp(c->attribute.method, "integrated_gradients") == 0;
+    bool ig = c->attribute.method == DTX_SET_METHOD_INTEGRATED_GRADIENTS;
     for (int64_t i = 0; i < p->n; i++) {
         double row = dtx_cost_attribution_bytes(&p->arch, p->adapter, p->len[i], dtx_plan_answer(p, i), ig ? c->attribute.steps : 1,
                                                 (double)c->attribute.memory_mb * 1048576);
@@ -277,7 +277,7 @@ dtx_status dtx_plan_memory(dtx_plan *p, int ranks)
 {
     /* program, MPI and HDF5 libraries: as measured in a job's own ranks, and what HDF5 and threads add later; else an estimate */
     const double program = p->job->def->parallel ? p->job->resident + 8e6 : 40e6;
-    bool trained = dtx_plan_is(p, "pretrain"), widened = strcmp(p->c->model.dtype, "f32") == 0 && !dtx_plan_is(p, "score");
+    bool trained = dtx_plan_is(p, "pretrain"), widened = p->c->model.dtype == DTX_SET_DTYPE_F32 && !dtx_plan_is(p, "score");
     double vectors;
 
     p->rank.n = p->node.n = 0;

@@ -23,7 +23,7 @@ static int64_t cut(const dtx_arch *a, int64_t len)
 
 static bool with_prompts(const dtx_plan *p)
 {
-    return strcmp(p->c->score.prompts, "none") != 0;
+    return p->c->score.prompts != DTX_SET_PROMPTS_NONE;
 }
 
 /* A text's completion, and its prompt. */
@@ -172,7 +172,7 @@ dtx_status dtx_plan_ppo_memory(dtx_plan *p, int ranks)
     const int64_t streams = per_rank < 1 ? 1 : per_rank < c->generate.batch ? per_rank : c->generate.batch;
     const double cache = dtx_cost_generation_bytes(&p->arch, p->adapter, streams, dtx_plan_longest(p), G);
     const double train = dtx_cost_train_bytes(&p->arch, p->adapter, 1, &len, false, false);
-    int64_t sums = dtx_cost_reduce_vectors(leaves(c), (int64_t)ranks * p->nodes, strcmp(c->reduce, "strict") == 0);
+    int64_t sums = dtx_cost_reduce_vectors(leaves(c), (int64_t)ranks * p->nodes, c->reduce == DTX_SET_REDUCE_STRICT);
     dtx_arch judge;
 
     DTX_TRY(reward_arch(p, &judge));

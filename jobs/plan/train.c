@@ -194,7 +194,7 @@ static dtx_status sample_memory(dtx_plan *p, int ranks)
     const double vector = 4 * (double)p->adapter->n_params;
     int64_t *len = NULL, n = 2, longest = 0, pair[2];
 
-    int64_t sums = dtx_cost_reduce_vectors(s.leaves, (int64_t)ranks * p->nodes, strcmp(p->c->reduce, "strict") == 0);
+    int64_t sums = dtx_cost_reduce_vectors(s.leaves, (int64_t)ranks * p->nodes, p->c->reduce == DTX_SET_REDUCE_STRICT);
     dtx_plan_add(&p->rank, "adapter", vector, "parameters, f32");
     dtx_plan_add(&p->rank, "gradients", 2 * vector, "of a shard, of the step");
     dtx_plan_add(&p->rank, "optimizer", 2 * vector, "AdamW's two moments");
@@ -251,7 +251,7 @@ static dtx_status pretrain_memory(dtx_plan *p, int ranks)
     const int64_t leaves = pretrain_leaves(c), windows = (c->pretrain.batch + leaves - 1) / leaves;
     const double vector = dtx_cost_weight_bytes(&p->arch, 4);
     int64_t *len = NULL;
-    int64_t sums = dtx_cost_reduce_vectors(leaves, (int64_t)ranks * p->nodes, strcmp(c->reduce, "strict") == 0);
+    int64_t sums = dtx_cost_reduce_vectors(leaves, (int64_t)ranks * p->nodes, c->reduce == DTX_SET_REDUCE_STRICT);
 
     DTX_TRY(DTX_NEW(len, windows));
     for (int64_t i = 0; i < windows; i++) {

@@ -246,11 +246,9 @@ static dtx_status share_settings(dtx_job *job, dtx_command_line *o, dtx_status s
 
 static dtx_status setup_threads(dtx_job *job)
 {
-    static const struct { const char *name; dtx_gemm gemm; } names[] = {
-        {"auto", DTX_GEMM_AUTO}, {"native", DTX_GEMM_NATIVE}, {"openblas", DTX_GEMM_OPENBLAS},
-        {"reference", DTX_GEMM_REFERENCE}};
+    static const dtx_gemm gemm[] = {[DTX_SET_GEMM_AUTO] = DTX_GEMM_AUTO, [DTX_SET_GEMM_NATIVE] = DTX_GEMM_NATIVE,
+                                    [DTX_SET_GEMM_OPENBLAS] = DTX_GEMM_OPENBLAS, [DTX_SET_GEMM_REFERENCE] = DTX_GEMM_REFERENCE};
     int fair = job->par.threads, wanted = (int)job->config.threads;
-    dtx_gemm gemm = DTX_GEMM_AUTO;
 
     if (wanted > 0) {
         job->par.threads = wanted;
@@ -261,12 +259,7 @@ static dtx_status setup_threads(dtx_job *job)
                 "much lower speed", job->def->parallel ? job->par.node_size : 1, job->par.threads, job->par.cpus);
     }
     omp_set_num_threads(job->par.threads);
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(names[i].name, job->config.compute.gemm) == 0) {
-            gemm = names[i].gemm;
-        }
-    }
-    return dtx_linear_choose(gemm, strcmp(job->config.compute.precision, "bf16") == 0, job->par.threads);
+    return dtx_linear_choose(gemm[job->config.compute.gemm], job->config.compute.precision == DTX_SET_PRECISION_BF16, job->par.threads);
 }
 
 /* The banner: enough to repeat the run from its log alone. */

@@ -13,8 +13,8 @@
 static dtx_status wanted_method(const dtx_config *c, char out[64])
 {
     int n = c->attribute.name[0] != '\0' ? snprintf(out, 64, "%s", c->attribute.name)
-          : c->attribute.completions_of[0] != '\0' ? snprintf(out, 64, "%.30s@%.30s", c->attribute.method, c->attribute.completions_of)
-                                                   : snprintf(out, 64, "%s", c->attribute.method);
+          : c->attribute.completions_of[0] != '\0' ? snprintf(out, 64, "%.30s@%.30s", dtx_config_word(c, "attribute.method"), c->attribute.completions_of)
+                                                   : snprintf(out, 64, "%s", dtx_config_word(c, "attribute.method"));
 
     return n < 64 ? DTX_OK : DTX_FAIL(DTX_ERR_USAGE, "attribute.name: longer than 63 bytes");
 }

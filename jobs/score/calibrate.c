@@ -129,8 +129,8 @@ static dtx_status learn(calibration *c)
         DTX_TRY(dtx_calibration_cross((dtx_calibration_kind)k, c->n, c->x, c->y, c->text, c->n_texts, (int)o->score.folds, (uint64_t)o->seed,
                                       &c->error[k]));
     }
-    if (strcmp(o->score.map, "logistic") == 0
-        || (strcmp(o->score.map, "auto") == 0
+    if (o->score.map == DTX_SET_MAP_LOGISTIC
+        || (o->score.map == DTX_SET_MAP_AUTO
             && c->error[DTX_CALIBRATE_LOGISTIC].root_mean_square <= c->error[DTX_CALIBRATE_ISOTONIC].root_mean_square)) {
         kind = DTX_CALIBRATE_LOGISTIC;
     }

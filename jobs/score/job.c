@@ -77,15 +77,15 @@ static dtx_status append(growing *b, const char *s, size_t len)
     return DTX_OK;
 }
 
-static dtx_status append_prompt(growing *b, const char *mode, const dtx_template *t, const char *text, size_t len)
+static dtx_status append_prompt(growing *b, dtx_set_prompts mode, const dtx_template *t, const char *text, size_t len)
 {
     size_t prefix, suffix, n;
     char *prompt;
 
-    if (strcmp(mode, "none") == 0) {
+    if (mode == DTX_SET_PROMPTS_NONE) {
         return DTX_OK;
     }
-    if (strcmp(mode, "text") == 0) {
+    if (mode == DTX_SET_PROMPTS_TEXT) {
         return append(b, text, len);
     }
     DTX_TRY(dtx_template_apply(t, text, len, &prompt, &n, &prefix, &suffix));
@@ -97,7 +97,7 @@ static dtx_status append_prompt(growing *b, const char *mode, const dtx_template
 /* The block: [rows, samples, offsets (2 rows + 1), finish (rows), bytes]. */
 static dtx_status pack(hid_t file, dtx_scoring *g, void **block, size_t *size)
 {
-    const char *mode = g->prompts;
+    const dtx_set_prompts mode = g->prompts;
     dtx_texts answers = {.n = 0}, prompts = {.n = 0};
     dtx_template t = {.user = ""};
     uint8_t *finish = NULL;
@@ -112,7 +112,7 @@ static dtx_status pack(hid_t file, dtx_scoring *g, void **block, size_t *size)
                       answers.n, prompts.n);
         goto done;
     }
-    if (strcmp(mode, "templated") == 0) {
+    if (mode == DTX_SET_PROMPTS_TEMPLATED) {
         DTX_GO(dtx_prompts_read_template(file, g->run->path, g->variant_group, &t));
     }
     int64_t n = answers.n, samples = n / prompts.n;
@@ -159,12 +159,12 @@ static dtx_status list_settings(dtx_scoring *g)
     const dtx_config *c = &g->job->config;
     char text[2048];
 
-    add_setting(g, "scorer", c->score.scorer);
-    add_setting(g, "prompts", g->prompts);
+    add_setting(g, "scorer", dtx_config_word(c, "score.scorer"));
+    add_setting(g, "prompts", dtx_config_word_of("score.prompts", (int)g->prompts));
     if (!g->service) {
         DTX_TRY(dtx_model_fingerprint(g->classifier.model, text));
         add_setting(g, "weights_fingerprint", text);
-        add_setting(g, "precision", c->compute.precision);
+        add_setting(g, "precision", dtx_config_word(c, "compute.precision"));
         return DTX_OK;
     }
     add_setting(g, "endpoint", c->score.endpoint);
@@ -434,9 +434,9 @@ static void print_plan(const dtx_scoring *g)
         printf("result             %s (%s)\n", g->sets[k].group, g->sets[k].measure);
     }
     printf("rows               %" PRId64 ", without regard to what is done: %" PRId64 "\n", g->n_rows, g->n_order);
-    printf("text               %.3f MB, prompts: %s\n", bytes / 1e6, g->prompts);
+    printf("text               %.3f MB, prompts: %s\n", bytes / 1e6, dtx_config_word_of("score.prompts", (int)g->prompts));
     if (g->service) { /* texts that occur twice are asked for once */
-        double texts = (double)g->n_order * (strcmp(g->prompts, "none") == 0 ? 1 : 2);
+        double texts = (double)g->n_order * (g->prompts == DTX_SET_PROMPTS_NONE ? 1 : 2);
         printf("requests           at most %.0f, %.2f h at score.qps = %g\n", texts, texts / g->job->config.score.qps / 3600,
                g->job->config.score.qps);
     }
@@ -477,8 +477,8 @@ static dtx_status open_scorer(dtx_scoring *g)
     const dtx_config *c = &g->job->config;
     const dtx_config_list *attributes = &c->score.attributes;
 
-    g->service = strcmp(c->score.scorer, "service") == 0;
-    g->prompts = strcmp(c->score.prompts, "auto") != 0 ? c->score.prompts : g->service ? "none" : "templated";
+    g->service = c->score.scorer == DTX_SET_SCORER_SERVICE;
+    g->prompts = c->score.prompts != DTX_SET_PROMPTS_AUTO ? c->score.prompts : g->service ? DTX_SET_PROMPTS_NONE : DTX_SET_PROMPTS_TEMPLATED;
     if (g->service && c->score.keywords) {
         return DTX_FAIL(DTX_ERR_USAGE, "score.keywords explains a local classifier; a service tells no more than its score");
     }
@@ -518,7 +518,7 @@ static dtx_status run(dtx_job *job)
 
     DTX_TRY(dtx_par_agree(&job->par, DTX_NEW(g, 1)));
     g->job = job;
-    snprintf(g->set, sizeof g->set, "%s", c->score.name[0] != '\0' ? c->score.name : c->score.scorer);
+    snprintf(g->set, sizeof g->set, "%s", c->score.name[0] != '\0' ? c->score.name : dtx_config_word(c, "score.scorer"));
     snprintf(g->variant_group, sizeof g->variant_group, "/variants/%s", job->variant);
     snprintf(g->source, sizeof g->source, "%s/completions", g->variant_group);
     DTX_GO(dtx_par_agree(&job->par, open_scorer(g)));

@@ -18,7 +18,7 @@ typedef struct {
     dtx_job *job;
     dtx_run *run;
     char variant_group[96], source[128], set[64]; /* "/variants/V", .../completions, S */
-    const char *prompts;                       /* score.prompts, without auto */
+    dtx_set_prompts prompts;                   /* score.prompts, without auto */
     bool service;
     /* one set for each attribute; a row is done when set 0 says so, which is written last */
     int64_t n_sets;

@@ -13,7 +13,8 @@ dtx_status dtx_answers_judge(const dtx_job *job, dtx_reward *out)
 {
     const dtx_config *c = &job->config;
     const char *spec[DTX_LIST_MAX];
-    dtx_reward_kind kind;
+    static const dtx_reward_kind kinds[] = {[DTX_SET_REWARD_PROB] = DTX_REWARD_PROB, [DTX_SET_REWARD_LOGIT] = DTX_REWARD_LOGIT,
+                                            [DTX_SET_REWARD_LOGPROB] = DTX_REWARD_LOGPROB};
     int n = 0;
 
     for (int64_t i = 0; i < c->reward.models.n; i++) {
@@ -23,7 +24,6 @@ dtx_status dtx_answers_judge(const dtx_job *job, dtx_reward *out)
         DTX_TRY(dtx_job_need(job, "reward.path", c->reward.path));
         spec[n++] = c->reward.path;
     }
-    DTX_TRY(dtx_reward_parse(c->reward.kind, &kind));
     if (n > DTX_MAX_REWARDS) {
         return DTX_FAIL(DTX_ERR_USAGE, "%d reward models; 1 to %d are possible", n, DTX_MAX_REWARDS);
     }
@@ -33,7 +33,7 @@ dtx_status dtx_answers_judge(const dtx_job *job, dtx_reward *out)
         DTX_TRY(dtx_reward_read(spec[i], &one));
         DTX_TRY(dtx_stage_arch(job, one.dir, &arch[i]));
     }
-    return dtx_reward_open(spec, arch, n, kind, out);
+    return dtx_reward_open(spec, arch, n, kinds[c->reward.kind], out);
 }
 
 dtx_status dtx_answers_describe_judge(const dtx_reward *r, char *text, size_t size)

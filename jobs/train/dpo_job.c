@@ -177,7 +177,7 @@ static dtx_status set_up(trainer *t)
     dtx_training *tr = &t->l.training;
     const bool from_base = t->l.base.adapter == NULL;
 
-    t->sampled = strcmp(c->dpo.rejected, "sampled") == 0;
+    t->sampled = c->dpo.rejected == DTX_SET_REJECTED_SAMPLED;
     if (t->sampled) {
         DTX_TRY(dtx_dpo_sampler_open(t->l.job, &t->l.base, t->digest, &t->sampler));
     }
@@ -193,14 +193,14 @@ static dtx_status set_up(trainer *t)
                          .warmup_steps = c->dpo.warmup_steps, .eval_every = c->dpo.eval_every, .save_every = c->dpo.save_every,
                          .adamw = {0.9, 0.999, 1e-8, 0}, .shard = shard, .evaluate = evaluate, .user = t, .extra = curves,
                          .n_extra = N_EXTRA};
-    DTX_TRY(dtx_schedule_parse(c->dpo.schedule, &tr->schedule));
+    tr->schedule = dtx_training_schedule(c->dpo.schedule);
     snprintf(tr->state.identity, sizeof tr->state.identity,
                      "init=%s beta=%.9g r=%" PRId64 " alpha=%.9g epochs=%" PRId64 " batch=%" PRId64 " lr=%.9g warmup=%" PRId64
                      " schedule=%s rejected=%s context=%" PRId64 " holdout=%.9g clip=%.9g eval_every=%" PRId64 " seed=%" PRId64
                      " reduce=%s pairs=%s weights=%s adapter=%s",
                      c->dpo.init, c->dpo.beta, t->l.adapter->r, t->l.adapter->alpha, c->dpo.epochs, c->dpo.batch, c->dpo.lr,
-                     c->dpo.warmup_steps, c->dpo.schedule, c->dpo.rejected, c->dpo.context, c->dpo.holdout, c->dpo.clip,
-                     c->dpo.eval_every, c->seed, c->reduce, t->digest, t->l.base.fingerprint, t->l.base.adapter_sha256);
+                     c->dpo.warmup_steps, dtx_config_word(c, "dpo.schedule"), dtx_config_word(c, "dpo.rejected"), c->dpo.context, c->dpo.holdout, c->dpo.clip,
+                     c->dpo.eval_every, c->seed, dtx_config_word(c, "reduce"), t->digest, t->l.base.fingerprint, t->l.base.adapter_sha256);
     dtx_lora_identify(&t->l);
     const size_t n = strlen(tr->state.identity);
     if (t->sampled) {

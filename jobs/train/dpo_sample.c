@@ -37,7 +37,7 @@ dtx_status dtx_dpo_sampler_open(const dtx_job *job, const dtx_stage_model *base,
              " min_new=%" PRId64 " do_sample=%d temperature=%.9g top_k=%" PRId64 " top_p=%.9g no_repeat_ngram=%" PRId64
              " eos=%d single=%d precision=%s", pairs_digest, c->dpo.context, base->fingerprint, base->adapter_sha256, c->seed,
              s.sampling.max_new_tokens, s.sampling.min_new_tokens, s.sampling.do_sample, s.sampling.temperature, s.sampling.top_k,
-             s.sampling.top_p, s.sampling.no_repeat_ngram, s.sampling.eos, c->generate.batch == 1, c->compute.precision);
+             s.sampling.top_p, s.sampling.no_repeat_ngram, s.sampling.eos, c->generate.batch == 1, dtx_config_word(c, "compute.precision"));
     DTX_GO(job->par.rank == 0 ? dtx_answers_describe_judge(&s.judge, s.settings, sizeof s.settings) : DTX_OK);
     *out = s;
     return DTX_OK;

@@ -47,7 +47,7 @@ static dtx_status read_data(void *user, void **message, size_t *size)
     }
     DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
     DTX_GO(dtx_samples_from_dialogues(tok, &d, c->finetune.context, (int32_t)t->l.base.arch.eos_id,
-                                      strcmp(c->finetune.loss_on, "assistant") == 0, &s));
+                                      c->finetune.loss_on == DTX_SET_LOSS_ON_ASSISTANT, &s));
     facts.n = s.n;
     facts.rows = s.offset[s.n];
     facts.n_truncated = s.n_truncated;
@@ -107,7 +107,7 @@ static dtx_status shard(void *user, int64_t step, int64_t leaf, float *grads, do
     trainer *t = user;
     const dtx_config *c = t->c;
     const int64_t accumulate = c->finetune.accumulate, units = accumulate * t->parts, leaves = t->l.training.n_leaves;
-    const bool by_token = strcmp(c->finetune.loss_average, "token") == 0;
+    const bool by_token = c->finetune.loss_average == DTX_SET_LOSS_AVERAGE_TOKEN;
     int64_t sample[MAX_BATCH];
     const double ear = c->finetune.ear_weight;
     double all = 0, all_entropies = 0;
@@ -220,16 +220,16 @@ static dtx_status set_up(trainer *t)
                          .adamw = {0.9, 0.999, 1e-8, 0}, .ranges = t->ranges, .n_ranges = (int)t->l.base.arch.n_layers,
                          .shard = shard, .evaluate = evaluate, .user = t,
                          .extra = &attention_entropy, .n_extra = c->finetune.ear_weight > 0};
-    DTX_TRY(dtx_schedule_parse(c->finetune.schedule, &tr->schedule));
+    tr->schedule = dtx_training_schedule(c->finetune.schedule);
     snprintf(tr->state.identity, sizeof tr->state.identity,
                      "init=%s r=%" PRId64 " alpha=%.9g dropout=%.9g epochs=%" PRId64 " batch=%" PRId64 " accumulate=%" PRId64
                      " lr=%.9g warmup=%" PRId64 " schedule=%s context=%" PRId64 " holdout=%.9g loss_on=%s loss_average=%s"
                      " ear_weight=%.9g clip=%.9g eval_every=%" PRId64 " seed=%" PRId64
                      " reduce=%s dialogues=%s weights=%s adapter=%s",
                      c->finetune.init, c->lora.r, c->lora.alpha, c->lora.dropout, c->finetune.epochs, c->finetune.batch,
-                     c->finetune.accumulate, c->finetune.lr, c->finetune.warmup_steps, c->finetune.schedule,
-                     c->finetune.context, c->finetune.holdout, c->finetune.loss_on, c->finetune.loss_average,
-                     c->finetune.ear_weight, c->finetune.clip, c->finetune.eval_every, c->seed, c->reduce, t->digest,
+                     c->finetune.accumulate, c->finetune.lr, c->finetune.warmup_steps, dtx_config_word(c, "finetune.schedule"),
+                     c->finetune.context, c->finetune.holdout, dtx_config_word(c, "finetune.loss_on"), dtx_config_word(c, "finetune.loss_average"),
+                     c->finetune.ear_weight, c->finetune.clip, c->finetune.eval_every, c->seed, dtx_config_word(c, "reduce"), t->digest,
                      t->l.base.fingerprint, t->l.base.adapter_sha256);
     dtx_lora_identify(&t->l);
     return DTX_OK;

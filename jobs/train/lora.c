@@ -82,7 +82,7 @@ void dtx_lora_identify(dtx_lora_training *t)
         snprintf(text + n, size - n, "%s%s", i > 0 ? "," : " targets=", t->adapter->targets[i]);
     }
     const size_t n = strlen(text);
-    snprintf(text + n, size - n, " precision=%s", t->c->compute.precision);
+    snprintf(text + n, size - n, " precision=%s", dtx_config_word(t->c, "compute.precision"));
 }
 
 static dtx_status check_found(const dtx_job *job, const dtx_training_found *found, const char *identity, const char *adapter_dir)

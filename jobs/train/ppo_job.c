@@ -170,12 +170,12 @@ static dtx_status identify(dtx_ppo *p)
         "%.9g,%.9g,%.9g,%.9g patience=%" PRId64 " max_new=%" PRId64 " min_new=%" PRId64 " do_sample=%d temperature=%.9g top_k=%" PRId64
         " top_p=%.9g no_repeat_ngram=%" PRId64 " eos=%d reward=%s seed=%" PRId64 " reduce=%s prompts=%s weights=%s adapter=%s precision=%s",
         c->ppo.init, c->lora.r, c->lora.alpha, p->trl ? p->adapter->dropout : 0, p->n_steps, c->ppo.batch, c->ppo.mini_batch, c->ppo.accumulate, c->ppo.epochs,
-        c->ppo.lr, c->ppo.kl_coef, c->ppo.kl_target, c->ppo.kl_horizon, c->ppo.kl_estimator, c->ppo.gamma, c->ppo.lambda,
-        c->ppo.clip, c->ppo.value_clip, c->ppo.vf_coef, c->ppo.max_grad_norm, c->ppo.compat, c->ppo.context, c->ppo.save_every,
+        c->ppo.lr, c->ppo.kl_coef, c->ppo.kl_target, c->ppo.kl_horizon, dtx_config_word(c, "ppo.kl_estimator"), c->ppo.gamma, c->ppo.lambda,
+        c->ppo.clip, c->ppo.value_clip, c->ppo.vf_coef, c->ppo.max_grad_norm, dtx_config_word(c, "ppo.compat"), c->ppo.context, c->ppo.save_every,
         p->guard.kl_min, p->guard.kl_max, p->guard.entropy, p->guard.value_error, p->guard.repeat, p->guard.empty, p->guard.reward, c->ppo.patience,
         p->sampling.max_new_tokens, p->sampling.min_new_tokens, p->sampling.do_sample, p->sampling.temperature, p->sampling.top_k,
-        p->sampling.top_p, p->sampling.no_repeat_ngram, p->sampling.eos, c->reward.kind, c->seed, c->reduce, p->digest,
-        p->base.fingerprint, p->base.adapter_sha256, c->compute.precision);
+        p->sampling.top_p, p->sampling.no_repeat_ngram, p->sampling.eos, dtx_config_word(c, "reward.kind"), c->seed, dtx_config_word(c, "reduce"), p->digest,
+        p->base.fingerprint, p->base.adapter_sha256, dtx_config_word(c, "compute.precision"));
     if (p->job->par.rank == 0) {
         DTX_TRY(dtx_answers_describe_judge(&p->reward, s, size));
         n = strlen(s);
@@ -188,12 +188,14 @@ static dtx_status identify(dtx_ppo *p)
 
 static dtx_status set_up(dtx_ppo *p)
 {
+    static const dtx_kl_estimator estimators[] = {[DTX_SET_KL_K1] = DTX_KL_K1, [DTX_SET_KL_ABS] = DTX_KL_ABS, [DTX_SET_KL_MSE] = DTX_KL_MSE,
+                                                  [DTX_SET_KL_K3] = DTX_KL_K3, [DTX_SET_KL_FULL] = DTX_KL_FULL};
     const dtx_config *c = p->c;
     const int64_t group = c->ppo.accumulate * c->ppo.mini_batch;
     dtx_train_state *s = &p->state;
 
-    DTX_TRY(dtx_kl_parse(c->ppo.kl_estimator, &p->estimator));
-    p->trl = strcmp(c->ppo.compat, "trl-0.4") == 0;
+    p->estimator = estimators[c->ppo.kl_estimator];
+    p->trl = c->ppo.compat == DTX_SET_COMPAT_TRL_04;
     p->clip = (dtx_ppo_clip){c->ppo.clip, c->ppo.value_clip, c->ppo.vf_coef};
     p->guard = (dtx_guard){c->ppo.guard_kl_min, c->ppo.guard_kl_max, c->ppo.guard_entropy, c->ppo.guard_value_error,
                            c->ppo.guard_repeat, c->ppo.guard_empty, c->ppo.guard_reward};
@@ -264,7 +266,7 @@ static dtx_status resume(dtx_ppo *p, bool *found)
     if (p->state.step > 0) {
         dtx_log(DTX_LOG_INFO, "ppo", "continuing after step %" PRId64 " of %" PRId64, p->state.step, p->n_steps);
     }
-    return dtx_reduce_new(par, p->n_params, p->n_leaves, strcmp(p->c->reduce, "strict") == 0, &p->reduce);
+    return dtx_reduce_new(par, p->n_params, p->n_leaves, p->c->reduce == DTX_SET_REDUCE_STRICT, &p->reduce);
 }
 
 /* --- guard rails --- */

@@ -158,7 +158,7 @@ static dtx_status begin(dtx_pretrainer *t)
     int64_t right = 0;
     dtx_status st = DTX_OK;
 
-    if (strcmp(t->c->pretrain.teacher, "none") == 0) {
+    if (t->c->pretrain.teacher == DTX_SET_TEACHER_NONE) {
         return DTX_OK;
     }
     DTX_GO(dtx_distil_start(t->model, (uint64_t)t->c->seed));

@@ -18,7 +18,7 @@
 static dtx_status set_up(dtx_pretrainer *t)
 {
     const dtx_config *c = t->c;
-    const bool taught = strcmp(c->pretrain.teacher, "none") != 0;
+    const bool taught = c->pretrain.teacher != DTX_SET_TEACHER_NONE;
     dtx_training *tr = &t->training;
 
     DTX_TRY(dtx_model_new(&t->arch, (uint64_t)c->seed, &t->model));
@@ -32,7 +32,7 @@ static dtx_status set_up(dtx_pretrainer *t)
                          .eval_every = c->pretrain.eval_every, .save_every = c->pretrain.save_every,
                          .adamw = {0.9, 0.95, 1e-8, c->pretrain.weight_decay}, .decay = t->decay,
                          .shard = t->task->shard, .evaluate = t->task->evaluate, .extra = t->task->extra, .n_extra = t->task->extra != NULL, .user = t};
-    DTX_TRY(dtx_schedule_parse(c->pretrain.schedule, &tr->schedule));
+    tr->schedule = dtx_training_schedule(c->pretrain.schedule);
     for (int64_t i = 0; i < dtx_model_n_params(t->model); i++) {
         const dtx_param *p = dtx_model_param(t->model, i);
         if (dtx_role_decays(p->role)) {
@@ -43,11 +43,11 @@ static dtx_status set_up(dtx_pretrainer *t)
              "task=%s arch=%s layers=%" PRId64 " hidden=%" PRId64 " heads=%" PRId64 " vocab=%" PRId64 " context=%" PRId64
              " steps=%" PRId64 " batch=%" PRId64 " lr=%.9g warmup=%" PRId64 " schedule=%s clip=%.9g weight_decay=%.9g"
              " holdout=%.9g mask=%.9g average=%.9g eval_every=%" PRId64 " seed=%" PRId64 " reduce=%s text=%s%s%s",
-             c->pretrain.task, t->arch.model_type, c->pretrain.layers, c->pretrain.hidden, c->pretrain.heads, t->vocab, c->pretrain.context,
-             c->pretrain.steps, c->pretrain.batch, c->pretrain.lr, c->pretrain.warmup_steps, c->pretrain.schedule,
+             dtx_config_word(c, "pretrain.task"), t->arch.model_type, c->pretrain.layers, c->pretrain.hidden, c->pretrain.heads, t->vocab, c->pretrain.context,
+             c->pretrain.steps, c->pretrain.batch, c->pretrain.lr, c->pretrain.warmup_steps, dtx_config_word(c, "pretrain.schedule"),
              c->pretrain.clip, c->pretrain.weight_decay, c->pretrain.holdout, c->pretrain.mask, c->pretrain.average,
-             c->pretrain.eval_every, c->seed, c->reduce, t->digest,
-             taught ? " teacher=" : "", taught ? c->pretrain.teacher : "");
+             c->pretrain.eval_every, c->seed, dtx_config_word(c, "reduce"), t->digest,
+             taught ? " teacher=" : "", taught ? dtx_config_word(c, "pretrain.teacher") : "");
     return DTX_OK;
 }
 
@@ -98,7 +98,7 @@ static dtx_status check_target(const dtx_pretrainer *t, const dtx_training_found
     const char *dir = t->c->model.path;
     char weights[1200], torch[1200];
 
-    if (t->task == &dtx_pretrain_lm && strcmp(t->c->pretrain.teacher, "none") != 0) {
+    if (t->task == &dtx_pretrain_lm && t->c->pretrain.teacher != DTX_SET_TEACHER_NONE) {
         return DTX_FAIL(DTX_ERR_USAGE, "pretrain.teacher is for --task classifier");
     }
     if (dir[0] == '\0') {
@@ -175,7 +175,7 @@ static dtx_status run_pretrain(dtx_job *job)
     DTX_TRY(dtx_par_agree(&job->par, DTX_NEW(t, 1)));
     t->job = job;
     t->c = &job->config;
-    t->task = strcmp(t->c->pretrain.task, "classifier") == 0 ? &dtx_pretrain_classifier : &dtx_pretrain_lm;
+    t->task = t->c->pretrain.task == DTX_SET_TASK_CLASSIFIER ? &dtx_pretrain_classifier : &dtx_pretrain_lm;
     snprintf(t->name, sizeof t->name, "pretrain-%s", job->variant);
     DTX_GO(dtx_training_open_run(job, &t->run));
     snprintf(t->tokenizer_dir, sizeof t->tokenizer_dir, "%s/checkpoints/%s-tokenizer", t->c->run, t->name);

@@ -20,6 +20,14 @@ static void names(const dtx_run *run, const char *name, char *group, size_t grou
     snprintf(path, path_size, "%s/checkpoints/%s.safetensors", run->dir, name);
 }
 
+dtx_schedule dtx_training_schedule(dtx_set_schedule set)
+{
+    static const dtx_schedule schedules[] = {[DTX_SET_SCHEDULE_COSINE] = DTX_SCHEDULE_COSINE, [DTX_SET_SCHEDULE_LINEAR] = DTX_SCHEDULE_LINEAR,
+                                             [DTX_SET_SCHEDULE_CONSTANT] = DTX_SCHEDULE_CONSTANT};
+
+    return schedules[set];
+}
+
 dtx_status dtx_sum_disjoint(const dtx_par *par, double *x, int n)
 {
     return DTX_MPI(MPI_Allreduce(MPI_IN_PLACE, x, n, MPI_DOUBLE, MPI_SUM, par->comm));
@@ -184,7 +192,7 @@ dtx_status dtx_training_open(dtx_training *t)
     if (t->state.step > 0) {
         dtx_log(DTX_LOG_INFO, t->job->def->name, "continuing after step %" PRId64 " of %" PRId64, t->state.step, t->n_steps);
     }
-    DTX_TRY(dtx_reduce_new(par, t->n_params, t->n_leaves, strcmp(t->job->config.reduce, "strict") == 0, &t->reduce));
+    DTX_TRY(dtx_reduce_new(par, t->n_params, t->n_leaves, t->job->config.reduce == DTX_SET_REDUCE_STRICT, &t->reduce));
     return t->ranges != NULL ? dtx_reduce_overlap(t->reduce, t->ranges, t->n_ranges) : DTX_OK;
 }
 

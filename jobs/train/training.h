@@ -90,6 +90,8 @@ dtx_status dtx_training_run(dtx_training *t);
 dtx_status dtx_training_publish(dtx_training *t);
 void dtx_training_close(dtx_training *t);
 
+/* What a *.schedule means. */
+dtx_schedule dtx_training_schedule(dtx_set_schedule set);
 /* Sum over n values of which each is nonzero on one rank alone: exact, whatever the ranks. n <= 4096. */
 dtx_status dtx_sum_disjoint(const dtx_par *par, double *x, int n);
 

@@ -237,7 +237,16 @@ static dtx_status read_settings(checking *c, const char *group, dtx_attrib_setti
         }
     }
     *set = (dtx_attrib_settings){.merge = DTX_MERGE_NONE, .baseline = -1, .adapter = c->m.adapter};
-    dtx_attribute_words(text[0], text[1], text[2], "none", set);
+    static const char *const keys[] = {"attribute.method", "attribute.target", "attribute.norm"};
+    int value[3];
+    for (int i = 0; i < 3; i++) {
+        value[i] = dtx_config_value(keys[i], text[i]);
+        if (value[i] < 0) {
+            st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s: %s is \"%.40s\", which %s does not allow", c->path, group, names[i], text[i], keys[i]);
+            goto done;
+        }
+    }
+    dtx_attribute_meaning((dtx_set_method)value[0], (dtx_set_target)value[1], (dtx_set_norm)value[2], DTX_SET_MERGE_NONE, set);
     DTX_GO(dtx_h5_attr_get_int(c->file, group, "steps", &set->steps, &there));
     DTX_GO(dtx_h5_attr_get_int(c->file, group, "template_tokens", &template_tokens, &there));
     if (set->method == DTX_IG && strcmp(text[3], "zero") != 0) {

@@ -7,19 +7,6 @@
 
 #include "src/base/mem.h"
 
-dtx_status dtx_reward_parse(const char *word, dtx_reward_kind *out)
-{
-    static const char *const words[] = {"prob", "logit", "logprob"};
-
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(word, words[i]) == 0) {
-            *out = (dtx_reward_kind)i;
-            return DTX_OK;
-        }
-    }
-    return DTX_FAIL(DTX_ERR_USAGE, "reward.kind \"%s\" is none of prob, logit, logprob", word);
-}
-
 double dtx_reward_of(dtx_reward_kind kind, double log_odds)
 {
     const double l = -log_odds;

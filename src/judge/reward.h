@@ -6,7 +6,6 @@
 
 /* With l = log((1 - P(label)) / P(label)): prob = 1 - P(label) (the study's), logprob = log(1 - P(label)), logit = l. */
 typedef enum { DTX_REWARD_PROB, DTX_REWARD_LOGIT, DTX_REWARD_LOGPROB } dtx_reward_kind;
-dtx_status dtx_reward_parse(const char *word, dtx_reward_kind *out);
 double dtx_reward_of(dtx_reward_kind kind, double log_odds);
 
 enum { DTX_MAX_REWARDS = 8 };

@@ -35,6 +35,11 @@ static void describe_allowed(const dtx_config_row *row, char *out, size_t size)
         return;
     }
     switch (row->kind) {
+    case DTX_CFG_CHOICE:
+        for (int i = 0, n = 0; row->words[i] != NULL && n < (int)size; i++) {
+            n += snprintf(out + n, size - (size_t)n, "%s%s", i > 0 ? "|" : "", row->words[i]);
+        }
+        break;
     case DTX_CFG_BOOL: snprintf(out, size, "true|false"); break;
     case DTX_CFG_INT:
     case DTX_CFG_NUMBER: {
@@ -88,16 +93,15 @@ static dtx_status unknown_key(const applier *a, const char *key)
 
 /* ---- one value ---- */
 
-static bool in_choices(const char *choices, const char *value)
+/* The index of a word; -1 when it is not among them. */
+static int find_word(const char *const *words, const char *value)
 {
-    size_t n = strlen(value);
-
-    for (const char *p = choices; n > 0 && p != NULL; p = strchr(p, '|') != NULL ? strchr(p, '|') + 1 : NULL) {
-        if (strncmp(p, value, n) == 0 && (p[n] == '|' || p[n] == '\0')) {
-            return true;
+    for (int i = 0; words[i] != NULL; i++) {
+        if (strcmp(words[i], value) == 0) {
+            return i;
         }
     }
-    return false;
+    return -1;
 }
 
 /* A text that fits, without NUL (which src/json holds as 0xFF). */
@@ -162,10 +166,16 @@ static dtx_status apply_row(const applier *a, const dtx_config_row *row, const c
         }
         *(bool *)at = cJSON_IsTrue(item);
         return DTX_OK;
+    case DTX_CFG_CHOICE: {
+        const int value = cJSON_IsString(item) ? find_word(row->words, item->valuestring) : -1;
+        if (value < 0) {
+            return refuse(a, row, item);
+        }
+        memcpy(at, &value, sizeof value);
+        return DTX_OK;
+    }
     case DTX_CFG_TEXT:
-    case DTX_CFG_CHOICE:
-        if (!cJSON_IsString(item) || (row->kind == DTX_CFG_CHOICE && !in_choices(row->allowed, item->valuestring))
-            || (row->valid != NULL && !row->valid(item->valuestring)) || !copy_text(at, row->size, item->valuestring)) {
+        if (!cJSON_IsString(item) || (row->valid != NULL && !row->valid(item->valuestring)) || !copy_text(at, row->size, item->valuestring)) {
             return refuse(a, row, item);
         }
         return DTX_OK;
@@ -441,11 +451,11 @@ dtx_status dtx_config_check(const dtx_config *c, unsigned jobs)
         return DTX_FAIL(DTX_ERR_USAGE, "configuration: ppo.context %lld leaves no room for a prompt beside generate.max_new_tokens %lld",
                         (long long)c->ppo.context, (long long)c->generate.max_new_tokens);
     }
-    const bool classifier = strcmp(c->pretrain.task, "classifier") == 0;
+    const bool classifier = c->pretrain.task == DTX_SET_TASK_CLASSIFIER;
     const dtx_family *family = dtx_family_find(c->pretrain.arch);
     if ((jobs & DTX_JOB_PRETRAIN) && family != NULL && classifier != family->encoder) {
         return DTX_FAIL(DTX_ERR_USAGE, "configuration: pretrain.arch %s does not go with pretrain.task %s: it is a %s",
-                        c->pretrain.arch, c->pretrain.task, family->encoder ? "classifier" : "language model");
+                        c->pretrain.arch, dtx_config_word(c, "pretrain.task"), family->encoder ? "classifier" : "language model");
     }
     if ((jobs & DTX_JOB_PRETRAIN) && !classifier && (c->pretrain.hidden / c->pretrain.heads) % 2 != 0) {
         return DTX_FAIL(DTX_ERR_USAGE,
@@ -469,6 +479,35 @@ static cJSON *number_item(double x)
     return cJSON_CreateRaw(text);
 }
 
+static const char *word_at(const dtx_config *c, const dtx_config_row *row)
+{
+    int value;
+
+    memcpy(&value, (const char *)c + row->offset, sizeof value);
+    return row->words[value];
+}
+
+const char *dtx_config_word(const dtx_config *c, const char *key)
+{
+    const dtx_config_row *row = find_row(key);
+
+    return row != NULL && row->kind == DTX_CFG_CHOICE ? word_at(c, row) : NULL;
+}
+
+const char *dtx_config_word_of(const char *key, int value)
+{
+    const dtx_config_row *row = find_row(key);
+
+    return row != NULL && row->kind == DTX_CFG_CHOICE ? row->words[value] : NULL;
+}
+
+int dtx_config_value(const char *key, const char *word)
+{
+    const dtx_config_row *row = find_row(key);
+
+    return row != NULL && row->kind == DTX_CFG_CHOICE ? find_word(row->words, word) : -1;
+}
+
 static cJSON *value_item(const dtx_config *c, const dtx_config_row *row)
 {
     const char *at = (const char *)c + row->offset;
@@ -477,8 +516,8 @@ static cJSON *value_item(const dtx_config *c, const dtx_config_row *row)
     case DTX_CFG_INT: return number_item((double)*(const int64_t *)(const void *)at);
     case DTX_CFG_NUMBER: return number_item(*(const double *)(const void *)at);
     case DTX_CFG_BOOL: return cJSON_CreateBool(*(const bool *)at);
-    case DTX_CFG_TEXT:
-    case DTX_CFG_CHOICE: return cJSON_CreateString(at);
+    case DTX_CFG_CHOICE: return cJSON_CreateString(word_at(c, row));
+    case DTX_CFG_TEXT: return cJSON_CreateString(at);
     case DTX_CFG_LIST: {
         const dtx_config_list *entries = (const dtx_config_list *)(const void *)at;
         cJSON *list = cJSON_CreateArray();

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "src/base/status.h"
+#include "src/settings/choices.h"
 
 /* Jobs as bits, for the table. */
 enum {
@@ -47,11 +48,15 @@ typedef struct {
 typedef struct {
     char run[DTX_PATH_MAX];
     int64_t seed, threads;              /* threads 0 = from the rank's CPU mask */
-    char reduce[16];
+    dtx_set_reduce reduce;
     double round_seconds;               /* run.h5 is written about this often */
-    struct { char gemm[16], precision[16]; } compute;
     struct {
-        char path[DTX_PATH_MAX], dtype[16];
+        dtx_set_gemm gemm;
+        dtx_set_precision precision;
+    } compute;
+    struct {
+        char path[DTX_PATH_MAX];
+        dtx_set_dtype dtype;
         struct { char user[64], bot[64], text[256]; } tmpl; /* key model.template.* */
     } model;
     int64_t n_variants;
@@ -71,11 +76,16 @@ typedef struct {
         int64_t no_repeat_ngram_size, samples, batch;
     } generate;
     struct {
-        char name[64], method[32], target[16], norm[8], merge[16];
+        char name[64];
+        dtx_set_method method;
+        dtx_set_target target;
+        dtx_set_norm norm;
+        dtx_set_merge merge;
         int64_t steps;
         char baseline[64];
         bool template_tokens;
-        char eos[8], completions_of[64];
+        dtx_set_eos eos;
+        char completions_of[64];
         int64_t check;                  /* rows of the faithfulness check, 0 = none */
         int64_t memory_mb;
     } attribute;
@@ -88,17 +98,22 @@ typedef struct {
         char init[64];                      /* a variant's name */
         int64_t epochs, batch, accumulate, warmup_steps, context, eval_every, save_every;
         double lr, clip, holdout, ear_weight;
-        char schedule[16], loss_on[16], loss_average[16];
+        dtx_set_schedule schedule;
+        dtx_set_loss_on loss_on;
+        dtx_set_loss_average loss_average;
         bool checkpoint_layers;
     } finetune;
     struct {
-        char name[64], scorer[16], path[DTX_PATH_MAX], prompts[16];
+        char name[64], path[DTX_PATH_MAX];
+        dtx_set_scorer scorer;
+        dtx_set_prompts prompts;
         dtx_config_list attributes;
         bool keywords;
         char endpoint[DTX_PATH_MAX], key[256], language[16], cache[DTX_PATH_MAX]; /* key: never to be shown */
         double qps;
         int64_t connections, folds;
-        char from[64], to[64], map[16];
+        char from[64], to[64];
+        dtx_set_map map;
     } score;
     struct {
         double timeout, backoff;
@@ -110,24 +125,30 @@ typedef struct {
         int64_t steps, batch, mini_batch, accumulate, epochs, context, max_rollbacks, patience, save_every;
         double lr, kl_coef, kl_target, kl_horizon, gamma, lambda, clip, value_clip, vf_coef, max_grad_norm;
         double guard_kl_min, guard_kl_max, guard_entropy, guard_value_error, guard_repeat, guard_empty, guard_reward;
-        char kl_estimator[16], compat[16];
+        dtx_set_kl kl_estimator;
+        dtx_set_compat compat;
     } ppo;
     struct {
         char init[64];                      /* a variant's name */
         int64_t epochs, batch, warmup_steps, context, eval_every, save_every;
         double beta, lr, clip, holdout, min_toxicity;
-        char schedule[16], rejected[16];
+        dtx_set_schedule schedule;
+        dtx_set_rejected rejected;
         bool checkpoint_layers;
     } dpo;
     struct {
-        char path[DTX_PATH_MAX], kind[16];
+        char path[DTX_PATH_MAX];
+        dtx_set_reward kind;
         dtx_config_list models;
     } reward;
     struct {
-        char task[16], arch[16], teacher[16];
+        dtx_set_task task;
+        dtx_set_teacher teacher;
+        char arch[16];
         int64_t layers, hidden, heads, vocab, context, steps, batch, warmup_steps, eval_every, save_every;
         double lr, clip, weight_decay, holdout, mask, average;
-        char schedule[16], label[128], group[128];
+        dtx_set_schedule schedule;
+        char label[128], group[128];
     } pretrain;
     struct {
         char to[DTX_PATH_MAX], hub[DTX_PATH_MAX], github[DTX_PATH_MAX], token[256], sha256[65]; /* token: never to be shown */
@@ -159,6 +180,13 @@ dtx_status dtx_config_check(const dtx_config *c, unsigned jobs);
 /* The resolved configuration as JSON without secrets, a line for each group, keys that concern `jobs` only; freed with
  * dtx_free. */
 dtx_status dtx_config_print(const dtx_config *c, unsigned jobs, char **out);
+
+/* The word of a key that is one of a few words (choices.h); NULL for other keys. */
+const char *dtx_config_word(const dtx_config *c, const char *key);
+/* The word of a value of such a key. */
+const char *dtx_config_word_of(const char *key, int value);
+/* The value of such a word, from a file that was written by it; -1 when the key does not allow it. */
+int dtx_config_value(const char *key, const char *word);
 
 /* The table, for --help and for the documentation. Returns false past the end. */
 typedef struct {

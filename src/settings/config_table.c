@@ -90,34 +90,35 @@ static bool valid_secret(const char *s)
 
 #define AT(field) offsetof(dtx_config, field), sizeof(((dtx_config *)0)->field)
 #define INT(key, field, fallback, min, max, jobs, help) \
-    {key, DTX_CFG_INT, AT(field), fallback, min, max, NULL, NULL, jobs, help, DTX_CFG_OPEN}
+    {key, DTX_CFG_INT, AT(field), fallback, min, max, NULL, NULL, jobs, help, DTX_CFG_OPEN, NULL}
 #define NUMBER(key, field, fallback, min, max, jobs, help) \
-    {key, DTX_CFG_NUMBER, AT(field), fallback, min, max, NULL, NULL, jobs, help, DTX_CFG_OPEN}
-#define BOOL(key, field, fallback, jobs, help) {key, DTX_CFG_BOOL, AT(field), fallback, 0, 0, NULL, NULL, jobs, help, DTX_CFG_OPEN}
+    {key, DTX_CFG_NUMBER, AT(field), fallback, min, max, NULL, NULL, jobs, help, DTX_CFG_OPEN, NULL}
+#define BOOL(key, field, fallback, jobs, help) {key, DTX_CFG_BOOL, AT(field), fallback, 0, 0, NULL, NULL, jobs, help, DTX_CFG_OPEN, NULL}
 #define TEXT(key, field, fallback, allowed, valid, jobs, help) \
-    {key, DTX_CFG_TEXT, AT(field), fallback, 0, 0, allowed, valid, jobs, help, DTX_CFG_OPEN}
+    {key, DTX_CFG_TEXT, AT(field), fallback, 0, 0, allowed, valid, jobs, help, DTX_CFG_OPEN, NULL}
 #define SECRET(key, field, jobs, help) \
-    {key, DTX_CFG_TEXT, AT(field), "", 0, 0, "text without blanks", valid_secret, jobs, help, DTX_CFG_SECRET}
+    {key, DTX_CFG_TEXT, AT(field), "", 0, 0, "text without blanks", valid_secret, jobs, help, DTX_CFG_SECRET, NULL}
 #define ENDPOINT(key, field, fallback, jobs, help) \
-    {key, DTX_CFG_TEXT, AT(field), fallback, 0, 0, "a URL without query and user", valid_endpoint, jobs, help, DTX_CFG_HIDDEN}
+    {key, DTX_CFG_TEXT, AT(field), fallback, 0, 0, "a URL without query and user", valid_endpoint, jobs, help, DTX_CFG_HIDDEN, NULL}
+#define WORDS(choices) (const char *const[]){choices(DTX_CHOICE_WORD) NULL}
 #define CHOICE(key, field, fallback, choices, jobs, help) \
-    {key, DTX_CFG_CHOICE, AT(field), fallback, 0, 0, choices, NULL, jobs, help, DTX_CFG_OPEN}
+    {key, DTX_CFG_CHOICE, AT(field), fallback, 0, 0, NULL, NULL, jobs, help, DTX_CFG_OPEN, WORDS(choices)}
 
 const dtx_config_row dtx_config_table[] = {
     TEXT("run", run, "run", "a folder", valid_not_empty, WITH_RUN, "run directory: run.h5, log/, checkpoints/, report/"),
     INT("seed", seed, "42", 0, MAX_INT, COMPUTE, "key of all random numbers, with text, sample and step"),
     INT("threads", threads, "0", 0, 4096, COMPUTE | EXPORT,
         "threads of each rank; 0 = its share of the CPUs that it may use"),
-    CHOICE("reduce", reduce, "strict", "strict|fast", TRAIN,
+    CHOICE("reduce", reduce, "strict", DTX_CHOICES_REDUCE, TRAIN,
            "sums over ranks: strict = a fixed order, the same bits on any number of ranks; fast = MPI_Allreduce"),
     NUMBER("round_seconds", round_seconds, "30", 0.01, 86400, ROWS | SCORE, "run.h5 is written about this often; less often, up to a twentieth, where rows take long"),
-    CHOICE("compute.gemm", compute.gemm, "auto", "auto|native|openblas|reference", COMPUTE, "back end of dense algebra"),
-    CHOICE("compute.precision", compute.precision, "f32", "f32|bf16", COMPUTE,
+    CHOICE("compute.gemm", compute.gemm, "auto", DTX_CHOICES_GEMM, COMPUTE, "back end of dense algebra"),
+    CHOICE("compute.precision", compute.precision, "f32", DTX_CHOICES_PRECISION, COMPUTE,
            "of products with 16-bit weights; bf16: twice as fast, needs AVX-512 BF16, see README.md"),
 
     TEXT("model.path", model.path, "", "a folder", NULL, TRAIN | ROWS | REPORT | IMPORT | SCORE | EXPORT | MERGE | DTX_JOB_BENCH | DTX_JOB_VERIFY,
          "model folder in Hugging Face layout; pretrain writes it, the others read it"),
-    CHOICE("model.dtype", model.dtype, "auto", "auto|f32", LORA | ROWS | DTX_JOB_VERIFY,
+    CHOICE("model.dtype", model.dtype, "auto", DTX_CHOICES_DTYPE, LORA | ROWS | DTX_JOB_VERIFY,
            "weights in memory: auto = as stored (16-bit stays 16-bit), f32 = widened"),
     TEXT("model.template.user", model.tmpl.user, "<human>:", "text of at most 63 bytes", NULL,
          GENERATE | IMPORT | LORA, "what stands for {user}; the human's turns in training"),
@@ -135,7 +136,7 @@ const dtx_config_row dtx_config_table[] = {
     TEXT("data.dialogues", data.dialogues, "", "a file", NULL, LORA,
          "dialogues: CSV with DIALOCONAN's columns text and dialogue_id"),
     {"data.text", DTX_CFG_LIST, AT(data.text), "[]", 0, 0, "a list of at most 16 FILE or FILE:FIELD", NULL, PRETRAIN,
-     "training text: plain text, JSONL with a dotted field, CSV with a column", DTX_CFG_OPEN},
+     "training text: plain text, JSONL with a dotted field, CSV with a column", DTX_CFG_OPEN, NULL},
 
     INT("generate.max_new_tokens", generate.max_new_tokens, "70", 1, 65536, ROWS | PPO | DPO, "longest completion"),
     INT("generate.min_new_tokens", generate.min_new_tokens, "4", 0, 65536, GENERATE | PPO | DPO, "no end of text before this many"),
@@ -152,19 +153,19 @@ const dtx_config_row dtx_config_table[] = {
 
     TEXT("attribute.name", attribute.name, "", "a word of letters, digits, _ - . @", valid_word_or_empty, ATTRIBUTE | REPORT,
          "name of the result; empty = the method, METHOD@W for another variant's completions"),
-    CHOICE("attribute.method", attribute.method, "input_x_gradient", "input_x_gradient|saliency|integrated_gradients",
+    CHOICE("attribute.method", attribute.method, "input_x_gradient", DTX_CHOICES_METHOD,
            ATTRIBUTE | REPORT, "attribution method"),
-    CHOICE("attribute.target", attribute.target, "probability", "probability|logprob|logit", ATTRIBUTE,
+    CHOICE("attribute.target", attribute.target, "probability", DTX_CHOICES_TARGET, ATTRIBUTE,
            "what of the generated token is differentiated"),
-    CHOICE("attribute.norm", attribute.norm, "l2", "l2|l1|sum", ATTRIBUTE, "how embedding dimensions become one score"),
-    CHOICE("attribute.merge", attribute.merge, "words", "none|words|inseq", ATTRIBUTE,
+    CHOICE("attribute.norm", attribute.norm, "l2", DTX_CHOICES_NORM, ATTRIBUTE, "how embedding dimensions become one score"),
+    CHOICE("attribute.merge", attribute.merge, "words", DTX_CHOICES_MERGE, ATTRIBUTE,
            "sub-words: not merged, merged into words, or as Inseq's aggregator does it"),
     INT("attribute.steps", attribute.steps, "50", 1, 10000, ATTRIBUTE, "steps of integrated_gradients"),
     TEXT("attribute.baseline", attribute.baseline, "zero", "zero, or a token of the vocabulary", valid_not_empty, ATTRIBUTE,
          "baseline of integrated_gradients: zeros, or a token's embedding"),
     BOOL("attribute.template_tokens", attribute.template_tokens, "true", ATTRIBUTE,
          "the template's own tokens count as prompt in entropy and prompt dependence"),
-    CHOICE("attribute.eos", attribute.eos, "drop", "drop|keep", ATTRIBUTE, "a final end-of-text token"),
+    CHOICE("attribute.eos", attribute.eos, "drop", DTX_CHOICES_EOS, ATTRIBUTE, "a final end-of-text token"),
     TEXT("attribute.completions_of", attribute.completions_of, "", "a variant's name", valid_word_or_empty, ATTRIBUTE | REPORT,
          "attribute this variant's completions with --variant's model; empty = its own"),
     INT("attribute.check", attribute.check, "0", 0, MAX_INT, ATTRIBUTE, "rows of the faithfulness check; 0 = none"),
@@ -175,7 +176,7 @@ const dtx_config_row dtx_config_table[] = {
     NUMBER("lora.alpha", lora.alpha, "32", 0, 65536, LORA, "scale: alpha / r"),
     NUMBER("lora.dropout", lora.dropout, "0.05", 0, 0.9, LORA, "dropout on the adapters' input while training"),
     {"lora.target_modules", DTX_CFG_LIST, AT(lora.target_modules), "[\"query_key_value\"]", 0, 0,
-     "a list of at most 16 endings of module names", NULL, LORA, "modules that get an adapter", DTX_CFG_OPEN},
+     "a list of at most 16 endings of module names", NULL, LORA, "modules that get an adapter", DTX_CFG_OPEN, NULL},
 
     TEXT("finetune.init", finetune.init, "IT", "a variant's name", valid_word, FINETUNE, "variant that training begins from"),
     INT("finetune.epochs", finetune.epochs, "4", 1, 100000, FINETUNE, "passes over the samples"),
@@ -183,12 +184,12 @@ const dtx_config_row dtx_config_table[] = {
     INT("finetune.accumulate", finetune.accumulate, "2", 1, 1024, FINETUNE, "micro-batches of a step"),
     NUMBER("finetune.lr", finetune.lr, "0.0003", 0, 10, FINETUNE, "peak learning rate of AdamW"),
     INT("finetune.warmup_steps", finetune.warmup_steps, "100", 0, 1000000000, FINETUNE, "linear warm-up"),
-    CHOICE("finetune.schedule", finetune.schedule, "linear", "cosine|linear|constant", FINETUNE, "learning rate after warm-up"),
+    CHOICE("finetune.schedule", finetune.schedule, "linear", DTX_CHOICES_SCHEDULE, FINETUNE, "learning rate after warm-up"),
     INT("finetune.context", finetune.context, "512", 2, 65536, FINETUNE, "longest sample, in tokens"),
     NUMBER("finetune.holdout", finetune.holdout, "0.1", 0, 0.9, FINETUNE, "share of the samples held out for evaluation"),
-    CHOICE("finetune.loss_on", finetune.loss_on, "all", "all|assistant", FINETUNE,
+    CHOICE("finetune.loss_on", finetune.loss_on, "all", DTX_CHOICES_LOSS_ON, FINETUNE,
            "which tokens are learnt: all (the study), or the model's turns alone"),
-    CHOICE("finetune.loss_average", finetune.loss_average, "micro", "micro|token", FINETUNE,
+    CHOICE("finetune.loss_average", finetune.loss_average, "micro", DTX_CHOICES_LOSS_AVERAGE, FINETUNE,
            "mean over each micro-batch's tokens, micro-batches averaged (the study), or over all tokens of the step"),
     NUMBER("finetune.ear_weight", finetune.ear_weight, "0", 0, 1000, FINETUNE,
            "entropy-based attention regularisation: loss minus this times the mean entropy of attention; 0 = off"),
@@ -214,11 +215,11 @@ const dtx_config_row dtx_config_table[] = {
     NUMBER("ppo.value_clip", ppo.value_clip, "0.2", 0, HUGE_VAL, PPO, "range that new values are kept in around the old ones"),
     NUMBER("ppo.vf_coef", ppo.vf_coef, "0.1", 0, 1000, PPO, "weight of the value loss"),
     NUMBER("ppo.max_grad_norm", ppo.max_grad_norm, "0", 0, HUGE_VAL, PPO, "norm that gradients are clipped to; 0 = off"),
-    CHOICE("ppo.kl_estimator", ppo.kl_estimator, "k1", "k1|abs|mse|k3|full", PPO,
+    CHOICE("ppo.kl_estimator", ppo.kl_estimator, "k1", DTX_CHOICES_KL, PPO,
            "per-token KL in penalty and controller: k1 = lp - ref (the study; biased under warped sampling), abs, mse = half its "
            "square, k3, full = over the vocabulary"),
     INT("ppo.context", ppo.context, "512", 2, 65536, PPO, "prompt and response together; a longer prompt loses its beginning"),
-    CHOICE("ppo.compat", ppo.compat, "none", "none|trl-0.4", PPO,
+    CHOICE("ppo.compat", ppo.compat, "none", DTX_CHOICES_COMPAT, PPO,
            "trl-0.4 = what that library did by accident: of every ppo.accumulate mini-batches only the last counts, its loss divided "
            "by their number; and dropout (lora.dropout, 0.1 before the value head) acts on the rollouts' log-probabilities and values "
            "and in the updates, though not on the reference. Then the KL of an untrained policy is not 0, the ratio of an unchanged "
@@ -242,8 +243,8 @@ const dtx_config_row dtx_config_table[] = {
     INT("dpo.batch", dpo.batch, "16", 1, 1024, DPO, "pairs of a step, over all ranks"),
     NUMBER("dpo.lr", dpo.lr, "0.00005", 0, 10, DPO, "peak learning rate of AdamW"),
     INT("dpo.warmup_steps", dpo.warmup_steps, "20", 0, 1000000000, DPO, "linear warm-up"),
-    CHOICE("dpo.schedule", dpo.schedule, "linear", "cosine|linear|constant", DPO, "learning rate after warm-up"),
-    CHOICE("dpo.rejected", dpo.rejected, "turn", "turn|sampled", DPO,
+    CHOICE("dpo.schedule", dpo.schedule, "linear", DTX_CHOICES_SCHEDULE, DPO, "learning rate after warm-up"),
+    CHOICE("dpo.rejected", dpo.rejected, "turn", DTX_CHOICES_REJECTED, DPO,
            "rejected answer: turn = the hater's next turn in the dialogue; after the last one, the dialogue's first. sampled = what "
            "the reference (dpo.init, its adapter as training begins) answers there, by generate.*; made once, kept in /rejected/V"),
     NUMBER("dpo.min_toxicity", dpo.min_toxicity, "0", 0, 1, DPO,
@@ -260,13 +261,13 @@ const dtx_config_row dtx_config_table[] = {
 
     TEXT("reward.path", reward.path, "", "a folder", NULL, PPO | DPO, "classifier in Hugging Face layout: DIR or DIR#LABEL"),
     {"reward.models", DTX_CFG_LIST, AT(reward.models), "[]", 0, 0, "a list of at most 8 [WEIGHT*]DIR[#LABEL]", NULL, PPO | DPO,
-     "several classifiers instead; the reward is the weighted mean", DTX_CFG_OPEN},
-    CHOICE("reward.kind", reward.kind, "prob", "prob|logit|logprob", PPO,
+     "several classifiers instead; the reward is the weighted mean", DTX_CFG_OPEN, NULL},
+    CHOICE("reward.kind", reward.kind, "prob", DTX_CHOICES_REWARD, PPO,
            "prob = 1 - P(label) (the study), logit = log((1 - P) / P), logprob = log(1 - P)"),
 
     TEXT("score.name", score.name, "", "a word of letters, digits, _ - . @", valid_word_or_empty, SCORE | REPORT,
          "name of a toxicity set; empty = the scorer for score, perspective or what most variants have for report"),
-    CHOICE("score.scorer", score.scorer, "local", "local|service", SCORE,
+    CHOICE("score.scorer", score.scorer, "local", DTX_CHOICES_SCORER, SCORE,
            "local = a classifier on all ranks, service = a Perspective-compatible service, asked by rank 0"),
     TEXT("score.path", score.path, "", "a folder", NULL, SCORE, "RoBERTa classifier in Hugging Face layout"),
     ENDPOINT("score.endpoint", score.endpoint, "", SCORE, "where the service answers, https://HOST/v1alpha1/comments:analyze for example"),
@@ -274,10 +275,10 @@ const dtx_config_row dtx_config_table[] = {
            "the service's key, in DETOXLENS_SCORE__KEY or in the file of --config; appears in no log, file or message"),
     {"score.attributes", DTX_CFG_LIST, AT(score.attributes), "[]", 0, 0, "a list of at most 16 names", NULL, SCORE,
      "what is scored. local: the classifier's label; empty = toxicity, toxic, hate, hateful or HS. service: its attributes, one set "
-     "each (S, S.SECOND, ...); empty = TOXICITY", DTX_CFG_OPEN},
+     "each (S, S.SECOND, ...); empty = TOXICITY", DTX_CFG_OPEN, NULL},
     TEXT("score.language", score.language, "en", "a language's code; empty = the service finds out", valid_word_or_empty, SCORE,
          "language of the texts, for the service"),
-    CHOICE("score.prompts", score.prompts, "auto", "auto|templated|text|none", SCORE,
+    CHOICE("score.prompts", score.prompts, "auto", DTX_CHOICES_PROMPTS, SCORE,
            "prompts are scored in their chat template (the study's way), without it, or not at all; auto = templated for local, none "
            "for service"),
     BOOL("score.keywords", score.keywords, "false", SCORE,
@@ -291,7 +292,7 @@ const dtx_config_row dtx_config_table[] = {
          "--calibrate: the set whose scores are mapped; empty = hate, else local"),
     TEXT("score.to", score.to, "", "a word of letters, digits, _ - . @", valid_word_or_empty, SCORE,
          "--calibrate: the set whose scores they shall resemble; empty = perspective, else service"),
-    CHOICE("score.map", score.map, "auto", "auto|isotonic|logistic", SCORE, "--calibrate: the map; auto = the smaller held-out error"),
+    CHOICE("score.map", score.map, "auto", DTX_CHOICES_MAP, SCORE, "--calibrate: the map; auto = the smaller held-out error"),
     INT("score.folds", score.folds, "5", 2, 100, SCORE, "--calibrate: parts of the texts, each held out once"),
     NUMBER("http.timeout", http.timeout, "30", 0.1, 86400, SCORE | FETCH, "seconds until a connection or a reply counts as failed"),
     INT("http.tries", http.tries, "8", 1, 1000, SCORE | FETCH, "attempts at a request that fails or is answered by 429 or 5xx"),
@@ -300,7 +301,7 @@ const dtx_config_row dtx_config_table[] = {
     TEXT("http.ca_file", http.ca_file, "", "a file", NULL, SCORE | FETCH,
          "certificates to trust (PEM); empty = CURL_CA_BUNDLE, else SSL_CERT_FILE, else the system's"),
 
-    CHOICE("pretrain.task", pretrain.task, "lm", "lm|classifier", PRETRAIN, "causal language model, or classifier of labelled text"),
+    CHOICE("pretrain.task", pretrain.task, "lm", DTX_CHOICES_TASK, PRETRAIN, "causal language model, or classifier of labelled text"),
     TEXT("pretrain.arch", pretrain.arch, "auto", "auto, or a model type that inspect --families shows as trained here", valid_arch, PRETRAIN,
          "architecture, as config.json's model_type; auto = gpt_neox for lm, roberta for classifier"),
     TEXT("pretrain.label", pretrain.label, "", "a column", NULL, PRETRAIN, "column of the label (classifier)"),
@@ -308,7 +309,7 @@ const dtx_config_row dtx_config_table[] = {
          "column whose equal values are held out together, such as dialogue_id (classifier); empty = each text by itself"),
     NUMBER("pretrain.mask", pretrain.mask, "0.3", 0, 0.9, PRETRAIN,
            "share of the tokens that are hidden from a classifier while it trains, other ones in each step"),
-    CHOICE("pretrain.teacher", pretrain.teacher, "none", "none|ngrams", PRETRAIN,
+    CHOICE("pretrain.teacher", pretrain.teacher, "none", DTX_CHOICES_TEACHER, PRETRAIN,
            "what a classifier learns from: the labels, or a linear classifier of token n-grams that is fitted to them first; the better choice for some ten thousand texts"),
     NUMBER("pretrain.average", pretrain.average, "0", 0, 0.99999, PRETRAIN,
            "the model is the moving average of the weights, of which each step keeps this share; 0 = the last weights"),
@@ -322,7 +323,7 @@ const dtx_config_row dtx_config_table[] = {
     INT("pretrain.batch", pretrain.batch, "16", 1, 4096, PRETRAIN, "sequences of a step, over all ranks"),
     NUMBER("pretrain.lr", pretrain.lr, "0.001", 0, 10, PRETRAIN, "peak learning rate of AdamW"),
     INT("pretrain.warmup_steps", pretrain.warmup_steps, "50", 0, 1000000000, PRETRAIN, "linear warm-up"),
-    CHOICE("pretrain.schedule", pretrain.schedule, "cosine", "cosine|linear|constant", PRETRAIN, "learning rate after warm-up"),
+    CHOICE("pretrain.schedule", pretrain.schedule, "cosine", DTX_CHOICES_SCHEDULE, PRETRAIN, "learning rate after warm-up"),
     NUMBER("pretrain.clip", pretrain.clip, "1.0", 0, HUGE_VAL, PRETRAIN, "norm that gradients are clipped to; 0 = off"),
     NUMBER("pretrain.weight_decay", pretrain.weight_decay, "0.01", 0, 1, PRETRAIN, "AdamW's weight decay on matrices"),
     NUMBER("pretrain.holdout", pretrain.holdout, "0.05", 0, 0.9, PRETRAIN, "share of the texts held out for evaluation"),
@@ -335,7 +336,7 @@ const dtx_config_row dtx_config_table[] = {
     BOOL("fetch.accept_licence", fetch.accept_licence, "false", FETCH,
          "agree to the licences and terms that are shown; needed where they are not one of the common open licences"),
     {"fetch.include", DTX_CFG_LIST, AT(fetch.include), "[]", 0, 0, "a list of at most 16 shell patterns", NULL, FETCH,
-     "files of a repository to take instead of those that detoxlens reads", DTX_CFG_OPEN},
+     "files of a repository to take instead of those that detoxlens reads", DTX_CFG_OPEN, NULL},
     TEXT("fetch.sha256", fetch.sha256, "", "64 hexadecimal digits", valid_sha256, FETCH, "of the one file when a URL is given"),
     ENDPOINT("fetch.hub", fetch.hub, "", FETCH, "a Hugging Face hub or mirror; empty = HF_ENDPOINT, else https://huggingface.co"),
     ENDPOINT("fetch.github", fetch.github, "https://raw.githubusercontent.com", FETCH, "where files of GitHub's repositories are read, or a mirror"),
@@ -343,9 +344,9 @@ const dtx_config_row dtx_config_table[] = {
            "the hub's access token, in HF_TOKEN or DETOXLENS_FETCH__TOKEN; goes to the hub alone, appears in no log, file or message"),
 
     {"pipeline.variants", DTX_CFG_LIST, AT(pipeline.variants), "[\"IT\",\"FT\",\"RL\"]", 0, 0, "a list of at most 16 names", NULL,
-     DTX_JOB_PIPELINE, "variants that answer, are scored and attributed, in this order", DTX_CFG_OPEN},
+     DTX_JOB_PIPELINE, "variants that answer, are scored and attributed, in this order", DTX_CFG_OPEN, NULL},
     {"pipeline.train", DTX_CFG_LIST, AT(pipeline.train), "[\"FT=finetune\",\"DPO=dpo\",\"RL=ppo\"]", 0, 0, "a list of at most 16 NAME=JOB", NULL,
-     DTX_JOB_PIPELINE, "how a variant without variants.NAME.adapter is trained first", DTX_CFG_OPEN},
+     DTX_JOB_PIPELINE, "how a variant without variants.NAME.adapter is trained first", DTX_CFG_OPEN, NULL},
     BOOL("pipeline.pretrain", pipeline.pretrain, "false", DTX_JOB_PIPELINE, "train the model of model.path from data.text first"),
 
     TEXT("plan.bench", plan.bench, "", "a file", NULL, TRAIN | ROWS | SCORE,

@@ -17,11 +17,12 @@ typedef struct {
     size_t offset, size;        /* in dtx_config; size of the whole array for texts and lists */
     const char *fallback;       /* default, as --set would write it */
     double min, max;            /* numbers; max may be HUGE_VAL */
-    const char *allowed;        /* "a|b" for choices; what to say otherwise, NULL = derived from kind and range */
+    const char *allowed;        /* what to say of a value; NULL = derived from kind, range and words */
     bool (*valid)(const char *value); /* texts with a form of their own; may be NULL */
     unsigned jobs;              /* DTX_JOB_* */
     const char *help;
     dtx_config_privacy privacy;
+    const char *const *words;   /* choices: ends with NULL; the field holds the index (choices.h) */
 } dtx_config_row;
 
 extern const dtx_config_row dtx_config_table[];

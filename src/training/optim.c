@@ -5,19 +5,6 @@
 
 enum { BLOCK = 65536 }; /* elements of one partial sum: fixed, so that sums do not depend on the threads */
 
-dtx_status dtx_schedule_parse(const char *word, dtx_schedule *out)
-{
-    static const char *const names[] = {"linear", "cosine", "constant"};
-
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(word, names[i]) == 0) {
-            *out = (dtx_schedule)i;
-            return DTX_OK;
-        }
-    }
-    return DTX_FAIL(DTX_ERR_USAGE, "unknown schedule \"%s\"; known are linear, cosine, constant", word);
-}
-
 double dtx_schedule_factor(dtx_schedule s, int64_t k, int64_t warmup, int64_t n)
 {
     if (k < warmup) {

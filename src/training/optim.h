@@ -10,8 +10,6 @@
 
 typedef enum { DTX_SCHEDULE_LINEAR, DTX_SCHEDULE_COSINE, DTX_SCHEDULE_CONSTANT } dtx_schedule;
 
-/* "linear", "cosine", "constant"; DTX_ERR_USAGE for another word. */
-dtx_status dtx_schedule_parse(const char *word, dtx_schedule *out);
 /* Factor of the base rate for step k = 0..n-1: k / warmup while k < warmup (the first of them has rate 0), then down to 0
  * at k = n: (n - k) / (n - warmup), or half a cosine. */
 double dtx_schedule_factor(dtx_schedule s, int64_t k, int64_t warmup, int64_t n);

@@ -3,19 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-dtx_status dtx_kl_parse(const char *word, dtx_kl_estimator *out)
-{
-    static const char *const words[] = {"k1", "abs", "mse", "k3", "full"};
-
-    for (int i = 0; i < (int)(sizeof words / sizeof *words); i++) {
-        if (strcmp(word, words[i]) == 0) {
-            *out = (dtx_kl_estimator)i;
-            return DTX_OK;
-        }
-    }
-    return DTX_FAIL(DTX_ERR_USAGE, "KL estimator \"%s\" is none of k1, abs, mse, k3, full", word);
-}
-
 void dtx_kl_estimate(dtx_kl_estimator e, int64_t n, const double *lp, const double *ref, const double *full, double *kl)
 {
     for (int64_t i = 0; i < n; i++) {

@@ -14,8 +14,6 @@
  * (exp(ref - lp) - 1 + lp - ref, Schulman 2020) are never negative. full is the sum over the vocabulary, which no sampling
  * biases; dtx_policy_compare computes it. */
 typedef enum { DTX_KL_K1, DTX_KL_ABS, DTX_KL_MSE, DTX_KL_K3, DTX_KL_FULL } dtx_kl_estimator;
-/* "k1", "abs", "mse", "k3", "full"; DTX_ERR_USAGE for another word. */
-dtx_status dtx_kl_parse(const char *word, dtx_kl_estimator *out);
 /* kl[j] for n entries; full: the exact values, used by DTX_KL_FULL alone, else may be NULL. */
 void dtx_kl_estimate(dtx_kl_estimator e, int64_t n, const double *lp, const double *ref, const double *full, double *kl);
 

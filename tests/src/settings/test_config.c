@@ -66,8 +66,8 @@ static void defaults_are_the_studys(void **state)
     assert_string_equal(c.model.tmpl.user, "<human>:");
     assert_string_equal(c.model.tmpl.bot, "<bot>:");
     assert_string_equal(c.model.tmpl.text, "{user} \"{text}\".\n{bot} ");
-    assert_string_equal(c.attribute.method, "input_x_gradient");
-    assert_string_equal(c.attribute.merge, "words");
+    assert_int_equal(c.attribute.method, DTX_SET_METHOD_INPUT_X_GRADIENT);
+    assert_int_equal(c.attribute.merge, DTX_SET_MERGE_WORDS);
     assert_string_equal(c.data.select, "auto");
     assert_int_equal(c.data.text.n, 0);
     assert_int_equal(c.n_variants, 0);
@@ -88,6 +88,33 @@ static void every_default_is_accepted_again(void **state)
     dtx_config fresh;
     dtx_config_init(&fresh);
     assert_memory_equal(&c, &fresh, sizeof c);
+}
+
+/* Every word that a key allows sets the value that stands for it, and is printed again. */
+static void words_and_values_are_one_list(void **state)
+{
+    int n = 0;
+
+    (void)state;
+    for (size_t i = 0; i < dtx_config_table_size; i++) {
+        const dtx_config_row *row = &dtx_config_table[i];
+        assert_true((row->kind == DTX_CFG_CHOICE) == (row->words != NULL));
+        for (int w = 0; row->words != NULL && row->words[w] != NULL; w++, n++) {
+            assert_int_equal(row->size, sizeof(int));
+            assert_int_equal(dtx_config_apply(&c, row->key, row->words[w]), DTX_OK);
+            assert_string_equal(dtx_config_word(&c, row->key), row->words[w]);
+            assert_int_equal(dtx_config_value(row->key, row->words[w]), w);
+            assert_string_equal(dtx_config_word_of(row->key, w), row->words[w]);
+        }
+    }
+    assert_true(n > 50);
+    assert_int_equal(dtx_config_value("attribute.norm", "l3"), -1);
+    assert_int_equal(dtx_config_value("seed", "1"), -1);
+    assert_null(dtx_config_word(&c, "seed"));
+    assert_int_equal(dtx_config_apply(&c, "ppo.compat", "trl-0.4"), DTX_OK);
+    assert_int_equal(c.ppo.compat, DTX_SET_COMPAT_TRL_04);
+    assert_int_equal(dtx_config_apply(&c, "score.prompts", "text"), DTX_OK);
+    assert_int_equal(c.score.prompts, DTX_SET_PROMPTS_TEXT);
 }
 
 static void later_sources_win(void **state)
@@ -281,6 +308,7 @@ int main(void)
         cmocka_unit_test_setup(comments_are_blanks_and_errors_have_a_place, init),
         cmocka_unit_test_setup(defaults_are_the_studys, init),
         cmocka_unit_test_setup(every_default_is_accepted_again, init),
+        cmocka_unit_test_setup(words_and_values_are_one_list, init),
         cmocka_unit_test_setup(later_sources_win, init),
         cmocka_unit_test_setup(secrets_are_not_shown, init),
         cmocka_unit_test_setup(set_takes_json_or_a_bare_string, init),

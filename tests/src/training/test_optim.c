@@ -59,11 +59,6 @@ static void schedules_have_transformers_values(void **state)
     assert_true(dtx_schedule_factor(DTX_SCHEDULE_LINEAR, 10, 0, 10) == 0.0);
     assert_true(fabs(dtx_schedule_factor(DTX_SCHEDULE_COSINE, 6, 2, 10) - 0.5) < 1e-15);
     assert_true(dtx_schedule_factor(DTX_SCHEDULE_CONSTANT, 9, 2, 10) == 1.0);
-    dtx_schedule s = DTX_SCHEDULE_LINEAR;
-    assert_int_equal(dtx_schedule_parse("cosine", &s), DTX_OK);
-    assert_int_equal(s, DTX_SCHEDULE_COSINE);
-    assert_int_equal(dtx_schedule_parse("step", &s), DTX_ERR_USAGE);
-    assert_non_null(strstr(dtx_error_text(), "step"));
 }
 
 static void norm_and_clip_are_torchs(void **state)
