@@ -14,7 +14,7 @@ static const char name[] = "standard input";
 
 typedef struct {
     dtx_tokenizer *t;
-    bool special, pair, decode, skip_special, clean_up, json;
+    bool special, pair, decode, skip_special, clean_up, stream, json;
     int64_t max_length; /* 0 = no limit */
 } options;
 
@@ -28,6 +28,7 @@ static dtx_status parse_options(const dtx_job *job, options *o)
     o->decode = dtx_job_flag(job, "decode") != NULL;
     o->skip_special = dtx_job_flag(job, "skip-special") != NULL;
     o->clean_up = dtx_job_flag(job, "clean-up") != NULL;
+    o->stream = dtx_job_flag(job, "stream") != NULL;
     o->json = job->json;
     if (max_length != NULL) {
         errno = 0;
@@ -40,8 +41,11 @@ static dtx_status parse_options(const dtx_job *job, options *o)
         return DTX_FAIL(DTX_ERR_USAGE,
                         "--decode turns ids into text; --special, --pair and --max-length are for encoding");
     }
-    if (!o->decode && (o->skip_special || o->clean_up)) {
-        return DTX_FAIL(DTX_ERR_USAGE, "--skip-special and --clean-up need --decode");
+    if (!o->decode && (o->skip_special || o->clean_up || o->stream)) {
+        return DTX_FAIL(DTX_ERR_USAGE, "--skip-special, --clean-up and --stream need --decode");
+    }
+    if (o->stream && o->clean_up) {
+        return DTX_FAIL(DTX_ERR_USAGE, "--clean-up looks at whole texts; --stream prints their parts");
     }
     return DTX_OK;
 }
@@ -146,9 +150,10 @@ static dtx_status parse_ids(const char *s, size_t n, int64_t line, dtx_ids *ids)
     return DTX_OK;
 }
 
-static void print_text(const char *s, size_t n)
+/* A JSON string. */
+static void print_string(const char *s, size_t n)
 {
-    fputs("{\"text\": \"", stdout);
+    putchar('"');
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)s[i];
         if (c == '"' || c == '\\') {
@@ -159,7 +164,35 @@ static void print_text(const char *s, size_t n)
             putchar(c);
         }
     }
-    fputs("\"}\n", stdout);
+    putchar('"');
+}
+
+/* The parts that a stream gives, one an id (null: none yet), and what is left at the end, if anything. */
+static dtx_status print_stream(const options *o, const dtx_ids *ids)
+{
+    dtx_text_stream stream;
+    dtx_status st = DTX_OK;
+
+    dtx_text_stream_begin(&stream, o->t, o->skip_special);
+    fputs(", \"stream\": [", stdout);
+    for (size_t i = 0; i <= ids->n; i++) {
+        char *part = NULL;
+        size_t n = 0;
+        DTX_GO(i < ids->n ? dtx_text_stream_add(&stream, ids->id[i], &part, &n) : dtx_text_stream_end(&stream, &part, &n));
+        if (i < ids->n || part != NULL) {
+            fputs(i > 0 ? ", " : "", stdout);
+            if (part != NULL) {
+                print_string(part, n);
+            } else {
+                fputs("null", stdout);
+            }
+        }
+        dtx_free(part);
+    }
+    putchar(']');
+done:
+    dtx_text_stream_free(&stream);
+    return st;
 }
 
 static dtx_status decode_line(const options *o, const char *s, size_t n, int64_t line)
@@ -171,7 +204,12 @@ static dtx_status decode_line(const options *o, const char *s, size_t n, int64_t
 
     DTX_GO(parse_ids(s, n, line, &ids));
     DTX_GO(dtx_tokenizer_decode(o->t, ids.id, ids.n, o->skip_special, o->clean_up, &text, &len));
-    print_text(text, len);
+    fputs("{\"text\": ", stdout);
+    print_string(text, len);
+    if (o->stream) {
+        DTX_GO(print_stream(o, &ids));
+    }
+    fputs("}\n", stdout);
 done:
     dtx_free(text);
     dtx_ids_free(&ids);
@@ -215,6 +253,7 @@ static const dtx_job_option own_options[] = {
     {"pair", NULL, NULL, "lines hold two texts"},
     {"max-length", "N", NULL, "cut to N ids, special ones counted; pairs: the longer text first"},
     {"decode", NULL, NULL, "lines hold ids; print {\"text\": ...}"},
+    {"stream", NULL, NULL, "with --decode: also \"stream\", the parts of the text as they come id by id"},
     {"skip-special", NULL, NULL, "with --decode: leave out special tokens"},
     {"clean-up", NULL, NULL, "with --decode: remove blanks before punctuation, as transformers does by default"},
     {0},

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "src/base/mem.h"
+#include "src/base/utf8.h"
 
 enum {
     SHORT = 128, /* bytes of a piece that is merged in stack memory */
@@ -142,41 +143,118 @@ static void merge_all(const dtx_bpe *b, symbol *sym, int32_t n, uint64_t *heap)
     }
 }
 
-dtx_status dtx_bpe_merge_piece(const dtx_bpe *b, const char *s, size_t n, dtx_ids *out)
+/* Memory for the symbols of one piece: on the stack for short ones. */
+typedef struct {
+    symbol sym_short[SHORT], *sym;
+    uint64_t heap_short[3 * SHORT], *heap;
+    int32_t count; /* symbols put so far */
+} workspace;
+
+/* Room for n symbols. */
+static dtx_status begin(workspace *w, size_t n)
 {
-    symbol sym_short[SHORT], *sym = sym_short;
-    uint64_t heap_short[3 * SHORT], *heap = heap_short;
-    int32_t count = 0;
+    w->sym = w->sym_short;
+    w->heap = w->heap_short;
+    w->count = 0;
+    if (n > SHORT) {
+        w->sym = NULL;
+        w->heap = NULL;
+        DTX_TRY(DTX_NEW_RAW(w->sym, n));
+        dtx_status st = DTX_NEW_RAW(w->heap, 3 * n); /* n - 1 pairs at first, and at most two more per merge */
+        if (st != DTX_OK) {
+            dtx_free(w->sym);
+            return st;
+        }
+    }
+    return DTX_OK;
+}
+
+static inline void put(workspace *w, int32_t id)
+{
+    w->sym[w->count] = (symbol){.id = id, .prev = w->count - 1, .next = w->count + 1, .rank = NONE, .join = NONE};
+    w->count++;
+}
+
+/* Merges what was put, appends the ids that are left, and frees the workspace. */
+static dtx_status end(workspace *w, const dtx_bpe *b, dtx_ids *out)
+{
     dtx_status st = DTX_OK;
 
-    if (n > SHORT) {
-        sym = NULL;
-        heap = NULL;
-        DTX_GO(DTX_NEW_RAW(sym, n));
-        DTX_GO(DTX_NEW_RAW(heap, 3 * n)); /* n - 1 pairs at first, and at most two more per merge */
+    if (w->count > 0) {
+        w->sym[w->count - 1].next = NONE;
+        merge_all(b, w->sym, w->count, w->heap);
+        DTX_GO(DTX_GROW(out->id, out->cap, out->n + (size_t)w->count));
+        for (int32_t i = 0; i != NONE; i = w->sym[i].next) {
+            out->id[out->n++] = w->sym[i].id;
+        }
     }
+done:
+    if (w->sym != w->sym_short) {
+        dtx_free(w->sym);
+        dtx_free(w->heap);
+    }
+    return st;
+}
+
+dtx_status dtx_bpe_merge_piece(const dtx_bpe *b, const char *s, size_t n, dtx_ids *out)
+{
+    workspace w;
+
+    DTX_TRY(begin(&w, n));
     for (size_t i = 0; i < n; i++) {
         int32_t id = b->byte_id[(unsigned char)s[i]];
         if (id >= 0) {
-            sym[count] = (symbol){.id = id, .prev = count - 1, .next = count + 1, .rank = NONE, .join = NONE};
-            count++;
+            put(&w, id);
         }
     }
-    if (count == 0) {
-        goto done;
+    return end(&w, b, out);
+}
+
+/* An unknown character: bytes, or one unknown symbol, which waits for the next known character (as in the reference, bytes
+ * that come between overtake it). */
+static void put_unknown(workspace *w, const dtx_bpe_chars *c, const char *s, size_t n, bool *waiting)
+{
+    bool bytes = c->byte_fallback;
+
+    for (size_t i = 0; i < n && bytes; i++) {
+        bytes = c->byte_token[(unsigned char)s[i]] >= 0;
     }
-    sym[count - 1].next = NONE;
-    merge_all(b, sym, count, heap);
-    DTX_GO(DTX_GROW(out->id, out->cap, out->n + (size_t)count));
-    for (int32_t i = 0; i != NONE; i = sym[i].next) {
-        out->id[out->n++] = sym[i].id;
+    if (bytes) {
+        for (size_t i = 0; i < n; i++) {
+            put(w, c->byte_token[(unsigned char)s[i]]);
+        }
+    } else if (c->unknown >= 0) {
+        if (*waiting && !c->fuse_unknown) {
+            put(w, c->unknown);
+        }
+        *waiting = true;
     }
-done:
-    if (n > SHORT) {
-        dtx_free(sym);
-        dtx_free(heap);
+}
+
+dtx_status dtx_bpe_merge_chars(const dtx_bpe *b, const dtx_bpe_chars *c, const char *s, size_t n, dtx_ids *out)
+{
+    workspace w;
+    bool waiting = false;
+
+    DTX_TRY(begin(&w, n)); /* no character gives more symbols than it has bytes */
+    for (size_t i = 0, len; i < n; i += len) {
+        uint32_t cp;
+        len = dtx_utf8_next(s + i, n - i, &cp, NULL);
+        int32_t id = dtx_map_find(c->ids, s + i, len);
+        if (id < 0) {
+            put_unknown(&w, c, s + i, len, &waiting);
+            continue;
+        }
+        if (waiting) {
+            put(&w, c->unknown);
+            waiting = false;
+        }
+        put(&w, id);
     }
-    return st;
+    if (waiting) {
+        put(&w, c->unknown);
+    }
+    return end(&w, b, out);
 }
 
 dtx_status dtx_bpe_encode(const dtx_bpe *b, const char *s, size_t n, dtx_ids *out)

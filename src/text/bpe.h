@@ -3,6 +3,8 @@
 #ifndef DTX_BPE_H
 #define DTX_BPE_H
 
+#include <stdbool.h>
+
 #include "src/text/ids.h"
 #include "src/text/map.h"
 
@@ -18,6 +20,15 @@ typedef struct {
     dtx_map whole; /* pieces known to be one token: merging them is one look-up */
 } dtx_bpe;
 
+/* What a merging of characters (not bytes) begins with. */
+typedef struct {
+    const dtx_map *ids;      /* borrowed: the vocabulary */
+    int32_t byte_token[256]; /* ids of <0xNN>, -1 where there is none */
+    int32_t unknown;         /* -1 = none: characters that are not in the vocabulary are dropped */
+    bool byte_fallback;      /* such characters become byte tokens, when the vocabulary has all of theirs */
+    bool fuse_unknown;       /* neighbouring unknown ones are one */
+} dtx_bpe_chars;
+
 /* Room for n merges. byte_id becomes -1 throughout. */
 dtx_status dtx_bpe_init(dtx_bpe *b, size_t n);
 void dtx_bpe_free(dtx_bpe *b);
@@ -29,5 +40,7 @@ const dtx_bpe_merge *dtx_bpe_find(const dtx_bpe *b, int32_t left, int32_t right)
 dtx_status dtx_bpe_encode(const dtx_bpe *b, const char *s, size_t n, dtx_ids *out);
 /* The same without the table of whole pieces, for building it. */
 dtx_status dtx_bpe_merge_piece(const dtx_bpe *b, const char *s, size_t n, dtx_ids *out);
+/* The same, of a piece of valid UTF-8 whose symbols are characters. */
+dtx_status dtx_bpe_merge_chars(const dtx_bpe *b, const dtx_bpe_chars *c, const char *s, size_t n, dtx_ids *out);
 
 #endif

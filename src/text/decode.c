@@ -88,36 +88,83 @@ static void clean(owned_text *t)
     }
 }
 
-dtx_status dtx_tokenizer_decode_owned(const dtx_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, bool clean_up,
-                                      char **out, size_t *len, int32_t **owner)
+/* Bytes of the ids, ill-formed parts repaired. */
+static dtx_status decode_bytes(const dtx_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, bool owners, owned_text *text)
 {
-    owned_text text = {0}, mended = {0};
+    owned_text mended = {0};
     size_t total = 0;
-    dtx_status st;
+    dtx_status st = DTX_OK;
 
     for (size_t i = 0; i < n; i++) {
         const char *bytes;
         total += skip_special && dtx_tokenizer_is_special(t, ids[i]) ? 0 : dtx_tokenizer_bytes(t, ids[i], &bytes);
     }
-    DTX_GO(owned_new(&text, total, owner != NULL));
+    DTX_TRY(owned_new(text, total, owners));
     for (size_t i = 0; i < n; i++) {
         const char *bytes;
         size_t k = dtx_tokenizer_bytes(t, ids[i], &bytes);
         if (skip_special && dtx_tokenizer_is_special(t, ids[i])) {
             continue;
         }
-        memcpy(text.s + text.n, bytes, k);
-        for (size_t j = 0; j < k && owner != NULL; j++) {
-            text.owner[text.n + j] = (int32_t)i;
+        memcpy(text->s + text->n, bytes, k);
+        for (size_t j = 0; j < k && owners; j++) {
+            text->owner[text->n + j] = (int32_t)i;
         }
-        text.n += k;
+        text->n += k;
     }
-    if (dtx_utf8_valid(text.s, total) < total) {
-        DTX_GO(owned_new(&mended, 3 * total, owner != NULL));
-        repair(&text, &mended);
-        owned_free(&text);
-        text = mended;
+    if (dtx_utf8_valid(text->s, total) < total) {
+        DTX_GO(owned_new(&mended, 3 * total, owners));
+        repair(text, &mended);
+        owned_free(text);
+        *text = mended;
         mended = (owned_text){0};
+    }
+done:
+    owned_free(&mended);
+    return st;
+}
+
+/* The strings of the ids through the decoder's steps. */
+static dtx_status decode_strings(const dtx_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, bool owners, owned_text *text)
+{
+    dtx_parts parts = {0};
+    dtx_status st = DTX_OK;
+
+    for (size_t i = 0; i < n; i++) {
+        if (dtx_tokenizer_piece(t, ids[i]) != NULL && !(skip_special && dtx_tokenizer_is_special(t, ids[i]))) {
+            const dtx_tok *k = &t->tok[ids[i]];
+            DTX_GO(dtx_parts_put(&parts, t->text + k->spelling, k->spelling_len, (int32_t)i));
+            DTX_GO(dtx_parts_end(&parts));
+        }
+    }
+    DTX_GO(dtx_decoder_run(&t->decoder, &parts));
+    DTX_GO(owned_new(text, parts.n, owners));
+    if (parts.n > 0) {
+        memcpy(text->s, parts.s, parts.n);
+    }
+    if (owners && parts.n > 0) {
+        memcpy(text->owner, parts.owner, parts.n * sizeof *parts.owner);
+    }
+    text->n = parts.n;
+done:
+    dtx_parts_free(&parts);
+    return st;
+}
+
+static bool is_byte_level(const dtx_tokenizer *t)
+{
+    return t->decoder.n > 0 && t->decoder.step[0].kind == DTX_DECODE_BYTES;
+}
+
+dtx_status dtx_tokenizer_decode_owned(const dtx_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, bool clean_up,
+                                      char **out, size_t *len, int32_t **owner)
+{
+    owned_text text = {0};
+    dtx_status st = (is_byte_level(t) ? decode_bytes : decode_strings)(t, ids, n, skip_special, owner != NULL, &text);
+
+    if (st != DTX_OK) {
+        owned_free(&text);
+        return st;
     }
     if (clean_up) {
         clean(&text);
@@ -129,14 +176,99 @@ dtx_status dtx_tokenizer_decode_owned(const dtx_tokenizer *t, const int32_t *ids
         *owner = text.owner;
     }
     return DTX_OK;
-done:
-    owned_free(&text);
-    owned_free(&mended);
-    return st;
 }
 
 dtx_status dtx_tokenizer_decode(const dtx_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, bool clean_up,
                                 char **out, size_t *len)
 {
     return dtx_tokenizer_decode_owned(t, ids, n, skip_special, clean_up, out, len, NULL);
+}
+
+/* --- id by id --- */
+
+void dtx_text_stream_begin(dtx_text_stream *stream, const dtx_tokenizer *t, bool skip_special)
+{
+    *stream = (dtx_text_stream){.t = t, .skip_special = skip_special};
+}
+
+void dtx_text_stream_free(dtx_text_stream *stream)
+{
+    dtx_ids_free(&stream->ids);
+    memset(stream, 0, sizeof *stream);
+}
+
+/* Decoders of which any text can still change: what they do at the text's end, or over several tokens, is not known before it ends. */
+static bool needs_the_end(const dtx_decoder *d)
+{
+    bool fused = false;
+
+    for (int i = 0; i < d->n; i++) {
+        const dtx_decode_step *p = &d->step[i];
+        if (p->kind == DTX_DECODE_STRIP ? p->stop > 0 || p->start > 1 : fused && p->kind != DTX_DECODE_FUSE) {
+            return true;
+        }
+        fused = fused || p->kind == DTX_DECODE_FUSE;
+    }
+    return false;
+}
+
+/* Can the text so far still change with the next id? */
+static bool is_open(const dtx_text_stream *stream, const char *text, size_t n)
+{
+    const dtx_tokenizer *t = stream->t;
+
+    if (needs_the_end(&t->decoder)) {
+        return true;
+    }
+    for (size_t i = stream->ids.n; i > 0; i--) { /* the last id that gives text */
+        int32_t id = stream->ids.id[i - 1];
+        const char *piece = dtx_tokenizer_piece(t, id);
+        if (piece != NULL && !(stream->skip_special && dtx_tokenizer_is_special(t, id))) {
+            if (dtx_decoder_is_byte(&t->decoder, piece, t->tok[id].piece_len)) {
+                return true;
+            }
+            break;
+        }
+    }
+    return n >= 3 && memcmp(text + n - 3, "\xEF\xBF\xBD", 3) == 0;
+}
+
+/* Text of the window, of which the ids before `given` were handed out. Only the ids since the last hand-out stay in the window, so
+ * that a long text costs no more than its length; they are there because what an id gives can depend on the one before. */
+static dtx_status hand_out(dtx_text_stream *stream, bool last, char **out, size_t *len)
+{
+    const dtx_tokenizer *t = stream->t;
+    char *before = NULL, *text = NULL;
+    size_t n_before = 0, n = 0;
+    dtx_status st = DTX_OK;
+
+    *out = NULL;
+    *len = 0;
+    DTX_GO(dtx_tokenizer_decode(t, stream->ids.id, stream->given, stream->skip_special, false, &before, &n_before));
+    DTX_GO(dtx_tokenizer_decode(t, stream->ids.id, stream->ids.n, stream->skip_special, false, &text, &n));
+    if (n <= n_before || (!last && is_open(stream, text, n))) {
+        goto done;
+    }
+    DTX_GO(DTX_NEW_RAW(*out, n - n_before + 1));
+    memcpy(*out, text + n_before, n - n_before);
+    (*out)[n - n_before] = '\0';
+    *len = n - n_before;
+    stream->ids.n -= stream->given;
+    memmove(stream->ids.id, stream->ids.id + stream->given, stream->ids.n * sizeof *stream->ids.id);
+    stream->given = stream->ids.n;
+done:
+    dtx_free(before);
+    dtx_free(text);
+    return st;
+}
+
+dtx_status dtx_text_stream_add(dtx_text_stream *stream, int32_t id, char **out, size_t *len)
+{
+    DTX_TRY(dtx_ids_add(&stream->ids, id));
+    return hand_out(stream, false, out, len);
+}
+
+dtx_status dtx_text_stream_end(dtx_text_stream *stream, char **out, size_t *len)
+{
+    return hand_out(stream, true, out, len);
 }

@@ -87,11 +87,60 @@ typedef struct {
     const dtx_tokenizer *t;
     dtx_ids *out;
     pcre2_match_data *match; /* made when a regex stage first needs it */
-    char *mapped;
-    size_t mapped_cap;
 } splitter;
 
-static dtx_status run_stage(splitter *sp, int k, const char *s, size_t n);
+/* Stage k and those after it, on a piece; `first`: it stands at the text's beginning. */
+static dtx_status run_stage(splitter *sp, int k, const char *s, size_t n, bool first);
+
+/* --- what becomes of matches and of what lies between --- */
+
+/* Gets the parts of a piece in their order, each a match or not, and hands on what the behavior makes of them. */
+typedef struct {
+    splitter *sp;
+    int k; /* the stage after the split */
+    dtx_split_behavior behavior;
+    const char *s;
+    bool first;
+    size_t begin, end; /* a piece that may still grow; end = 0: none */
+    bool match;        /* was the part before a match? */
+} cutter;
+
+static dtx_status hand_on(cutter *c, size_t begin, size_t end)
+{
+    return end > begin ? run_stage(c->sp, c->k, c->s + begin, end - begin, c->first && begin == 0) : DTX_OK;
+}
+
+static dtx_status cut_end(cutter *c)
+{
+    size_t begin = c->begin, end = c->end;
+
+    c->end = 0;
+    return hand_on(c, begin, end);
+}
+
+static dtx_status cut(cutter *c, size_t begin, size_t end, bool match)
+{
+    bool grow = false;
+
+    switch (c->behavior) {
+    case DTX_SPLIT_ISOLATED: return hand_on(c, begin, end);
+    case DTX_SPLIT_REMOVED: return match ? DTX_OK : hand_on(c, begin, end);
+    case DTX_SPLIT_WITH_PREVIOUS: grow = match && !c->match; break;
+    case DTX_SPLIT_WITH_NEXT: grow = !match && c->match; break;
+    case DTX_SPLIT_CONTIGUOUS: grow = match == c->match; break;
+    }
+    c->match = match;
+    if (grow && c->end > 0) {
+        c->end = end;
+        return DTX_OK;
+    }
+    DTX_TRY(cut_end(c));
+    c->begin = begin;
+    c->end = end;
+    return DTX_OK;
+}
+
+/* --- runs of characters of a class --- */
 
 /* The character at s[i] for a stage: of the text, or the byte's stand-in. */
 static uint32_t char_at(const dtx_stage *stage, const char *s, size_t n, size_t i, size_t *len)
@@ -106,7 +155,7 @@ static uint32_t char_at(const dtx_stage *stage, const char *s, size_t n, size_t 
     return cp;
 }
 
-static dtx_status split_runs(splitter *sp, int k, const char *s, size_t n)
+static dtx_status split_runs(splitter *sp, int k, const char *s, size_t n, bool first)
 {
     const dtx_stage *stage = &sp->t->stage[k];
     size_t from = 0, len;
@@ -118,21 +167,47 @@ static dtx_status split_runs(splitter *sp, int k, const char *s, size_t n)
                      : cp < 0x80                          ? cp - '0' < 10
                                                           : dtx_tok_is_numeric(cp);
         if (i > from && (match != inside || (match && stage->individual))) {
-            DTX_TRY(run_stage(sp, k + 1, s + from, i - from));
+            DTX_TRY(run_stage(sp, k + 1, s + from, i - from, first && from == 0));
             from = i;
         }
         inside = match;
     }
-    return run_stage(sp, k + 1, s + from, n - from);
+    return run_stage(sp, k + 1, s + from, n - from, first && from == 0);
 }
 
-/* The piece as characters of the byte alphabet. */
-static dtx_status map_piece(splitter *sp, const char *s, size_t n, size_t *mapped_n)
+/* White space is dropped; with BERT each punctuation mark is a piece. */
+static dtx_status split_words(splitter *sp, int k, const char *s, size_t n, bool first)
 {
-    DTX_TRY(DTX_GROW(sp->mapped, sp->mapped_cap, 2 * n));
+    bool bert = sp->t->stage[k].kind == DTX_STAGE_BERT;
+    size_t from = 0, len;
+
+    for (size_t i = 0; i < n; i += len) {
+        uint32_t cp;
+        len = dtx_utf8_next(s + i, n - i, &cp, NULL);
+        bool space = dtx_tok_is_space(cp), alone = bert && dtx_tok_is_punctuation(cp);
+        if (!space && !alone) {
+            continue;
+        }
+        if (i > from) {
+            DTX_TRY(run_stage(sp, k + 1, s + from, i - from, first && from == 0));
+        }
+        if (alone) {
+            DTX_TRY(run_stage(sp, k + 1, s + i, len, first && i == 0));
+        }
+        from = i + len;
+    }
+    return from < n ? run_stage(sp, k + 1, s + from, n - from, first && from == 0) : DTX_OK;
+}
+
+/* --- regular expressions and fixed strings --- */
+
+/* The piece as characters of the byte alphabet; the caller frees it. */
+static dtx_status map_piece(const char *s, size_t n, char **mapped, size_t *mapped_n)
+{
+    DTX_TRY(DTX_NEW_RAW(*mapped, 2 * n));
     *mapped_n = 0;
     for (size_t i = 0; i < n; i++) {
-        *mapped_n += dtx_utf8_put(dtx_tok_byte_char((unsigned char)s[i]), sp->mapped + *mapped_n);
+        *mapped_n += dtx_utf8_put(dtx_tok_byte_char((unsigned char)s[i]), *mapped + *mapped_n);
     }
     return DTX_OK;
 }
@@ -148,103 +223,170 @@ static size_t mapped_bytes(const char *mapped, size_t from, size_t to)
     return n;
 }
 
-/* Next match at or after `from`: 1 with its place, 0 for none, negative for PCRE2's error. Compiled patterns have a
- * small stack; where it does not suffice the interpreter, which uses the heap, takes over. */
-static int next_match(splitter *sp, const dtx_stage *stage, const char *s, size_t n, size_t from, size_t *begin,
-                      size_t *end)
+static bool can_match(const dtx_stage *stage, const char *s, size_t n)
 {
-    const uint32_t how = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
-    int rc = pcre2_match(stage->regex, (PCRE2_SPTR)s, n, from, how, sp->match, NULL);
-
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
-        rc = pcre2_match(stage->regex, (PCRE2_SPTR)s, n, from, how | PCRE2_NO_JIT, sp->match, NULL);
+    for (size_t i = 0; i < n; i++) {
+        if (stage->regex.first[(unsigned char)s[i]]) {
+            return true;
+        }
     }
-    if (rc < 0) {
-        return rc == PCRE2_ERROR_NOMATCH ? 0 : rc;
-    }
-    *begin = pcre2_get_ovector_pointer(sp->match)[0];
-    *end = pcre2_get_ovector_pointer(sp->match)[1];
-    return 1;
+    return false;
 }
 
-static dtx_status split_regex(splitter *sp, int k, const char *s, size_t n)
+static dtx_status split_regex(splitter *sp, int k, const char *s, size_t n, bool first)
 {
     const dtx_stage *stage = &sp->t->stage[k];
-    size_t from = 0, at = 0; /* in s: where the piece under way begins, and where the subject is read */
-    size_t next = 0;         /* the same place in the subject */
-
-    bool possible = false;
-    for (size_t i = 0; i < n && !possible; i++) {
-        possible = stage->first[(unsigned char)s[i]];
-    }
-    if (!possible) {
-        return run_stage(sp, k + 1, s, n);
-    }
-    if (sp->match == NULL && (sp->match = pcre2_match_data_create(1, NULL)) == NULL) {
-        return DTX_FAIL(DTX_ERR_MISSING, "out of memory for a regular expression");
-    }
+    cutter c = {.sp = sp, .k = k + 1, .behavior = stage->behavior, .s = s, .first = first};
+    size_t at = 0, next = 0; /* the same place in s and in the subject */
     const char *subject = s;
     char *own = NULL;
     size_t subject_n = n;
-    if (stage->mapped) {
-        DTX_TRY(map_piece(sp, s, n, &subject_n));
-        subject = own = sp->mapped; /* taken from the splitter while later stages run */
-        sp->mapped = NULL;
-        sp->mapped_cap = 0;
-    }
+    bool found = true;
     dtx_status st = DTX_OK;
+
+    if (!can_match(stage, s, n)) {
+        DTX_TRY(cut(&c, 0, n, stage->invert));
+        return cut_end(&c);
+    }
+    if (stage->mapped) {
+        DTX_TRY(map_piece(s, n, &own, &subject_n));
+        subject = own;
+    }
     while (next < subject_n) {
-        size_t begin, end;
-        int found = next_match(sp, stage, subject, subject_n, next, &begin, &end);
-        if (found == 0) {
+        size_t begin = 0, end = 0;
+        DTX_GO(dtx_regex_next(&stage->regex, &sp->match, subject, subject_n, next, &found, &begin, &end));
+        if (!found) {
             break;
-        }
-        if (found < 0) {
-            st = DTX_FAIL(DTX_ERR_INPUT, "the tokenizer's Split pattern fails on this text (PCRE2 error %d)", found);
-            goto done;
         }
         size_t s_begin = at + (stage->mapped ? mapped_bytes(subject, next, begin) : begin - next);
         size_t s_end = s_begin + (stage->mapped ? mapped_bytes(subject, begin, end) : end - begin);
-        if (s_begin > from) {
-            DTX_GO(run_stage(sp, k + 1, s + from, s_begin - from));
+        if (s_begin > at) {
+            DTX_GO(cut(&c, at, s_begin, stage->invert));
         }
-        DTX_GO(run_stage(sp, k + 1, s + s_begin, s_end - s_begin));
-        from = at = s_end;
+        DTX_GO(cut(&c, s_begin, s_end, !stage->invert));
+        at = s_end;
         next = end;
     }
-    if (from < n) {
-        DTX_GO(run_stage(sp, k + 1, s + from, n - from));
+    if (at < n) {
+        DTX_GO(cut(&c, at, n, stage->invert));
     }
+    st = cut_end(&c);
 done:
     dtx_free(own);
     return st;
 }
 
-static dtx_status run_stage(splitter *sp, int k, const char *s, size_t n)
+static dtx_status split_string(splitter *sp, int k, const char *mark, dtx_split_behavior behavior, bool invert, const char *s, size_t n,
+                               bool first)
+{
+    cutter c = {.sp = sp, .k = k, .behavior = behavior, .s = s, .first = first};
+    size_t n_mark = strlen(mark), at = 0;
+
+    while (at < n) {
+        const char *hit = memmem(s + at, n - at, mark, n_mark);
+        size_t begin = hit ? (size_t)(hit - s) : n;
+        if (begin > at) {
+            DTX_TRY(cut(&c, at, begin, invert));
+        }
+        if (hit) {
+            DTX_TRY(cut(&c, begin, begin + n_mark, !invert));
+        }
+        at = hit ? begin + n_mark : n;
+    }
+    return cut_end(&c);
+}
+
+/* --- stages that change the text --- */
+
+static dtx_status put_metaspace(splitter *sp, int k, const char *s, size_t n, bool first)
+{
+    const dtx_stage *stage = &sp->t->stage[k];
+    size_t n_mark = strlen(stage->mark), len = 0;
+    bool marked = s[0] == ' ' || (n >= n_mark && memcmp(s, stage->mark, n_mark) == 0);
+    char *text;
+    dtx_status st;
+
+    DTX_TRY(DTX_NEW_RAW(text, (n + 1) * n_mark));
+    if (!marked && (stage->prepend == DTX_PREPEND_ALWAYS || (stage->prepend == DTX_PREPEND_FIRST && first))) {
+        memcpy(text, stage->mark, n_mark);
+        len = n_mark;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] == ' ') {
+            memcpy(text + len, stage->mark, n_mark);
+            len += n_mark;
+        } else {
+            text[len++] = s[i];
+        }
+    }
+    st = stage->split ? split_string(sp, k + 1, stage->mark, DTX_SPLIT_WITH_NEXT, false, text, len, first)
+                      : run_stage(sp, k + 1, text, len, first);
+    dtx_free(text);
+    return st;
+}
+
+static dtx_status put_blank(splitter *sp, int k, const char *s, size_t n, bool first)
+{
+    char *text;
+    dtx_status st;
+
+    if (s[0] == ' ') {
+        return run_stage(sp, k + 1, s, n, first);
+    }
+    DTX_TRY(DTX_NEW_RAW(text, n + 1));
+    text[0] = ' ';
+    memcpy(text + 1, s, n);
+    st = run_stage(sp, k + 1, text, n + 1, first);
+    dtx_free(text);
+    return st;
+}
+
+/* --- the way through the stages --- */
+
+static dtx_status encode_piece(const dtx_tokenizer *t, const char *s, size_t n, dtx_ids *out)
+{
+    switch (t->kind) {
+    case DTX_MODEL_CHARS: {
+        int32_t id = t->whole_first ? dtx_map_find(&t->ids, s, n) : -1;
+        return id >= 0 ? dtx_ids_add(out, id) : dtx_bpe_merge_chars(&t->bpe, &t->chars, s, n, out);
+    }
+    case DTX_MODEL_WORDPIECE: return dtx_wordpiece_encode(&t->wordpiece, s, n, out);
+    case DTX_MODEL_UNIGRAM: return dtx_unigram_encode(&t->unigram, s, n, out);
+    case DTX_MODEL_BYTES: break;
+    }
+    return dtx_bpe_encode(&t->bpe, s, n, out);
+}
+
+static dtx_status run_stage(splitter *sp, int k, const char *s, size_t n, bool first)
 {
     if (k == sp->t->n_stages) {
-        return dtx_bpe_encode(&sp->t->bpe, s, n, sp->out);
+        return encode_piece(sp->t, s, n, sp->out);
     }
-    switch (sp->t->stage[k].kind) {
+    const dtx_stage *stage = &sp->t->stage[k];
+    switch (stage->kind) {
     case DTX_STAGE_PUNCTUATION:
-    case DTX_STAGE_DIGITS: return split_runs(sp, k, s, n);
-    case DTX_STAGE_REGEX: return split_regex(sp, k, s, n);
+    case DTX_STAGE_DIGITS: return split_runs(sp, k, s, n, first);
+    case DTX_STAGE_WHITESPACE:
+    case DTX_STAGE_BERT: return split_words(sp, k, s, n, first);
+    case DTX_STAGE_REGEX: return split_regex(sp, k, s, n, first);
+    case DTX_STAGE_STRING: return split_string(sp, k + 1, stage->mark, stage->behavior, stage->invert, s, n, first);
+    case DTX_STAGE_METASPACE: return put_metaspace(sp, k, s, n, first);
+    case DTX_STAGE_PREFIX_SPACE: return put_blank(sp, k, s, n, first);
     case DTX_STAGE_GPT2: break;
     }
     for (size_t i = 0; i < n;) {
         size_t len = dtx_tok_gpt2_next(s + i, n - i);
-        DTX_TRY(run_stage(sp, k + 1, s + i, len));
+        DTX_TRY(run_stage(sp, k + 1, s + i, len, first && i == 0));
         i += len;
     }
     return DTX_OK;
 }
 
-dtx_status dtx_tok_split(const dtx_tokenizer *t, const char *s, size_t n, dtx_ids *out)
+dtx_status dtx_tok_split(const dtx_tokenizer *t, const char *s, size_t n, bool first, dtx_ids *out)
 {
     splitter sp = {.t = t, .out = out};
-    dtx_status st = run_stage(&sp, 0, s, n);
+    dtx_status st = n > 0 ? run_stage(&sp, 0, s, n, first) : DTX_OK;
 
     pcre2_match_data_free(sp.match);
-    dtx_free(sp.mapped);
     return st;
 }

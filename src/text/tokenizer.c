@@ -6,50 +6,61 @@
 #include "src/base/mem.h"
 #include "src/base/utf8.h"
 #include "src/text/impl.h"
-#include "src/text/unicode.h"
 
 /* --- open and close --- */
 
-dtx_status dtx_tok_new(dtx_tokenizer **t)
+/* The files of a folder that say something about its tokenizer. */
+enum { TOKENIZER, CONFIG, ADDED, SPECIAL_MAP, VOCAB, MERGES, FILES };
+
+typedef struct {
+    char path[4096];
+    dtx_file_map map;
+} tokenizer_file;
+
+static dtx_tok_file as_file(const tokenizer_file *f)
 {
-    DTX_TRY(DTX_NEW(*t, 1));
-    dtx_trie_init(&(*t)->raw);
-    dtx_trie_init(&(*t)->normalized);
-    (*t)->single[0] = (*t)->pair[0] = DTX_TOK_A;
-    (*t)->pair[1] = DTX_TOK_B;
-    (*t)->n_single = 1;
-    (*t)->n_pair = 2;
-    return DTX_OK;
+    return (dtx_tok_file){.name = f->path, .data = f->map.data, .n = f->map.size};
+}
+
+static dtx_status load_folder(dtx_tokenizer *t, const char *dir, tokenizer_file file[FILES])
+{
+    static const char *const name[] = {"tokenizer.json",          "tokenizer_config.json", "added_tokens.json",
+                                       "special_tokens_map.json", "vocab.json",            "merges.txt"};
+    bool is_there[FILES];
+
+    for (int i = 0; i < FILES; i++) {
+        DTX_TRY(dtx_file_join(file[i].path, sizeof file[i].path, dir, name[i]));
+        is_there[i] = dtx_file_exists(file[i].path);
+    }
+    if (!is_there[TOKENIZER] && !(is_there[VOCAB] && is_there[MERGES])) {
+        return DTX_FAIL(DTX_ERR_MISSING, "%s: no tokenizer: neither tokenizer.json nor vocab.json with merges.txt is there", dir);
+    }
+    for (int i = is_there[TOKENIZER] ? TOKENIZER : VOCAB; i < (is_there[TOKENIZER] ? VOCAB : FILES); i++) {
+        if (is_there[i]) {
+            DTX_TRY(dtx_file_map_open(file[i].path, &file[i].map));
+        }
+    }
+    return is_there[TOKENIZER] ? dtx_tok_load_json(t, as_file(&file[TOKENIZER]), as_file(&file[CONFIG]), as_file(&file[ADDED]),
+                                                   as_file(&file[SPECIAL_MAP]))
+                               : dtx_tok_load_files(t, as_file(&file[VOCAB]), as_file(&file[MERGES]));
 }
 
 dtx_status dtx_tokenizer_open(const char *dir, dtx_tokenizer **out)
 {
-    char json[4096], vocab[4096], merges[4096];
-    dtx_file_map file[2] = {0};
+    tokenizer_file *file = NULL;
     dtx_tokenizer *t = NULL;
     dtx_status st = DTX_OK;
 
-    DTX_TRY(dtx_file_join(json, sizeof json, dir, "tokenizer.json"));
-    DTX_TRY(dtx_file_join(vocab, sizeof vocab, dir, "vocab.json"));
-    DTX_TRY(dtx_file_join(merges, sizeof merges, dir, "merges.txt"));
-    DTX_TRY(dtx_tok_new(&t));
-    if (dtx_file_exists(json)) {
-        DTX_GO(dtx_file_map_open(json, &file[0]));
-        DTX_GO(dtx_tok_load_json(t, json, file[0].data, file[0].size));
-    } else if (dtx_file_exists(vocab) && dtx_file_exists(merges)) {
-        DTX_GO(dtx_file_map_open(vocab, &file[0]));
-        DTX_GO(dtx_file_map_open(merges, &file[1]));
-        DTX_GO(dtx_tok_load_files(t, vocab, file[0].data, file[0].size, merges, file[1].data, file[1].size));
-    } else {
-        st = DTX_FAIL(DTX_ERR_MISSING,
-                      "%s: no tokenizer: neither tokenizer.json nor vocab.json with merges.txt is there", dir);
-    }
+    DTX_GO(DTX_NEW(file, FILES));
+    DTX_GO(dtx_tok_new(&t));
+    st = load_folder(t, dir, file);
 done:
-    for (int i = 0; i < 2; i++) {
-        if (file[i].data != NULL) {
-            dtx_file_map_close(&file[i]);
+    for (int i = 0; i < FILES && file != NULL; i++) {
+        if (file[i].map.data != NULL) {
+            dtx_file_map_close(&file[i].map);
         }
     }
+    dtx_free(file);
     if (st != DTX_OK) {
         dtx_tokenizer_close(t);
         return st;
@@ -64,10 +75,12 @@ void dtx_tokenizer_close(dtx_tokenizer *t)
         return;
     }
     for (int i = 0; i < t->n_stages; i++) {
-        pcre2_code_free(t->stage[i].regex);
+        dtx_regex_free(&t->stage[i].regex);
     }
+    dtx_normalizer_free(&t->normalizer);
     dtx_trie_free(&t->raw);
     dtx_trie_free(&t->normalized);
+    dtx_unigram_free(&t->unigram);
     dtx_bpe_free(&t->bpe);
     dtx_map_free(&t->ids);
     dtx_free(t->added);
@@ -78,74 +91,32 @@ void dtx_tokenizer_close(dtx_tokenizer *t)
 
 /* --- encoding --- */
 
-/* Whitespace that ends at s[at], back to `limit`; and whitespace that begins at s[at]. */
-static size_t strip_left(const char *s, size_t limit, size_t at)
-{
-    while (at > limit) {
-        size_t i = at - 1;
-        uint32_t cp;
-        while (i > limit && ((unsigned char)s[i] & 0xC0) == 0x80) {
-            i--;
-        }
-        dtx_utf8_next(s + i, at - i, &cp, NULL);
-        if (!dtx_tok_is_space(cp)) {
-            break;
-        }
-        at = i;
-    }
-    return at;
-}
+typedef dtx_status segment_fn(const dtx_tokenizer *t, const char *s, size_t n, bool first, dtx_ids *out);
 
-static size_t strip_right(const char *s, size_t n, size_t at)
-{
-    while (at < n) {
-        uint32_t cp;
-        size_t len = dtx_utf8_next(s + at, n - at, &cp, NULL);
-        if (!dtx_tok_is_space(cp)) {
-            break;
-        }
-        at += len;
-    }
-    return at;
-}
-
-typedef dtx_status segment_fn(const dtx_tokenizer *t, const char *s, size_t n, dtx_ids *out);
-
-/* Finds added tokens and hands the text between them to `segment`. As in the reference, the search for the next token
- * continues right after a match, before the whitespace that the match takes with it. */
-static dtx_status between_added(const dtx_tokenizer *t, const dtx_trie *trie, const char *s, size_t n,
-                                segment_fn *segment, dtx_ids *out)
+/* Finds added tokens and hands the text between them to `segment`. */
+static dtx_status between_added(const dtx_tokenizer *t, const dtx_trie *trie, const char *s, size_t n, bool first, segment_fn *segment,
+                                dtx_ids *out)
 {
     size_t from = 0, search = 0, at, end;
-    int32_t token;
+    int32_t id;
 
-    while (dtx_trie_find(trie, s, n, search, &at, &end, &token)) {
-        const dtx_added *a = &t->added[token];
-        search = end;
-        if (a->lstrip) {
-            at = strip_left(s, from, at);
-        }
-        if (a->rstrip) {
-            end = strip_right(s, n, end);
-        }
+    while (dtx_tok_next_added(t, trie, s, n, from, &search, &at, &end, &id)) {
         if (at > from) {
-            DTX_TRY(segment(t, s + from, at - from, out));
+            DTX_TRY(segment(t, s + from, at - from, first && from == 0, out));
         }
-        DTX_TRY(dtx_ids_add(out, a->id));
+        DTX_TRY(dtx_ids_add(out, id));
         from = end;
     }
-    return from < n ? segment(t, s + from, n - from, out) : DTX_OK;
+    return from < n ? segment(t, s + from, n - from, first && from == 0, out) : DTX_OK;
 }
 
-static dtx_status normalized_segment(const dtx_tokenizer *t, const char *s, size_t n, dtx_ids *out)
+static dtx_status normalized_segment(const dtx_tokenizer *t, const char *s, size_t n, bool first, dtx_ids *out)
 {
     char *changed = NULL;
     dtx_status st;
 
-    if (t->nfc) {
-        DTX_TRY(dtx_tok_nfc(s, n, &changed, &n));
-    }
-    st = between_added(t, &t->normalized, changed ? changed : s, n, dtx_tok_split, out);
+    DTX_TRY(dtx_normalize(&t->normalizer, s, n, &changed, &n));
+    st = between_added(t, &t->normalized, changed ? changed : s, n, first, dtx_tok_split, out);
     dtx_free(changed);
     return st;
 }
@@ -163,7 +134,7 @@ static dtx_status encode_text(const dtx_tokenizer *t, const char *text, size_t l
     if (len >= INT32_MAX / 4) {
         return DTX_FAIL(DTX_ERR_INPUT, "the text has %zu bytes; the tokenizer takes less than %d", len, INT32_MAX / 4);
     }
-    st = between_added(t, &t->raw, text, len, normalized_segment, out);
+    st = between_added(t, &t->raw, text, len, true, normalized_segment, out);
     if (st != DTX_OK) {
         out->n = had;
     }

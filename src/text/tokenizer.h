@@ -1,36 +1,40 @@
-/* tokenizer.h - byte-level BPE as Hugging Face's library runs it: tokenizer.json (GPT-NeoX 20B, Falcon 7B, RoBERTa and
- * what `pretrain` writes) or vocab.json + merges.txt (RoBERTa). Immutable after loading, usable from several threads.
+/* tokenizer.h - tokenizers as Hugging Face's library runs them: tokenizer.json with what lies beside it, or vocab.json + merges.txt
+ * (RoBERTa, GPT-2). Immutable after loading, usable from several threads.
  * Texts are bytes with a length: NUL is a character like others. Text that is not UTF-8 is DTX_ERR_INPUT with the
  * offset of the first ill-formed byte; nothing is appended then. Decoding never fails on ill-formed bytes.
  *
  * A text takes this way:
- *   1. added tokens with normalized = false are found in the text (leftmost, longest); lstrip and rstrip take whitespace
- *   2. each segment between them is normalized (NFC, or not at all)
- *   3. added tokens with normalized = true are found in the segments
+ *   1. added tokens with normalized = false are found in the text (leftmost, longest); lstrip and rstrip take whitespace,
+ *      single_word ones stand between characters that are no part of words
+ *   2. each segment between them is normalized
+ *   3. added tokens with normalized = true are found in the segments, in their own normal form
  *   4. each segment is cut into pieces by the pre-tokenizers, in their order
- *   5. each piece's bytes are merged, lowest rank first, leftmost among equals; bytes that the vocabulary lacks vanish
+ *   5. each piece goes through the model
  *
  * Components of tokenizer.json that are read; any other is DTX_ERR_INPUT and named, as it would change ids silently:
- *   normalizer      null, NFC
- *   pre_tokenizer   ByteLevel (add_prefix_space false), which must be among them; Sequence; Digits; before ByteLevel
- *                   Punctuation (Contiguous, Isolated); Split (a Regex without \w, \b and the like, Isolated)
- *   model           BPE; merges as "a b" or ["a", "b"]; unk_token, ignore_merges
- *   added_tokens    normalized, lstrip, rstrip, special
- *   post_processor  null, ByteLevel, RobertaProcessing, TemplateProcessing, Sequence
- *   decoder         ByteLevel
+ *   normalizer      null, Sequence, NFC, Prepend, Replace (String, Regex), Strip, Precompiled, BertNormalizer
+ *   pre_tokenizer   null, Sequence, ByteLevel, Digits, Punctuation (Contiguous, Isolated), Split (String, Regex; all behaviors),
+ *                   Metaspace (first, always, never; the files before 2024), WhitespaceSplit, BertPreTokenizer; after ByteLevel Digits
+ *                   and Split (Regex) alone, which see its alphabet. regex.h tells which expressions
+ *   model           BPE, over bytes where ByteLevel cuts, else over characters with unk_token, fuse_unk, byte_fallback; merges as "a b"
+ *                   or ["a", "b"]; ignore_merges. WordPiece. Unigram with byte_fallback
+ *   added_tokens    all flags; a token keeps the id that the vocabulary has for it, else it gets the next free one, whatever the file says
+ *   post_processor  null, ByteLevel, RobertaProcessing, BertProcessing, TemplateProcessing, Sequence
+ *   decoder         ByteLevel alone; Replace, ByteFallback, Fuse, Strip, Metaspace, WordPiece, Sequence of them
  * `truncation` and `padding` are not taken from the file, as transformers sets them for each call.
+ * tokenizer_config.json: `added_tokens_decoder` changes flags and adds tokens; named special tokens that are not there are appended, then
+ * the additional ones. Without that decoder added_tokens.json and special_tokens_map.json count. `add_bos_token` and `add_eos_token` are
+ * not obeyed where tokenizer.json has its post_processor, as by version 5 of the library.
  * vocab.json + merges.txt tell nothing about special tokens: a vocabulary with <s> and </s> is RoBERTa's (its five
  * special tokens, <mask> with lstrip, <s> A </s></s> B </s>), any other GPT-2's (<|endoftext|>).
  *
  * Unicode data come from utf8proc (Unicode 15 in its version 2.8); the reference library mixes versions. Differences over
- * all code points, counted by tests/src/text/test_tokenizer_golden.c:
+ * all code points, counted by the tests in tests/src/text:
  *   splitting regex      reference Unicode 16: 5004 code points, 4924 letters and 80 numbers that came after 15, are
  *                        "other" here; no character that both know is read differently
- *   Falcon punctuation   reference about Unicode 8: 127 younger marks count as punctuation here only; 2 that were
- *                        reclassified since (U+166D, U+111C9) in the reference only
  *   NFC                  reference about Unicode 9: 273 of 10107 cases, all with younger characters; each is as Unicode 17
  *                        has it
- * Text in characters that are older than 2016 is not concerned, but for those two marks. */
+ * Punctuation, BERT's dropped characters, accents, blanks, ideographs and lower case are the reference's (unicode.c). */
 #ifndef DTX_TOKENIZER_H
 #define DTX_TOKENIZER_H
 
@@ -62,6 +66,22 @@ dtx_status dtx_tokenizer_decode(const dtx_tokenizer *t, const int32_t *ids, size
 /* The same, and for each byte of the text the index of the id that it comes from: *owner (*len), freed with dtx_free. */
 dtx_status dtx_tokenizer_decode_owned(const dtx_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, bool clean_up,
                                       char **out, size_t *len, int32_t **owner);
+
+/* Decoding id by id: what was given is never taken back. Text is held back while it ends in U+FFFD, which more ids may complete, and
+ * while a run of byte tokens lasts, as an ill-formed run is U+FFFD throughout. The given parts together are the text of
+ * dtx_tokenizer_decode without clean-up. */
+typedef struct {
+    const dtx_tokenizer *t; /* borrowed */
+    bool skip_special;
+    dtx_ids ids;  /* those of the last part given, then those held back */
+    size_t given; /* how many of them were given */
+} dtx_text_stream;
+void dtx_text_stream_begin(dtx_text_stream *stream, const dtx_tokenizer *t, bool skip_special);
+void dtx_text_stream_free(dtx_text_stream *stream);
+/* Adds an id; *out is its text with what was held back, freed with dtx_free, or NULL when there is nothing to give yet. */
+dtx_status dtx_text_stream_add(dtx_text_stream *stream, int32_t id, char **out, size_t *len);
+/* What is held back when no more ids come. */
+dtx_status dtx_text_stream_end(dtx_text_stream *stream, char **out, size_t *len);
 
 /* Number of ids (largest id + 1). */
 int64_t dtx_tokenizer_size(const dtx_tokenizer *t);

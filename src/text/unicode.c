@@ -1,8 +1,60 @@
 #include "src/text/unicode.h"
 
+#include <stddef.h>
 #include <utf8proc.h>
 
-/* Unicode's White_Space. */
+typedef struct {
+    uint32_t first, last;
+} range;
+
+/* The reference's classes stem from older tables than utf8proc's: what came later is none of them there. */
+/* clang-format off */
+static const range young_punctuation[] = {
+    {0x61D, 0x61D}, {0x9FD, 0x9FD}, {0xA76, 0xA76}, {0xC77, 0xC77}, {0xC84, 0xC84}, {0x1B7D, 0x1B7E}, {0x2E43, 0x2E4F}, {0x2E52, 0x2E5D},
+    {0x10EAD, 0x10EAD}, {0x10F55, 0x10F59}, {0x10F86, 0x10F89}, {0x1144B, 0x1144F}, {0x1145A, 0x1145B}, {0x1145D, 0x1145D},
+    {0x11660, 0x1166C}, {0x116B9, 0x116B9}, {0x1183B, 0x1183B}, {0x11944, 0x11946}, {0x119E2, 0x119E2}, {0x11A3F, 0x11A46},
+    {0x11A9A, 0x11A9C}, {0x11A9E, 0x11AA2}, {0x11B00, 0x11B09}, {0x11C41, 0x11C45}, {0x11C70, 0x11C71}, {0x11EF7, 0x11EF8},
+    {0x11F43, 0x11F4F}, {0x11FFF, 0x11FFF}, {0x12FF1, 0x12FF2}, {0x16E97, 0x16E9A}, {0x16FE2, 0x16FE2}, {0x1E95E, 0x1E95F},
+};
+static const range young_marks[] = {
+    {0x7FD, 0x7FD}, {0x898, 0x89F}, {0x8CA, 0x8E1}, {0x9FE, 0x9FE}, {0xAFA, 0xAFF}, {0xB55, 0xB55}, {0xC04, 0xC04}, {0xC3C, 0xC3C},
+    {0xD00, 0xD00}, {0xD3B, 0xD3C}, {0xD81, 0xD81}, {0xEBA, 0xEBA}, {0xECE, 0xECE}, {0x180F, 0x180F}, {0x1ABF, 0x1ACE}, {0x1DF6, 0x1DFB},
+    {0xA82C, 0xA82C}, {0xA8FF, 0xA8FF}, {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50},
+    {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x11073, 0x11074}, {0x110C2, 0x110C2}, {0x111C9, 0x111C9}, {0x111CF, 0x111CF},
+    {0x1123E, 0x1123E}, {0x11241, 0x11241}, {0x1133B, 0x1133B}, {0x11438, 0x1143F}, {0x11442, 0x11444}, {0x11446, 0x11446},
+    {0x1145E, 0x1145E}, {0x1182F, 0x11837}, {0x11839, 0x1183A}, {0x1193B, 0x1193C}, {0x1193E, 0x1193E}, {0x11943, 0x11943},
+    {0x119D4, 0x119D7}, {0x119DA, 0x119DB}, {0x119E0, 0x119E0}, {0x11A01, 0x11A0A}, {0x11A33, 0x11A38}, {0x11A3B, 0x11A3E},
+    {0x11A47, 0x11A47}, {0x11A51, 0x11A56}, {0x11A59, 0x11A5B}, {0x11A8A, 0x11A96}, {0x11A98, 0x11A99}, {0x11C30, 0x11C36},
+    {0x11C38, 0x11C3D}, {0x11C3F, 0x11C3F}, {0x11C92, 0x11CA7}, {0x11CAA, 0x11CB0}, {0x11CB2, 0x11CB3}, {0x11CB5, 0x11CB6},
+    {0x11D31, 0x11D36}, {0x11D3A, 0x11D3A}, {0x11D3C, 0x11D3D}, {0x11D3F, 0x11D45}, {0x11D47, 0x11D47}, {0x11D90, 0x11D91},
+    {0x11D95, 0x11D95}, {0x11D97, 0x11D97}, {0x11EF3, 0x11EF4}, {0x11F00, 0x11F01}, {0x11F36, 0x11F3A}, {0x11F40, 0x11F40},
+    {0x11F42, 0x11F42}, {0x13440, 0x13440}, {0x13447, 0x13455}, {0x16F4F, 0x16F4F}, {0x16FE4, 0x16FE4}, {0x1CF00, 0x1CF2D},
+    {0x1CF30, 0x1CF46}, {0x1E000, 0x1E006}, {0x1E008, 0x1E018}, {0x1E01B, 0x1E021}, {0x1E023, 0x1E024}, {0x1E026, 0x1E02A},
+    {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}, {0x1E944, 0x1E94A},
+};
+static const range young_formats[] = {
+    {0x890, 0x891}, {0x8E2, 0x8E2}, {0x110CD, 0x110CD}, {0x13430, 0x1343F},
+};
+/* clang-format on */
+
+#define IS_IN(cp, list) is_in(cp, list, sizeof(list) / sizeof(list)[0])
+static bool is_in(uint32_t cp, const range *list, size_t n)
+{
+    size_t low = 0;
+
+    while (low < n) {
+        size_t mid = (low + n) / 2;
+        if (cp > list[mid].last) {
+            low = mid + 1;
+        } else if (cp < list[mid].first) {
+            n = mid;
+        } else {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool dtx_tok_is_space(uint32_t cp)
 {
     return (cp >= 0x09 && cp <= 0x0D) || cp == 0x20 || cp == 0x85 || cp == 0xA0 || cp == 0x1680 ||
@@ -10,19 +62,79 @@ bool dtx_tok_is_space(uint32_t cp)
            cp == 0x3000;
 }
 
+static utf8proc_category_t category(uint32_t cp)
+{
+    return utf8proc_category((utf8proc_int32_t)cp);
+}
+
 bool dtx_tok_is_numeric(uint32_t cp)
 {
-    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
+    utf8proc_category_t c = category(cp);
 
     return c == UTF8PROC_CATEGORY_ND || c == UTF8PROC_CATEGORY_NL || c == UTF8PROC_CATEGORY_NO;
 }
 
-/* The Punctuation stage counts all ASCII symbols in, so $ + < = > ^ ` | ~ too. */
+/* Alphabetic is approximated by letters, letter numbers and marks; \w holds all marks in any case. */
+bool dtx_tok_is_word(uint32_t cp)
+{
+    utf8proc_category_t c = category(cp);
+
+    return (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_NL) || c == UTF8PROC_CATEGORY_PC || cp == 0x200C || cp == 0x200D ||
+           (cp >= 0x24B6 && cp <= 0x24E9); /* circled letters are Alphabetic */
+}
+
 bool dtx_tok_is_punctuation(uint32_t cp)
 {
     if (cp < 0x80) {
         return cp > 0x20 && cp < 0x7F && !(cp - '0' < 10) && !((cp | 0x20) - 'a' < 26);
     }
-    utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)cp);
-    return c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO;
+    utf8proc_category_t c = category(cp);
+    return cp == 0x166D || cp == 0x111C9 ||
+           (c >= UTF8PROC_CATEGORY_PC && c <= UTF8PROC_CATEGORY_PO && !IS_IN(cp, young_punctuation));
+}
+
+bool dtx_tok_is_mark(uint32_t cp)
+{
+    return category(cp) == UTF8PROC_CATEGORY_MN && !IS_IN(cp, young_marks);
+}
+
+bool dtx_tok_is_control(uint32_t cp)
+{
+    utf8proc_category_t c = category(cp);
+
+    if (cp == '\t' || cp == '\n' || cp == '\r') {
+        return false;
+    }
+    return c == UTF8PROC_CATEGORY_CC || c == UTF8PROC_CATEGORY_CO || (c == UTF8PROC_CATEGORY_CF && !IS_IN(cp, young_formats)) ||
+           cp == 0xFFFD;
+}
+
+bool dtx_tok_is_ideograph(uint32_t cp)
+{
+    return (cp >= 0x4E00 && cp <= 0x9FFF) || (cp >= 0x3400 && cp <= 0x4DBF) || (cp >= 0x20000 && cp <= 0x2A6DF) ||
+           (cp >= 0x2A700 && cp <= 0x2B81F) || (cp >= 0x2B920 && cp <= 0x2CEAF) || (cp >= 0xF900 && cp <= 0xFAFF) ||
+           (cp >= 0x2F800 && cp <= 0x2FA1F);
+}
+
+int dtx_tok_lower(uint32_t cp, uint32_t out[2])
+{
+    /* pairs of Unicode 16 and 17 that utf8proc does not know */
+    static const struct {
+        uint32_t first, last, to;
+    } young[] = {{0x1C89, 0x1C89, 0x1C8A}, {0xA7CB, 0xA7CB, 0x0264}, {0xA7CC, 0xA7CC, 0xA7CD}, {0xA7CE, 0xA7CE, 0xA7CF},
+                 {0xA7D2, 0xA7D2, 0xA7D3}, {0xA7D4, 0xA7D4, 0xA7D5}, {0xA7DA, 0xA7DA, 0xA7DB}, {0xA7DC, 0xA7DC, 0x019B},
+                 {0x10D50, 0x10D65, 0x10D70}, {0x16EA0, 0x16EB8, 0x16EBB}};
+
+    if (cp == 0x130) { /* the one character whose lower case has two */
+        out[0] = 'i';
+        out[1] = 0x307;
+        return 2;
+    }
+    out[0] = (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp);
+    for (size_t i = 0; i < sizeof young / sizeof young[0] && out[0] == cp; i++) {
+        if (cp >= young[i].first && cp <= young[i].last) {
+            out[0] = young[i].to + (cp - young[i].first);
+        }
+    }
+    return 1;
 }

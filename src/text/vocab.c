@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "src/base/hash.h"
@@ -6,23 +7,20 @@
 #include "src/text/alphabet.h"
 #include "src/text/impl.h"
 
-/* Bytes that a token stands for: mapped back when all its characters are in the alphabet, else its own UTF-8.
- * out has room for len bytes. */
-static bool map_back(const char *piece, size_t len, char *out, size_t *out_n)
+dtx_status dtx_tok_respell(dtx_tokenizer *t, int32_t id, const char *s, size_t n)
 {
-    *out_n = 0;
-    for (size_t i = 0; i < len;) {
-        uint32_t cp;
-        i += dtx_utf8_next(piece + i, len - i, &cp, NULL);
-        int byte = dtx_tok_char_byte(cp);
-        if (byte < 0) {
-            memcpy(out, piece, len);
-            *out_n = len;
-            return false;
-        }
-        out[(*out_n)++] = (char)byte;
-    }
-    return true;
+    dtx_tok *k = &t->tok[id];
+
+    DTX_TRY(DTX_GROW(t->text, t->text_cap, t->text_n + n + 1 + 2 * dtx_decoder_room(n) + 1));
+    k->spelling = t->text_n;
+    k->spelling_len = (uint32_t)n;
+    memcpy(t->text + k->spelling, s, n);
+    t->text[k->spelling + n] = '\0';
+    k->bytes = k->spelling + n + 1;
+    k->bytes_len = (uint32_t)dtx_decoder_bytes(&t->decoder, t->text + k->spelling, n, t->text + k->bytes, &k->in_alphabet);
+    t->text[k->bytes + k->bytes_len] = '\0';
+    t->text_n = k->bytes + k->bytes_len + 1;
+    return DTX_OK;
 }
 
 dtx_status dtx_tok_add(dtx_tokenizer *t, const char *name, int64_t id, const char *piece, size_t len)
@@ -50,16 +48,20 @@ dtx_status dtx_tok_add(dtx_tokenizer *t, const char *name, int64_t id, const cha
         return DTX_FAIL(DTX_ERR_INPUT, "%s: id %lld belongs to \"%.60s\" and to \"%.60s\"", name, (long long)id,
                         t->text + k->piece, piece);
     }
-    DTX_TRY(DTX_GROW(t->text, t->text_cap, t->text_n + 2 * (len + 1)));
-    *k = (dtx_tok){.piece = t->text_n, .bytes = t->text_n + len + 1, .piece_len = (uint32_t)len, .exists = true};
-    memcpy(t->text + k->piece, piece, len);
-    t->text[k->piece + len] = '\0';
-    size_t n;
-    k->in_alphabet = map_back(piece, len, t->text + k->bytes, &n);
-    k->bytes_len = (uint32_t)n;
-    t->text[k->bytes + n] = '\0';
-    t->text_n = k->bytes + n + 1;
+    DTX_TRY(dtx_tok_respell(t, (int32_t)id, piece, len));
+    k->exists = true;
+    k->piece = k->spelling;
+    k->piece_len = k->spelling_len;
     return DTX_OK;
+}
+
+void dtx_tok_byte_tokens(const dtx_tokenizer *t, int32_t id[256])
+{
+    for (unsigned b = 0; b < 256; b++) {
+        char s[8];
+        snprintf(s, sizeof s, "<0x%02X>", b);
+        id[b] = dtx_map_find(&t->ids, s, 6);
+    }
 }
 
 dtx_status dtx_tok_bytes_ready(dtx_tokenizer *t, size_t n_merges, int32_t unknown)
@@ -109,6 +111,10 @@ dtx_status dtx_tok_merges_ready(dtx_tokenizer *t, bool ignore_merges)
     dtx_ids ids = {0};
     dtx_status st = DTX_OK;
 
+    t->whole_first = ignore_merges && t->kind == DTX_MODEL_CHARS;
+    if (t->kind == DTX_MODEL_CHARS) { /* its pieces are long: hardly any is a token */
+        return DTX_OK;
+    }
     for (size_t i = 0; i < t->n_tok; i++) {
         const dtx_tok *k = &t->tok[i];
         if (!k->exists || !k->in_alphabet || k->bytes_len == 0) {

@@ -1,10 +1,10 @@
-/* Tokenizer files and texts. "J" tokenizer.json NUL text, or "M" vocab.json NUL merges.txt NUL text; the text may be
- * any bytes. What a tokenizer that was accepted gives must be consistent. */
+/* Tokenizer files and texts. "J" tokenizer.json NUL text, "M" vocab.json NUL merges.txt NUL text, or "C" tokenizer.json NUL
+ * tokenizer_config.json NUL added_tokens.json NUL text; the text may be any bytes. What a tokenizer that was accepted gives must be consistent. */
 #include <string.h>
 
 #include "src/base/mem.h"
-#include "src/text/impl.h"
 #include "src/base/utf8.h"
+#include "src/text/impl.h"
 #include "tests/fuzz/fuzz.h"
 
 dtx_status dtx_fuzz_status;
@@ -53,6 +53,28 @@ static const seed seeds[] = {
     SEED("M{\"<s>\": 0, \"<pad>\": 1, \"</s>\": 2, \"<mask>\": 3, \"a\": 4, \"b\": 5, \"ab\": 6, \"#\": 7, \"##\": 8, "
          "\"\xC4\xA0\": 9}"
          "\0#version: 0.2\na b\r\n# #\n\0<s>ab ## <mask>  a"),
+    SEED("C{\"added_tokens\": [{\"id\": 9, \"content\": \"<x>\", \"single_word\": true, \"normalized\": true}], \"normalizer\": {\"type\": "
+         "\"Sequence\", \"normalizers\": [{\"type\": \"Prepend\", \"prepend\": \"_\"}, {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, "
+         "\"content\": \"_\"}]}, \"pre_tokenizer\": null, \"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", "
+         "\"pattern\": {\"String\": \"_\"}, \"content\": \" \"}, {\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}, {\"type\": \"Strip\", "
+         "\"content\": \" \", \"start\": 1, \"stop\": 0}]}, \"model\": {\"type\": \"BPE\", \"unk_token\": \"u\", \"fuse_unk\": true, "
+         "\"byte_fallback\": true, \"vocab\": {\"u\": 0, \"_\": 1, \"a\": 2, \"b\": 3, \"_a\": 4, \"ab\": 5, \"<0xC3>\": 6, \"<0xA9>\": 7, "
+         "\"<0x0A>\": 8}, \"merges\": [\"_ a\", \"a b\"]}}"
+         "\0{\"added_tokens_decoder\": {\"12\": {\"content\": \"<y>\", \"lstrip\": true, \"special\": true}}, \"pad_token\": \"<z>\", "
+         "\"additional_special_tokens\": [{\"content\": \"<w>\"}]}"
+         "\0{}\0ab a\xC3\xA9 <x> <y>\n<z>\xC3\xA8x"),
+    SEED("C{\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"_\", \"prepend_scheme\": \"first\", \"split\": true}, \"decoder\": "
+         "{\"type\": \"Metaspace\", \"replacement\": \"_\"}, \"model\": {\"type\": \"Unigram\", \"unk_id\": 0, \"byte_fallback\": true, \"vocab\": "
+         "[[\"u\", 0], [\"_\", -1.5], [\"a\", -2], [\"_a\", -3.25], [\"ab\", -4], [\"<0x62>\", -9]]}, \"normalizer\": {\"type\": \"Sequence\", "
+         "\"normalizers\": [{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"DAAAAAAEAABhBQAAAAAAgGEA\"}, {\"type\": \"Strip\", \"strip_left\": true, "
+         "\"strip_right\": true}, {\"type\": \"Replace\", \"pattern\": {\"Regex\": \" {2,}\"}, \"content\": \" \"}]}}"
+         "\0{}\0{\"<y>\": 7}\0ab  a <y> b\xC3\xA9\r\n "),
+    SEED("C{\"normalizer\": {\"type\": \"BertNormalizer\", \"clean_text\": true, \"handle_chinese_chars\": true, \"strip_accents\": null, "
+         "\"lowercase\": true}, \"pre_tokenizer\": {\"type\": \"BertPreTokenizer\"}, \"post_processor\": {\"type\": \"BertProcessing\", \"cls\": "
+         "[\"a\", 1], \"sep\": [\"b\", 2]}, \"decoder\": {\"type\": \"WordPiece\", \"prefix\": \"##\", \"cleanup\": true}, \"model\": {\"unk_token\": "
+         "\"u\", \"continuing_subword_prefix\": \"##\", \"max_input_chars_per_word\": 5, \"vocab\": {\"u\": 0, \"a\": 1, \"b\": 2, \"##b\": 3, "
+         "\".\": 4, \"\xE4\xB8\xAD\": 5}}}"
+         "\0{}\0{}\0" "AB \xC3\xA1" "b.\xE4\xB8\xAD" "a abbbbbb"),
 };
 
 const char *const dtx_fuzz_words[] = {"\"a b\",",
@@ -74,6 +96,13 @@ const char *const dtx_fuzz_words[] = {"\"a b\",",
                                       "\xEA\xB0\x80",
                                       "<x>",
                                       "\n",
+                                      "<0xC3>",
+                                      "\"type\": \"Metaspace\",",
+                                      "\"invert\": true,",
+                                      "MergedWithNext",
+                                      "MergedWithPrevious",
+                                      "Contiguous",
+                                      "Removed",
                                       NULL};
 
 size_t dtx_fuzz_seed(int i, uint8_t *out, size_t cap)
@@ -90,6 +119,30 @@ static void require(bool ok)
     if (!ok) {
         __builtin_trap();
     }
+}
+
+/* What the stream gives adds up to the text. */
+static dtx_status use_stream(const dtx_tokenizer *t, const dtx_ids *ids)
+{
+    dtx_text_stream stream;
+    char *text = NULL, *part = NULL;
+    size_t len = 0, n = 0, at = 0;
+    dtx_status st = DTX_OK;
+
+    dtx_text_stream_begin(&stream, t, false);
+    DTX_GO(dtx_tokenizer_decode(t, ids->id, ids->n, false, false, &text, &len));
+    for (size_t i = 0; i <= ids->n; i++) {
+        DTX_GO(i < ids->n ? dtx_text_stream_add(&stream, ids->id[i], &part, &n) : dtx_text_stream_end(&stream, &part, &n));
+        require(n <= len - at && (n == 0 || memcmp(part, text + at, n) == 0));
+        at += n;
+        dtx_free(part);
+        part = NULL;
+    }
+    require(at == len);
+done:
+    dtx_free(text);
+    dtx_text_stream_free(&stream);
+    return st;
 }
 
 /* Encodes, cuts, pairs and decodes; any status but an accepted one with wrong content is fine. */
@@ -111,6 +164,7 @@ static dtx_status use(const dtx_tokenizer *t, const char *s, size_t n)
     }
     DTX_GO(dtx_tokenizer_decode(t, ids.id, ids.n, false, true, &text, &len));
     require(text[len] == '\0' && dtx_utf8_valid(text, len) == len);
+    DTX_GO(use_stream(t, &ids));
     cut.n = 0;
     st = dtx_tokenizer_encode_max(t, s, n, true, 64, &cut);
     require(cut.n <= 64 && (st == DTX_OK || cut.n == 0));
@@ -124,9 +178,9 @@ done:
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const char *s = (const char *)data, *end = s + size, *part[3];
-    size_t n[3];
-    int n_parts = size > 0 && s[0] == 'M' ? 3 : 2;
+    const char *s = (const char *)data, *end = s + size, *part[4];
+    size_t n[4];
+    int n_parts = size > 0 && s[0] == 'M' ? 3 : size > 0 && s[0] == 'C' ? 4 : 2;
     dtx_tokenizer *t;
 
     s += size > 0;
@@ -140,8 +194,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (dtx_fuzz_status != DTX_OK) {
         return 0;
     }
-    dtx_fuzz_status = n_parts == 2 ? dtx_tok_load_json(t, "tokenizer.json", part[0], n[0])
-                                   : dtx_tok_load_files(t, "vocab.json", part[0], n[0], "merges.txt", part[1], n[1]);
+    const char *const *name = n_parts == 3 ? (const char *const[]){"vocab.json", "merges.txt"}
+                                           : (const char *const[]){"tokenizer.json", "tokenizer_config.json", "added_tokens.json"};
+    dtx_tok_file file[3] = {{0}}, none = {0};
+    for (int i = 0; i + 1 < n_parts; i++) {
+        file[i] = (dtx_tok_file){.name = name[i], .data = part[i], .n = n[i]};
+    }
+    dtx_fuzz_status = n_parts == 3 ? dtx_tok_load_files(t, file[0], file[1]) : dtx_tok_load_json(t, file[0], file[1], file[2], none);
     if (dtx_fuzz_status == DTX_OK) {
         dtx_fuzz_status = use(t, part[n_parts - 1], n[n_parts - 1]);
     }

@@ -42,6 +42,9 @@ expect 0 '2 3 0\n\n[0,5, 1]\n8\n10 6\n999 -1' \
     "${t[@]}" --decode
 expect 0 '6 0 7\n' $'{"text": "a"}\n' "${t[@]}" --decode --skip-special
 
+expect 0 '2 3 8 9 0 8\n' $'{"text": "ab \xc3\xa9a\xef\xbf\xbd", "stream": ["ab", " ", null, "\xc3\xa9", "a", null, "\xef\xbf\xbd"]}\n' \
+    "${t[@]}" --decode --stream
+
 expect 3 '{"text": "a"}\n{"text": \n' $'0\n' "${t[@]}"
 says 'line 2'
 expect 3 '{"text": "a"}\n\n' $'0\n' "${t[@]}"
@@ -64,6 +67,8 @@ expect 2 '' '' "${t[@]}" --max-length 0
 says 'at least 1'
 expect 2 '' '' "${t[@]}" --decode --special
 expect 2 '' '' "${t[@]}" --clean-up
+expect 2 '' '' "${t[@]}" --stream
+expect 2 '' '' "${t[@]}" --decode --stream --clean-up
 expect 2 '{"text": "a"}\n' '' "${t[@]}" --special --max-length 1
 says 'less than the 2 special tokens'
 expect 4 '' '' --tokenizer nowhere

@@ -145,24 +145,24 @@ static void merges_by_rank_then_from_the_left(void **state)
 static void added_tokens_longest_first_and_strip(void **state)
 {
     dtx_tokenizer *t = small(
-        "{\"id\":300,\"content\":\"<x>\",\"lstrip\":true,\"rstrip\":false,\"normalized\":false,\"special\":true},"
-        "{\"id\":301,\"content\":\"<x>>\",\"lstrip\":false,\"rstrip\":true,\"normalized\":false,\"special\":true},"
-        "{\"id\":302,\"content\":\"  \",\"lstrip\":false,\"rstrip\":false,\"normalized\":true,\"special\":false}",
+        "{\"id\":260,\"content\":\"<x>\",\"lstrip\":true,\"rstrip\":false,\"normalized\":false,\"special\":true},"
+        "{\"id\":261,\"content\":\"<x>>\",\"lstrip\":false,\"rstrip\":true,\"normalized\":false,\"special\":true},"
+        "{\"id\":262,\"content\":\"  \",\"lstrip\":false,\"rstrip\":false,\"normalized\":true,\"special\":false}",
         "null", BYTE_LEVEL, "null");
     char *text;
     size_t n;
-    const int32_t ids[] = {300, 97, 302, 98, 299, 301};
+    const int32_t ids[] = {260, 97, 262, 98, 300, 261};
 
     (void)state;
-    encodes_to(t, "<x>a", 4, "300 97");
-    encodes_to(t, "<x>>a", 5, "301 97");
-    encodes_to(t, "c \t<x>\xE3\x80\x80 a", 11, "99 300 227 128 128 258"); /* takes blanks before it, none after */
-    encodes_to(t, "c <x>> \xE3\x80\x80\na", 12, "99 32 301 97");
-    encodes_to(t, "a   b", 5, "97 302 32 98");
-    encodes_to(t, "<x> <x>", 7, "300 300");
+    encodes_to(t, "<x>a", 4, "260 97");
+    encodes_to(t, "<x>>a", 5, "261 97");
+    encodes_to(t, "c \t<x>\xE3\x80\x80 a", 11, "99 260 227 128 128 258"); /* takes blanks before it, none after */
+    encodes_to(t, "c <x>> \xE3\x80\x80\na", 12, "99 32 261 97");
+    encodes_to(t, "a   b", 5, "97 262 32 98");
+    encodes_to(t, "<x> <x>", 7, "260 260");
     encodes_to(t, "<x", 2, "60 120");
-    assert_true(dtx_tokenizer_is_special(t, 300));
-    assert_false(dtx_tokenizer_is_special(t, 302));
+    assert_true(dtx_tokenizer_is_special(t, 260));
+    assert_false(dtx_tokenizer_is_special(t, 262));
     must(dtx_tokenizer_decode(t, ids, 6, true, false, &text, &n));
     assert_string_equal(text, "a  b");
     dtx_free(text);
@@ -174,15 +174,15 @@ static void added_tokens_longest_first_and_strip(void **state)
 
 static void nfc_before_merging(void **state)
 {
-    dtx_tokenizer *t = small("{\"id\":300,\"content\":\"<x>\",\"normalized\":false,\"special\":true},"
-                             "{\"id\":301,\"content\":\"e\xCC\x81!\",\"normalized\":true,\"special\":false}",
+    dtx_tokenizer *t = small("{\"id\":260,\"content\":\"<x>\",\"normalized\":false,\"special\":true},"
+                             "{\"id\":261,\"content\":\"e\xCC\x81!\",\"normalized\":true,\"special\":false}",
                              "{\"type\":\"NFC\"}", BYTE_LEVEL, "null");
 
     (void)state;
     encodes_to(t, "e\xCC\x81", 3, "195 169");
-    encodes_to(t, "e<x>\xCC\x81", 6, "101 300 204 129"); /* not across an added token */
-    encodes_to(t, "\xC3\xA9!", 3, "301");                /* the token's own text is normalized too */
-    encodes_to(t, "e\xCC\x81!", 4, "301");
+    encodes_to(t, "e<x>\xCC\x81", 6, "101 260 204 129"); /* not across an added token */
+    encodes_to(t, "\xC3\xA9!", 3, "261");                /* the token's own text is normalized too */
+    encodes_to(t, "e\xCC\x81!", 4, "261");
     encodes_to(t, "\xEA\xB0\x80\xE1\x86\xA7", 6, "234 176 128 225 134 167"); /* U+11A7 joins nothing */
     encodes_to(t, "\xEA\xB0\x80\xE1\x86\xA8", 6, "234 176 129");
     encodes_to(t, "a\xCC\x81\xCC\xA3", 5, "225 186 161 204 129"); /* marks are ordered: dot below first */
@@ -199,7 +199,7 @@ static void long_runs_of_marks_are_ordered_fast(void **state)
     for (int i = 0; i < N; i++) { /* class 230, then as many of class 220: quadratic for an insertion sort */
         memcpy(s + 2 * i, i < N / 2 ? "\xCC\x82" : "\xCC\xA3", 2);
     }
-    must(dtx_tok_nfc(s, 2 * N, &out, &n));
+    must(dtx_tok_normal_form(s, 2 * N, true, &out, &n));
     assert_non_null(out);
     assert_int_equal(n, 2 * N);
     assert_memory_equal(out, "\xCC\xA3", 2);
@@ -678,20 +678,20 @@ static void unsupported_components_are_named(void **state)
     refuses("", "null", "{\"type\":\"Whitespace\"}", "null", "", "Whitespace");
     refuses("", "null", "null", "null", "", "pre_tokenizer");
     refuses("", "null", "{\"type\":\"Digits\"}", "null", "", "ByteLevel");
-    refuses("", "null", "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", "null", "", "add_prefix_space");
+    refuses("", "null", "{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL ",{\"type\":\"Metaspace\",\"replacement\":\"_\"}]}", "null", "",
+            "Metaspace");
     refuses("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"}}", "null", "", "Split");
-    refuses("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Removed\"}", "null", "",
-            "Removed");
+    refuses("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Halved\"}", "null", "",
+            "Halved");
     refuses("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a|\\\\w\"}}", "null", "", "a|\\w");
-    refuses("", "null", BYTE_LEVEL, "{\"type\":\"BertProcessing\"}", "", "BertProcessing");
+    refuses("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a[b]]\"}}", "null", "", "a set inside a set at 2");
+    refuses("", "null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a{1,2}+\"}}", "null", "", "+ after an interval");
+    refuses("", "null", BYTE_LEVEL, "{\"type\":\"Other\"}", "", "Other");
     refuses("", "null", BYTE_LEVEL, "{\"type\":\"RobertaProcessing\",\"sep\":[\"x\",9999],\"cls\":[\"a\",97]}", "",
             "9999");
     refuses("", "null", BYTE_LEVEL, "{\"type\":\"TemplateProcessing\",\"single\":[],\"pair\":[]}", "",
             "template \"single\"");
-    refuses("{\"id\":300,\"content\":\"x\",\"single_word\":true}", "null", BYTE_LEVEL, "null", "", "single_word");
-    refuses("{\"id\":97,\"content\":\"<x>\"}", "null", BYTE_LEVEL, "null", "", "id 97 belongs to");
     refuses("{\"id\":3e9,\"content\":\"<x>\"}", "null", BYTE_LEVEL, "null", "", "whole number");
-    refuses("{\"id\":301,\"content\":\"abc\"}", "null", BYTE_LEVEL, "null", "", "has the ids 257 and 301");
     refuses("", "null", BYTE_LEVEL, "null", "\"extra\":1,", "extra");
 }
 

@@ -12,6 +12,7 @@
 #include "src/text/tokenizer.h"
 #include "src/text/alphabet.h"
 #include "src/text/impl.h"
+#include "src/text/normal_form.h"
 #include "src/base/utf8.h"
 
 static void put_file(const char *dir, const char *name, const char *text, size_t n)

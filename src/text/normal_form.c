@@ -1,8 +1,10 @@
+#include "src/text/normal_form.h"
+
+#include <stdbool.h>
 #include <string.h>
 #include <utf8proc.h>
 
 #include "src/base/mem.h"
-#include "src/text/impl.h"
 #include "src/base/utf8.h"
 
 /* Could this character change under NFC, or join the one before it? Only marks and Hangul vowels and final consonants
@@ -33,6 +35,16 @@ static bool is_nfc(const char *s, size_t n)
         }
         i += dtx_utf8_next(s + i, n - i, &cp, NULL);
         if (may_change(cp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_ascii(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if ((unsigned char)s[i] >= 0x80) {
             return false;
         }
     }
@@ -91,36 +103,50 @@ static size_t compose(utf8proc_int32_t *cp, size_t n)
     return to;
 }
 
-dtx_status dtx_tok_nfc(const char *s, size_t n, char **out, size_t *out_n)
+/* Canonical decomposition of one character. U+11938 has none in the reference's table. */
+static dtx_status decompose(uint32_t c, utf8proc_int32_t *out, size_t *n)
+{
+    int boundclass = 0;
+
+    if (c == 0x11938) {
+        out[0] = (utf8proc_int32_t)c;
+        *n = 1;
+        return DTX_OK;
+    }
+    utf8proc_ssize_t got = utf8proc_decompose_char((utf8proc_int32_t)c, out, 8, UTF8PROC_DECOMPOSE, &boundclass);
+    if (got < 0 || got > 8) {
+        return DTX_FAIL(DTX_ERR_INPUT, "cannot decompose U+%04X: %s", c, utf8proc_errmsg(got));
+    }
+    *n = (size_t)got;
+    return DTX_OK;
+}
+
+dtx_status dtx_tok_normal_form(const char *s, size_t n, bool composed, char **out, size_t *out_n)
 {
     utf8proc_int32_t *cp = NULL, *spare = NULL;
-    size_t count = 0, cap = 0;
+    size_t count = 0, cap = 0, len = 0;
     char *text = NULL;
     dtx_status st = DTX_OK;
 
     *out = NULL;
     *out_n = n;
-    if (is_nfc(s, n)) {
+    if (composed ? is_nfc(s, n) : is_ascii(s, n)) {
         return DTX_OK;
     }
     for (size_t i = 0; i < n;) {
         uint32_t c;
-        int boundclass = 0;
+        size_t got = 0;
         i += dtx_utf8_next(s + i, n - i, &c, NULL);
         DTX_GO(DTX_GROW(cp, cap, count + 8)); /* the longest canonical decomposition has four characters */
-        utf8proc_ssize_t got =
-            utf8proc_decompose_char((utf8proc_int32_t)c, cp + count, 8, UTF8PROC_DECOMPOSE, &boundclass);
-        if (got < 0 || got > 8) {
-            st = DTX_FAIL(DTX_ERR_INPUT, "cannot decompose U+%04X: %s", c, utf8proc_errmsg(got));
-            goto done;
-        }
-        count += (size_t)got;
+        DTX_GO(decompose(c, cp + count, &got));
+        count += got;
     }
     DTX_GO(DTX_NEW_RAW(spare, count));
     order_marks(cp, count, spare);
-    count = compose(cp, count);
+    if (composed) {
+        count = compose(cp, count);
+    }
     DTX_GO(DTX_NEW_RAW(text, 4 * count + 1));
-    size_t len = 0;
     for (size_t i = 0; i < count; i++) {
         len += dtx_utf8_put((uint32_t)cp[i], text + len);
     }
