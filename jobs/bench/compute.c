@@ -79,7 +79,7 @@ dtx_status dtx_bench_linear(const dtx_job *job, int repeat, dtx_bench_result *ou
             }
             for (int turned = 0; turned < 2; turned++) {
                 double work = 2.0 * (double)shape[s][0] * (double)shape[s][1] * (double)rows[r];
-                linear_case c = {{w, DTX_BF16, shape[s][0], shape[s][1]}, rows[r], turned, x, y, 1, 0};
+                linear_case c = {{w, DTX_BF16, shape[s][0], shape[s][1], NULL}, rows[r], turned, x, y, 1, 0};
                 c.calls = work < 4e9 ? (int)(4e9 / work / (rows[r] < 16 ? 8 : 1)) + 1 : 1;
                 for (int i = 0; i < repeat; i++) {
                     double t = dtx_timing_beside(job->par.threads, dtx_timing_peak(), run_linear, &c, &limit[i]);

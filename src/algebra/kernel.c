@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "src/algebra/linear.h"
+#include "src/algebra/quant.h"
 #include "src/algebra/vmath.h"
 
 /* Rows are shared among threads from this many elements on: waking threads costs some microseconds. */
@@ -16,10 +17,10 @@ static int threads_for(int64_t work)
 
 void dtx_embed(const void *table, dtx_dtype dtype, int64_t d, int64_t R, const int32_t *ids, float *y)
 {
-    size_t size = dtx_dtype_size(dtype);
+    const int64_t bytes = dtx_dtype_bytes(dtype, d);
 
     for (int64_t r = 0; r < R; r++) {
-        dtx_widen(dtype, (const char *)table + (size_t)ids[r] * (size_t)d * size, d, y + r * d);
+        dtx_quant_widen(dtype, (const char *)table + ids[r] * bytes, d, y + r * d);
     }
 }
 

@@ -13,7 +13,7 @@
 #include "src/algebra/activation.h"
 #include "src/base/dtype.h"
 
-/* y[r] = table[ids[r]] for a (vocab, d) table of any floating type. */
+/* y[r] = table[ids[r]] for a (vocab, d) table of any floating or quantised type. */
 void dtx_embed(const void *table, dtx_dtype dtype, int64_t d, int64_t R, const int32_t *ids, float *y);
 
 /* LayerNorm with scale w and shift b: y = (x - mean) * rstd * w + b. Keeps mean and rstd (R each, may be NULL). */

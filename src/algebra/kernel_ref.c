@@ -2,11 +2,13 @@
 
 #include <math.h>
 
+#include "src/algebra/quant.h"
+
 void dtx_embed_ref(const void *table, dtx_dtype dtype, int64_t d, int64_t R, const int32_t *ids, float *y)
 {
     for (int64_t r = 0; r < R; r++) {
-        const unsigned char *row = (const unsigned char *)table + (size_t)(ids[r] * d) * dtx_dtype_size(dtype);
-        dtx_widen(dtype, row, d, y + r * d);
+        const unsigned char *row = (const unsigned char *)table + (ids[r] * d) / dtx_dtype_block(dtype) * (int64_t)dtx_dtype_block_bytes(dtype);
+        dtx_quant_widen(dtype, row, d, y + r * d);
     }
 }
 

@@ -91,7 +91,9 @@ bool dtx_linear_has_bf16(void)
 /* What multiplies rows with w. */
 static const dtx_native *engine(const dtx_matrix *w)
 {
-    return chosen.bf16 && (w->dtype == DTX_F16 || w->dtype == DTX_BF16) ? dtx_native_bf16() : dtx_native_pick(NULL);
+    const bool rounds = chosen.bf16 && (w->dtype == DTX_F16 || w->dtype == DTX_BF16) && w->order == NULL;
+
+    return rounds ? dtx_native_bf16() : dtx_native_pick(NULL);
 }
 
 static void count(int64_t M, int64_t N, int64_t K)

@@ -1,4 +1,4 @@
-/* linear.h - the one seam for dense algebra. Rows x weights, weights f32, f16 or bf16 as stored (16-bit weights widen
+/* linear.h - the one seam for dense algebra. Rows x weights, weights f32, f16, bf16 or quantised as stored (they widen
  * tile by tile, never as a whole). Each element is a sum over k in an order that the matrix's shape alone fixes, so a
  * row's bits depend neither on how many rows there are, nor on its place among them, nor on the number of threads.
  * Back ends stand behind this header, never at call sites.
@@ -15,9 +15,18 @@
 
 typedef struct {
     const void *w;      /* (n_out, n_in) row-major, borrowed; NULL = no matrix */
-    dtx_dtype dtype;    /* DTX_F32, DTX_F16, DTX_BF16 */
+    dtx_dtype dtype;    /* DTX_F32, DTX_F16, DTX_BF16, or quantised: n_in is a whole number of blocks */
     int64_t n_out, n_in;
+    const int32_t *order; /* NULL, or (n_out), borrowed: row r of the matrix is stored as row order[r] */
 } dtx_matrix;
+
+/* Where column `col` of row `row` is stored; of a quantised matrix it must begin a block. */
+static inline const void *dtx_matrix_at(const dtx_matrix *w, int64_t row, int64_t col)
+{
+    const int64_t stored = w->order != NULL ? w->order[row] : row;
+
+    return (const char *)w->w + stored * dtx_dtype_bytes(w->dtype, w->n_in) + dtx_dtype_bytes(w->dtype, col);
+}
 
 typedef enum { DTX_GEMM_AUTO, DTX_GEMM_REFERENCE, DTX_GEMM_OPENBLAS, DTX_GEMM_NATIVE } dtx_gemm;
 
@@ -26,7 +35,7 @@ typedef enum { DTX_GEMM_AUTO, DTX_GEMM_REFERENCE, DTX_GEMM_OPENBLAS, DTX_GEMM_NA
  * choose again between products; never during one.
  * AUTO takes the fastest back end, NATIVE (our own register tiles, linear_native.c). bf16 (compute.precision): products with
  * weights stored in 16 bits round both sides to bf16 (nearest even) and sum in f32; f32 weights (adapters too), quantised
- * ones, one-row decoding, gradients of weights and attention keep f32. threads >= 1.
+ * and reordered ones, one-row decoding, gradients of weights and attention keep f32. threads >= 1.
  * DTX_ERR_USAGE with the reason, and the choice as it was, where the back end or the processor cannot. */
 dtx_status dtx_linear_choose(dtx_gemm gemm, bool bf16, int threads);
 /* The same in f32. */

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
+#include "src/algebra/quant.h"
 #include "src/base/simd.h"
 
 enum { KC = DTX_NATIVE_KC, LDA = DTX_NATIVE_LDA, NC = DTX_NATIVE_NC };
@@ -42,6 +43,8 @@ typedef struct {
     const float *bias;     /* N, or NULL */
     bool accumulate;
     int64_t depth;         /* where K counts words of two bf16: elements */
+    const dtx_matrix *rows; /* NULL, or the W that is B (A where sides are changed): quantised, or rows in another order, so that
+                             * rows are widened one by one */
 } product;
 
 enum { HUGE_PAGE = 2 << 20, SHARED_BYTES = SHARED_ROWS * LDA * (int)sizeof(float) };
@@ -60,9 +63,22 @@ static inline int64_t ceil_div(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
+/* Rows of W, columns col .. col + n - 1, in f32. Where W is quantised, col and n are whole blocks: KC and NC are, and so is
+ * what is left at the end of a row. */
+static void widen_rows(const dtx_matrix *w, int64_t row, int64_t rows, int64_t col, int64_t n, float *out, int64_t ldo)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        dtx_quant_widen(w->dtype, dtx_matrix_at(w, row + r, col), n, out + r * ldo);
+    }
+}
+
 /* Rows i0 .. i0 + rows - 1 and one block of A: packed row i of block kb stands at (kb * chunk + i) * LDA. */
 static void pack_a(const product *p, int64_t i0, int64_t rows, int64_t k0, int64_t kc, float *out)
 {
+    if (p->rows != NULL && p->a == p->rows->w) {
+        widen_rows(p->rows, i0, rows, k0, kc, out, LDA);
+        return;
+    }
     const int64_t size = p->a_type == DTX_F32 ? 4 : 2, k = p->isa->pairs != NULL ? 2 * k0 : k0;
     const char *a = (const char *)p->a + (p->a_turned ? k * p->lda + i0 : i0 * p->lda + k) * size;
 
@@ -98,6 +114,41 @@ static void pack_b_words(const product *p, int64_t k0, int64_t kc, int64_t j0, i
     }
 }
 
+/* A panel of `cols` columns, which are rows of f32 values here, turned. */
+static void pack_panel(const product *p, const void *rows, int64_t ld, int64_t cols, int64_t kc, dtx_dtype t, float *panel)
+{
+    const int64_t nr = p->isa->nr;
+    float wide[16 * KC];
+
+    if (nr % 16 == 0) {
+        p->isa->transpose(t, rows, ld, cols, kc, panel, nr);
+        return;
+    }
+    p->isa->transpose(t, rows, ld, cols, kc, wide, 16); /* a panel narrower than what transpose rounds up to */
+    for (int64_t k = 0; k < kc; k++) {
+        memcpy(panel + k * nr, wide + k * 16, (size_t)nr * sizeof *panel);
+    }
+}
+
+/* The same as pack_b, of rows that are widened one by one. */
+static void pack_b_rows(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t nc, float *out)
+{
+    enum { AT_ONCE = 32 };  /* at least nr */
+    const int64_t nr = p->isa->nr;
+    float wide[AT_ONCE * KC];
+
+    for (int64_t j = 0; p->b_turned && j < nc; j += nr) {
+        const int64_t cols = min64(nr, nc - j);
+        widen_rows(p->rows, j0 + j, cols, k0, kc, wide, KC);
+        pack_panel(p, wide, KC, cols, kc, DTX_F32, out + j * kc);
+    }
+    for (int64_t k = 0; !p->b_turned && k < kc; k += AT_ONCE) {
+        const int64_t rows = min64(AT_ONCE, kc - k);
+        widen_rows(p->rows, k0 + k, rows, j0, nc, wide, NC);
+        p->isa->copy(DTX_F32, wide, NC, rows, nc, out + k * nr, nr, nr, kc * nr);
+    }
+}
+
 /* Block (kc, nc) of B at (k0, j0) as panels of nr columns, each (kc, nr); columns past the end are zero. */
 static void pack_b(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t nc, float *out)
 {
@@ -108,6 +159,10 @@ static void pack_b(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t
     if (nc % nr != 0) {
         memset(out + nc / nr * nr * kc, 0, (size_t)(kc * nr) * sizeof *out);
     }
+    if (p->rows != NULL && p->b == p->rows->w) {
+        pack_b_rows(p, k0, kc, j0, nc, out);
+        return;
+    }
     if (p->isa->pairs != NULL) {
         pack_b_words(p, k0, kc, j0, nc, out);
         return;
@@ -117,17 +172,7 @@ static void pack_b(const product *p, int64_t k0, int64_t kc, int64_t j0, int64_t
         return;
     }
     for (int64_t j = 0; j < nc; j += nr) {
-        float *panel = out + j * kc;
-        int64_t cols = min64(nr, nc - j);
-        if (nr % 16 == 0) {
-            p->isa->transpose(p->b_type, b + ((j0 + j) * p->ldb + k0) * size, p->ldb, cols, kc, panel, nr);
-        } else { /* a panel narrower than what transpose rounds up to */
-            float wide[16 * KC];
-            p->isa->transpose(p->b_type, b + ((j0 + j) * p->ldb + k0) * size, p->ldb, cols, kc, wide, 16);
-            for (int64_t k = 0; k < kc; k++) {
-                memcpy(panel + k * nr, wide + k * 16, (size_t)nr * sizeof *panel);
-            }
-        }
+        pack_panel(p, b + ((j0 + j) * p->ldb + k0) * size, p->ldb, min64(nr, nc - j), kc, p->b_type, out + j * kc);
     }
 }
 
@@ -144,11 +189,11 @@ static ahead plan_ahead(const product *p, int64_t k0, int64_t kc, int64_t j0, in
         k0 *= 2;
         kc = min64(2 * kc, p->depth - k0);
     }
-    int64_t size = p->b_type == DTX_F32 ? 4 : 2;
-    const char *b = p->b;
+    const int64_t along = p->b_turned ? k0 : j0, down = p->b_turned ? j0 : k0, n = p->b_turned ? kc : nc;
+    const int64_t stride = dtx_dtype_bytes(p->b_type, p->ldb);
 
-    return p->b_turned ? (ahead){b + (j0 * p->ldb + k0) * size, p->ldb * size, nc, ceil_div(kc * size, 512), 0, 0}
-                       : (ahead){b + (k0 * p->ldb + j0) * size, p->ldb * size, kc, ceil_div(nc * size, 512), 0, 0};
+    return (ahead){(const char *)p->b + down * stride + dtx_dtype_bytes(p->b_type, along), stride, p->b_turned ? nc : kc,
+                   ceil_div(dtx_dtype_bytes(p->b_type, n), 512), 0, 0};
 }
 
 /* As many rows as a call asks for; once all are, something that is in cache anyway. */
@@ -254,12 +299,13 @@ static void tile_task(const chunk_work *c, int64_t t)
 static void cut_tiles(chunk_work *c, int threads)
 {
     int64_t nr = c->p->isa->nr, N = c->p->N, want = 4 * (int64_t)threads, most = NC;
+    const int64_t unit = c->p->rows != NULL && !c->p->b_turned ? NC : nr; /* whole blocks of a quantised row */
 
     if (!c->p->b_turned) {
         most = WIDE;
         want = N >= 2 * threads * WIDE ? want : threads;
     }
-    c->nc = threads == 1 ? most : min64(most, ceil_div(ceil_div(N, want), nr) * nr);
+    c->nc = threads == 1 ? most : min64(most, ceil_div(ceil_div(N, want), unit) * unit);
     c->nc = c->nc < 2 * nr ? 2 * nr : c->nc;
     c->across = ceil_div(N, c->nc);
     c->down = threads == 1 ? 1 : min64(ceil_div(want, c->across), c->rows / 64);
@@ -452,7 +498,7 @@ static void run_few(const product *p, int threads, float *packed)
     f.t.b = p->a;
     f.t.b_type = DTX_F32;
     f.t.ldb = p->lda;
-    f.carries = p->isa->carries && p->b_type == DTX_BF16;
+    f.carries = p->isa->carries && p->b_type == DTX_BF16 && p->rows == NULL;
     f.words = p->isa->pairs != NULL ? 2 : 1;
     f.strips = threads * ceil_div(p->N, threads * STRIP);
     f.strips = min64(f.strips, p->N);
@@ -514,11 +560,17 @@ void dtx_native_product(const dtx_native *isa, int64_t M, int64_t N, int64_t K, 
     run(&p, 1);
 }
 
+static const dtx_matrix *by_rows(const dtx_matrix *w)
+{
+    return dtx_dtype_is_quantised(w->dtype) || w->order != NULL ? w : NULL;
+}
+
 void dtx_native_forward(const dtx_native *isa, int threads, const dtx_matrix *w, const float *bias, int64_t M,
                         const float *x, int64_t ldx, float *y, int64_t ldy, bool accumulate)
 {
     product p = {.isa = isa, .M = M, .N = w->n_out, .K = w->n_in, .a = x, .lda = ldx, .b = w->w, .ldb = w->n_in,
-                 .b_type = w->dtype, .b_turned = true, .c = y, .ldc = ldy, .bias = bias, .accumulate = accumulate};
+                 .b_type = w->dtype, .b_turned = true, .c = y, .ldc = ldy, .bias = bias, .accumulate = accumulate,
+                 .rows = by_rows(w)};
     run(&p, threads);
 }
 
@@ -526,7 +578,7 @@ void dtx_native_backward_input(const dtx_native *isa, int threads, const dtx_mat
                                int64_t lddy, float *dx, int64_t lddx, bool accumulate)
 {
     product p = {.isa = isa, .M = M, .N = w->n_in, .K = w->n_out, .a = dy, .lda = lddy, .b = w->w, .ldb = w->n_in,
-                 .b_type = w->dtype, .c = dx, .ldc = lddx, .accumulate = accumulate};
+                 .b_type = w->dtype, .c = dx, .ldc = lddx, .accumulate = accumulate, .rows = by_rows(w)};
     run(&p, threads);
 }
 

@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "src/algebra/quant.h"
+
 enum { ROWS = 64, COLS = 256, DEPTH = 512 };
 static int rows_of_a_call = ROWS; /* a fact of this machine: found once, before the first call */
 
@@ -81,13 +83,11 @@ static void run_tile(const dtx_matrix *w, bool turned, const float *bias, int64_
 {
     int64_t total = turned ? w->n_out : w->n_in, cols = min64(COLS, (turned ? w->n_in : w->n_out) - c0);
     int64_t rows = min64(rows_of_a_call, M - m0);
-    size_t size = dtx_dtype_size(w->dtype);
 
     for (int64_t k = 0; k < total; k += DEPTH) {
         int64_t depth = min64(DEPTH, total - k), lines = turned ? depth : cols, line = turned ? cols : depth;
-        int64_t first = turned ? k * w->n_in + c0 : c0 * w->n_in + k;
-        for (int64_t i = 0; i < lines; i++) {
-            dtx_widen(w->dtype, (const char *)w->w + (size_t)(first + i * w->n_in) * size, line, w_tile + i * line);
+        for (int64_t i = 0; i < lines; i++) { /* COLS and DEPTH are whole blocks of a quantised row */
+            dtx_quant_widen(w->dtype, turned ? dtx_matrix_at(w, k + i, c0) : dtx_matrix_at(w, c0 + i, k), line, w_tile + i * line);
         }
         for (int64_t i = 0; i < rows_of_a_call; i++) {
             if (i < rows) {

@@ -9,9 +9,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "src/algebra/kernel.h"
 #include "src/algebra/linear.h"
 #include "src/algebra/linear_native.h"
 #include "src/algebra/linear_pick.h"
+#include "src/algebra/quant.h"
 #include "src/base/mem.h"
 
 /* Values in (-1, 1), the same for each seed. */
@@ -41,7 +43,7 @@ typedef struct {
 
 static weights new_weights(dtx_dtype t, int64_t N, int64_t K, uint32_t seed, size_t shift)
 {
-    weights w = {{NULL, t, N, K}, NULL};
+    weights w = {{NULL, t, N, K, NULL}, NULL};
     size_t size = dtx_dtype_size(t);
     float *x = new_floats(N * K, seed);
 
@@ -107,6 +109,124 @@ static void compare(const shape *s, dtx_dtype t, size_t shift)
     void *all[] = {w.memory, x, dy, bias, y, y_ref, dx, dx_ref, dw, dw_ref, db, db_ref};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         dtx_free(all[i]);
+    }
+}
+
+/* Blocks of random bits with small scales, rows in another order, and the same matrix in f32. */
+typedef struct {
+    dtx_matrix q, f32;
+    int32_t *order;
+    unsigned char *memory;
+    float *wide;
+} quantised;
+
+static quantised new_quantised(dtx_dtype t, int64_t N, int64_t K, bool reordered, uint32_t seed)
+{
+    static const struct {
+        dtx_dtype t;
+        int at[2]; /* of the scales, -1 = none */
+    } scales[] = {{DTX_Q8_0, {0, -1}},  {DTX_Q4_0, {0, -1}},   {DTX_Q4_1, {0, 2}}, {DTX_Q5_0, {0, -1}}, {DTX_Q5_1, {0, 2}}, {DTX_IQ4_NL, {0, -1}},
+                  {DTX_Q2_K, {80, 82}}, {DTX_Q3_K, {108, -1}}, {DTX_Q4_K, {0, 2}}, {DTX_Q5_K, {0, 2}},  {DTX_Q6_K, {208, -1}}, {DTX_IQ4_XS, {0, -1}}};
+    const int64_t bytes = dtx_dtype_bytes(t, K), block = (int64_t)dtx_dtype_block_bytes(t);
+    quantised w = {{NULL, t, N, K, NULL}, {NULL, DTX_F32, N, K, NULL}, dtx_malloc((size_t)N, sizeof(int32_t)),
+                   dtx_malloc((size_t)(N * bytes) + 1, 1), new_floats(N * K, 1)};
+    uint32_t s = seed * 2654435761u + 12345u;
+
+    assert_non_null(w.order);
+    assert_non_null(w.memory);
+    for (int64_t i = 0; i < N * bytes; i++) {
+        s = s * 1664525u + 1013904223u;
+        w.memory[1 + i] = (unsigned char)(s >> 24);
+    }
+    for (int64_t i = 0; t == DTX_BF16 && i < N * K; i++) {
+        const uint16_t h = dtx_f32_to_bf16(w.wide[i]);
+        memcpy(w.memory + 1 + 2 * i, &h, sizeof h);
+    }
+    for (size_t k = 0; k < sizeof scales / sizeof *scales; k++) {
+        for (int64_t b = 0; scales[k].t == t && b < N * bytes / block; b++) {
+            for (int j = 0; j < 2; j++) {
+                const uint16_t h = dtx_f32_to_f16((j == 0 ? 1.0f : 0.5f) / (K > 32 && dtx_dtype_block(t) == 256 ? 2000.0f : 100.0f));
+                if (scales[k].at[j] >= 0) {
+                    memcpy(w.memory + 1 + b * block + scales[k].at[j], &h, sizeof h);
+                }
+            }
+        }
+    }
+    for (int64_t r = 0; r < N; r++) {
+        w.order[r] = (int32_t)(N - 1 - r);
+    }
+    w.q.w = w.memory + 1;
+    w.q.order = reordered ? w.order : NULL;
+    for (int64_t r = 0; r < N; r++) {
+        dtx_quant_widen(t, dtx_matrix_at(&w.q, r, 0), K, w.wide + r * K);
+    }
+    w.f32.w = w.wide;
+    return w;
+}
+
+static void free_quantised(quantised *w)
+{
+    dtx_free(w->order);
+    dtx_free(w->memory);
+    dtx_free(w->wide);
+}
+
+/* Quantised weights give the bits that the same values in f32 give: forward and turned, many rows and few, with both back ends,
+ * on every instruction set, with any number of threads; a single row has sums of its own. */
+static void quantised_products_are_those_of_their_values(void **state)
+{
+    const struct {
+        int64_t M, N, K;
+    } shapes[] = {{1, 40, 256}, {3, 33, 512}, {20, 300, 768}, {70, 512, 256}, {130, 96, 1280}};
+    const char *isas[] = {"avx512", "avx2", "portable"};
+    bool order = false;
+
+    (void)state;
+    for (int type = DTX_BF16; type <= (int)DTX_IQ4_XS; type = type == DTX_BF16 ? (int)DTX_Q8_0 : type + 1) {
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++, order = !order) {
+            const int64_t M = shapes[i].M, N = shapes[i].N, K = shapes[i].K + (dtx_dtype_block((dtx_dtype)type) == 32 ? 32 : 0);
+            quantised w = new_quantised((dtx_dtype)type, N, K, order, (uint32_t)type);
+            float *x = new_floats(M * K, 2), *dy = new_floats(M * N, 3), *bias = new_floats(N, 4);
+            float *y[2] = {new_floats(M * N, 5), new_floats(M * N, 5)}, *dx[2] = {new_floats(M * K, 6), new_floats(M * K, 6)};
+            for (int way = 0; way < 8; way++) { /* native and OpenBLAS with 1 and 2 threads, reference; then the instruction sets */
+                const dtx_gemm gemm = way < 2 ? DTX_GEMM_NATIVE : way < 4 ? DTX_GEMM_OPENBLAS : DTX_GEMM_REFERENCE;
+                const dtx_native *isa = way >= 5 ? dtx_native_pick(isas[way - 5]) : NULL;
+                assert_int_equal(dtx_linear_setup(gemm, 1 + way % 2), DTX_OK);
+                if ((way == 4 && i > 1) || (way >= 5 && isa == NULL)) {
+                    continue;
+                }
+                for (int k = 0; k < 2; k++) {
+                    const dtx_matrix *m = k == 0 ? &w.q : &w.f32;
+                    fill(y[k], M * N, 5);
+                    fill(dx[k], M * K, 6);
+                    if (isa != NULL) {
+                        dtx_native_forward(isa, 1, m, bias, M, x, K, y[k], N, true);
+                        dtx_native_backward_input(isa, 1, m, M, dy, N, dx[k], K, true);
+                    } else {
+                        dtx_linear_forward(m, bias, M, x, K, y[k], N, true);
+                        dtx_linear_backward_input(m, M, dy, N, dx[k], K, true);
+                    }
+                }
+                if (memcmp(y[0], y[1], (size_t)(M * N) * sizeof(float)) != 0 || memcmp(dx[0], dx[1], (size_t)(M * K) * sizeof(float)) != 0) {
+                    fail_msg("%s, shape %d, way %d: %s differs", dtx_dtype_name((dtx_dtype)type), (int)i, way,
+                             memcmp(y[0], y[1], (size_t)(M * N) * sizeof(float)) != 0 ? "forward" : "backward");
+                }
+            }
+            for (int threads = 1; threads < 3; threads++) {
+                assert_int_equal(dtx_linear_setup(DTX_GEMM_NATIVE, threads), DTX_OK);
+                dtx_linear_vector(&w.q, bias, x, y[threads - 1], false);
+            }
+            assert_memory_equal(y[0], y[1], (size_t)N * sizeof(float));
+            dtx_linear_forward_ref(&w.f32, bias, 1, x, K, y[1], N, false);
+            check_close(y[0], y[1], N, 3 * K, "one row");
+            dtx_embed(w.q.w, w.q.dtype, K, 1, &(int32_t){7}, dx[0]); /* rows as they are stored */
+            assert_memory_equal(dx[0], w.wide + (order ? N - 8 : 7) * K, (size_t)K * sizeof(float));
+            void *all[] = {x, dy, bias, y[0], y[1], dx[0], dx[1]};
+            for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+                dtx_free(all[k]);
+            }
+            free_quantised(&w);
+        }
     }
 }
 
@@ -356,7 +476,7 @@ static void other_cuts_give_equal_bits(void **state)
 static void check_real_shape(dtx_gemm gemm, int64_t N, int64_t K)
 {
     enum { M = 3, LINES = 5 };
-    weights w = {{NULL, DTX_BF16, N, K}, NULL};
+    weights w = {{NULL, DTX_BF16, N, K, NULL}, NULL};
     float *x = new_floats(M * K, 32), *dy = new_floats(M * N, 33);
     float *y = new_floats(M * N, 0), *dx = new_floats(M * K, 0);
     uint16_t *h;
@@ -373,7 +493,7 @@ static void check_real_shape(dtx_gemm gemm, int64_t N, int64_t K)
     dtx_linear_backward_input(&w.m, M, dy, N, dx, K, false);
     for (int64_t l = 0; l < LINES; l++) {
         int64_t n = l * (N - 1) / (LINES - 1), k = l * (K - 1) / (LINES - 1);
-        dtx_matrix one = {h + n * K, DTX_BF16, 1, K};
+        dtx_matrix one = {h + n * K, DTX_BF16, 1, K, NULL};
         for (int64_t m = 0; m < M; m++) {
             float expected;
             dtx_linear_forward_ref(&one, NULL, 1, x + m * K, K, &expected, 1, false);
@@ -456,7 +576,7 @@ static void sixteen_bit_values_convert_exactly(void **state)
 static void flops_are_counted(void **state)
 {
     float w[6] = {1, 2, 3, 4, 5, 6}, x[3] = {1, 1, 1}, y[2];
-    dtx_matrix m = {w, DTX_F32, 2, 3};
+    dtx_matrix m = {w, DTX_F32, 2, 3, NULL};
     double had = dtx_linear_flops();
 
     (void)state;
@@ -472,6 +592,7 @@ int main(void)
         cmocka_unit_test(sixteen_bit_values_convert_exactly),
         cmocka_unit_test(flops_are_counted),
         cmocka_unit_test(every_backend_agrees_with_the_reference),
+        cmocka_unit_test(quantised_products_are_those_of_their_values),
         cmocka_unit_test(every_instruction_set_agrees_with_the_reference),
         cmocka_unit_test(weights_may_stand_at_any_byte),
         cmocka_unit_test(native_rows_do_not_depend_on_their_neighbours),
