@@ -13,7 +13,7 @@ typedef struct {
     dtx_tokenizer *tokenizer;
     dtx_attrib_settings set;
     char of[64], source[128];   /* variant whose completions are attributed; "/variants/W/completions" */
-    char group[256];            /* "/variants/V/attribution/M" */
+    char group[256], check[264]; /* "/variants/V/attribution/M"; .../check */
     char log_dir[1040];
     bool made, has_ids, checked; /* rank 0: the stage, the completions' ids, its faithfulness check are in the file */
     /* completions */

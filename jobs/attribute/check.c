@@ -15,7 +15,7 @@ enum { FIGURES = 6 }; /* doubles of one row */
 
 typedef struct {
     const attribution *g;
-    char group[320];
+    const char *group;          /* GROUP/check */
     int64_t n, *row;
     double *figure;             /* (n, FIGURES) */
     bool done;                  /* rank 0: the file has this check already */
@@ -92,18 +92,15 @@ static double mean(const check *c, int k)
     return c->n > 0 ? sum / (double)c->n : NAN;
 }
 
-static dtx_status write_column(hid_t file, const check *c, const char *name, int k, const char *long_name)
+static dtx_status write_column(hid_t file, const check *c, const char *name, int k)
 {
-    char path[400];
     float *x = NULL;
 
-    snprintf(path, sizeof path, "%s/%s", c->group, name);
-    DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_FLOAT, 1, {(hsize_t)c->n}, {"sample"}, 0, long_name, "1"}));
     DTX_TRY(DTX_NEW(x, c->n));
     for (int64_t i = 0; i < c->n; i++) {
         x[i] = (float)c->figure[i * FIGURES + k];
     }
-    dtx_status st = dtx_h5_write(file, path, H5T_NATIVE_FLOAT, x);
+    dtx_status st = dtx_h5_put(file, c->group, name, H5T_NATIVE_FLOAT, c->n, 1, x);
     dtx_free(x);
     return st;
 }
@@ -111,18 +108,15 @@ static dtx_status write_column(hid_t file, const check *c, const char *name, int
 static dtx_status write_check(hid_t file, void *user)
 {
     const check *c = user;
-    char path[400];
 
     if (c->stale) {
         DTX_TRY(dtx_h5_delete(file, c->group));
     }
-    snprintf(path, sizeof path, "%s/row", c->group);
-    DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_INT64, 1, {(hsize_t)c->n}, {"sample"}, -1, "row that was checked", "1"}));
-    DTX_TRY(dtx_h5_write(file, path, H5T_NATIVE_INT64, c->row));
-    DTX_TRY(write_column(file, c, "drop_top", 2, "loss of probability when the highest-scored tenth of the prompt is deleted"));
-    DTX_TRY(write_column(file, c, "drop_random", 3, "loss of probability when a random tenth of the prompt is deleted"));
-    DTX_TRY(write_column(file, c, "completeness_error", 4, "integrated gradients: |sum of scores - change of the target|"));
-    DTX_TRY(write_column(file, c, "completeness_scale", 5, "integrated gradients: |change of the target|"));
+    DTX_TRY(dtx_h5_put(file, c->group, "row", H5T_NATIVE_INT64, c->n, 1, c->row));
+    DTX_TRY(write_column(file, c, "drop_top", 2));
+    DTX_TRY(write_column(file, c, "drop_random", 3));
+    DTX_TRY(write_column(file, c, "completeness_error", 4));
+    DTX_TRY(write_column(file, c, "completeness_scale", 5));
     DTX_TRY(dtx_h5_attr_int(file, c->group, "rows", c->g->job->config.attribute.check));
     DTX_TRY(dtx_h5_attr_int(file, c->group, "integration_steps", c->g->job->config.attribute.steps));
     DTX_TRY(dtx_h5_attr_double(file, c->group, "mean_drop_top", mean(c, 2)));
@@ -165,10 +159,9 @@ static dtx_status measure_all(check *c)
 
 dtx_status dtx_attribute_check(attribution *g)
 {
-    check c = {.g = g};
+    check c = {.g = g, .group = g->check};
     dtx_status st;
 
-    snprintf(c.group, sizeof c.group, "%s/check", g->group);
     DTX_TRY(dtx_run_inspect(g->run, look, &c));
     if (dtx_par_any(&g->job->par, c.done)) {
         return DTX_OK;

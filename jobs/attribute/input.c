@@ -1,7 +1,6 @@
 /* The input of `attribute`: a variant's completions on every rank, and which tokens of the prompts count. Imported
  * completions tell no model; their ids are the tokenizer's, made by `import` or here. */
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,12 +28,11 @@ void dtx_attribute_meaning(dtx_set_method method, dtx_set_target target, dtx_set
 
 dtx_status dtx_attribute_look(hid_t file, attribution *g)
 {
-    char path[160], fingerprint[65], *was = NULL, *model = NULL;
+    char fingerprint[65], *was = NULL, *model = NULL;
     dtx_stage_diff diff = {{0}};
     dtx_status st;
 
-    snprintf(path, sizeof path, "%s/tokens", g->source);
-    g->has_ids = dtx_h5_exists(file, path);
+    g->has_ids = dtx_h5_has(file, g->source, "tokens");
     DTX_GO(dtx_h5_exists(file, g->m.group) ? dtx_h5_attr_get_str(file, g->m.group, "weights_fingerprint", &model) : DTX_OK);
     if (model != NULL) { /* the variant was generated here */
         DTX_GO(dtx_stage_compare(file, g->m.group, "weights_fingerprint", g->m.fingerprint, &diff));
@@ -64,42 +62,39 @@ done:
 static dtx_status add_ids(hid_t file, void *user)
 {
     const attribution *g = user;
-    char of_group[96];
 
-    snprintf(of_group, sizeof of_group, "/variants/%s", g->of);
     dtx_log(DTX_LOG_INFO, "attribute", "%s was imported without ids: it is tokenized by the tokenizer of %s", g->source,
             g->job->config.model.path);
-    return dtx_prompts_add_ids(file, g->run->path, of_group, g->tokenizer, g->m.arch.vocab);
+    return dtx_prompts_add_ids(file, g->run->path, g->of, g->tokenizer, g->m.arch.vocab);
 }
 
+/* Collective. */
 static dtx_status read_completions(attribution *g)
 {
-    static const struct {
-        const char *name;
-        size_t at;
-    } parts[] = {{"prompt_offset", offsetof(attribution, prompt_offset)}, {"prompt_tokens", offsetof(attribution, prompt_ids)},
-                 {"tokens", offsetof(attribution, tokens)}, {"length", offsetof(attribution, length)}};
-    const hid_t types[] = {H5T_NATIVE_INT64, H5T_NATIVE_INT32, H5T_NATIVE_INT32, H5T_NATIVE_INT32};
-    hsize_t shape[4][2], texts[2];
-    void *ids = NULL;
-    char path[192];
+    void *id = NULL, *offset = NULL, *prompt = NULL, *tokens = NULL, *length = NULL;
+    int64_t texts[2], ids[2], answers[2];
+    dtx_status st;
 
-    for (int i = 0; i < 4; i++) {
-        void *data = NULL;
-        snprintf(path, sizeof path, "%s/%s", g->source, parts[i].name);
-        DTX_TRY(dtx_run_read(g->run, path, types[i], &data, shape[i]));
-        memcpy((char *)g + parts[i].at, &data, sizeof data);
+    DTX_GO(dtx_run_read(g->run, dtx_h5_places[DTX_H5_PROMPTS].path, "id", H5T_NATIVE_INT64, DTX_H5_ANY, 1, &id, texts));
+    DTX_GO(dtx_run_read(g->run, g->source, "tokens", H5T_NATIVE_INT32, DTX_H5_ANY, DTX_H5_ANY, &tokens, answers));
+    DTX_GO(dtx_run_read(g->run, g->source, "length", H5T_NATIVE_INT32, answers[0], 1, &length, NULL));
+    DTX_GO(dtx_run_read(g->run, g->source, "prompt_tokens", H5T_NATIVE_INT32, DTX_H5_ANY, 1, &prompt, ids));
+    DTX_GO(dtx_run_read(g->run, g->source, "prompt_offset", H5T_NATIVE_UINT64, answers[0], 1, &offset, NULL));
+    DTX_GO(dtx_h5_check_offsets(g->source, "prompt_offset", offset, answers[0], ids[0]));
+    g->rows = answers[0];
+    g->width = answers[1];
+    g->samples = texts[0] > 0 ? g->rows / texts[0] : 1;
+    if (texts[0] > 0 && g->rows % texts[0] != 0) {
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %" PRId64 " rows, which is no multiple of the %" PRId64 " texts", g->run->path, g->source,
+                      g->rows, texts[0]);
     }
-    DTX_TRY(dtx_run_read(g->run, "/prompts/id", H5T_NATIVE_INT64, &ids, texts));
-    dtx_free(ids);
-    g->rows = (int64_t)shape[3][0];
-    g->samples = texts[0] > 0 ? g->rows / (int64_t)texts[0] : 1;
-    g->width = (int64_t)shape[2][1];
-    if (shape[0][0] != shape[3][0] + 1 || shape[2][0] != shape[3][0] || g->prompt_offset[0] != 0
-        || g->prompt_offset[g->rows] != (int64_t)shape[1][0]) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: the datasets of %s do not fit together", g->run->path, g->source);
-    }
-    return DTX_OK;
+done:
+    g->tokens = tokens;
+    g->length = length;
+    g->prompt_ids = prompt;
+    g->prompt_offset = offset;
+    dtx_free(id);
+    return st;
 }
 
 /* Steps of each row: its length without the final end-of-text unless that is kept; and where its matrix lies. */
@@ -160,13 +155,12 @@ static dtx_status flag_prompt(const attribution *g, int64_t row, const char *bef
 static dtx_status flag_prompts(hid_t file, void *user)
 {
     attribution *g = user;
-    char group[96], *frame = NULL;
+    char *frame = NULL;
     dtx_template t = {0};
     size_t len, n_before, n_after;
     dtx_status st;
 
-    snprintf(group, sizeof group, "/variants/%s", g->of);
-    DTX_GO(dtx_prompts_read_template(file, g->run->path, group, &t)); /* needed for attribute.template_tokens = false */
+    DTX_GO(dtx_prompts_read_template(file, g->run->path, g->of, &t)); /* needed for attribute.template_tokens = false */
     DTX_GO(dtx_template_apply(&t, "", 0, &frame, &len, &n_before, &n_after));
     DTX_GO(DTX_NEW(g->use, g->prompt_offset[g->rows] + 1));
     for (int64_t r = 0; r < g->rows; r++) {

@@ -20,16 +20,18 @@ static dtx_status read_settings(attribution *g)
 {
     const dtx_config *c = &g->job->config;
     const char *of = c->attribute.completions_of;
+    char name[160];
     bool foreign = of[0] != '\0' && strcmp(of, g->job->variant) != 0;
 
     snprintf(g->of, sizeof g->of, "%s", foreign ? of : g->job->variant);
-    snprintf(g->source, sizeof g->source, "/variants/%s/completions", g->of);
+    dtx_h5_group(g->source, sizeof g->source, DTX_H5_COMPLETIONS, g->of, NULL);
     if (c->attribute.name[0] != '\0') {
-        snprintf(g->group, sizeof g->group, "%s/attribution/%s", g->m.group, c->attribute.name);
+        snprintf(name, sizeof name, "%s", c->attribute.name);
     } else {
-        snprintf(g->group, sizeof g->group, "%s/attribution/%s%s%s", g->m.group, dtx_config_word(c, "attribute.method"),
-                 foreign ? "@" : "", foreign ? of : "");
+        snprintf(name, sizeof name, "%s%s%s", dtx_config_word(c, "attribute.method"), foreign ? "@" : "", foreign ? of : "");
     }
+    dtx_h5_group(g->group, sizeof g->group, DTX_H5_ATTRIBUTION, g->m.variant, name);
+    dtx_h5_group(g->check, sizeof g->check, DTX_H5_CHECK, g->m.variant, name);
     g->set = (dtx_attrib_settings){.steps = c->attribute.steps,
                                    .baseline = -1,
                                    .memory_bytes = (size_t)c->attribute.memory_mb << 20,
@@ -108,9 +110,7 @@ static dtx_status look(hid_t file, void *user)
                         g->run->path, g->source);
     }
     DTX_TRY(dtx_attribute_look(file, g));
-    char check[340];
-    snprintf(check, sizeof check, "%s/check", g->group);
-    g->checked = dtx_h5_exists(file, check);
+    g->checked = dtx_h5_exists(file, g->check);
     g->made = dtx_h5_exists(file, g->group);
     if (g->made && g->job->redo) {
         dtx_log(DTX_LOG_WARN, "redo", "discarding %s", g->group);
@@ -133,31 +133,12 @@ static dtx_status discard(hid_t file, void *user)
 
 static dtx_status make_columns(hid_t file, const attribution *g)
 {
-    hsize_t n = (hsize_t)g->rows, width = (hsize_t)g->width;
-    const struct {
-        const char *name;
-        hid_t type;
-        int rank;
-        const char *long_name, *units;
-    } columns[] = {
-        {"G", H5T_NATIVE_INT32, 1, "generated tokens attributed", "1"},
-        {"T", H5T_NATIVE_INT32, 1, "attributed tokens, prompt and generated", "1"},
-        {"step_probability", H5T_NATIVE_FLOAT, 2, "probability of each generated token", "1"},
-        {"entropy", H5T_NATIVE_FLOAT, 2, "entropy of each generated token's scores over the prompt", "bit"},
-        {"prompt_dependence", H5T_NATIVE_FLOAT, 2, "sum of each generated token's scores over the prompt", "1"},
-        {"done", H5T_NATIVE_UINT8, 1, "1 once every value of the row is on disk", "1"},
-        {"words/length", H5T_NATIVE_INT32, 1, "generated words", "1"},
-        {"words/step_probability", H5T_NATIVE_FLOAT, 2, "probability of each generated word", "1"},
-        {"words/entropy", H5T_NATIVE_FLOAT, 2, "entropy of each generated word's scores over the prompt's words", "bit"},
-        {"words/prompt_dependence", H5T_NATIVE_FLOAT, 2, "sum of each generated word's scores over the prompt's words", "1"},
-    };
-    size_t n_columns = g->set.merge != DTX_MERGE_NONE ? 10 : 6;
-    char path[320];
+    static const char *const columns[] = {"G", "T", "step_probability", "entropy", "prompt_dependence", "done", "words/length",
+                                          "words/step_probability", "words/entropy", "words/prompt_dependence"};
+    const size_t n_columns = g->set.merge != DTX_MERGE_NONE ? 10 : 6;
 
     for (size_t i = 0; i < n_columns; i++) {
-        snprintf(path, sizeof path, "%s/%s", g->group, columns[i].name);
-        DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, columns[i].type, columns[i].rank, {n, width}, {"/row", "/step"}, 0,
-                                                 columns[i].long_name, columns[i].units}));
+        DTX_TRY(dtx_h5_make(file, g->group, columns[i], g->rows, g->width));
     }
     return DTX_OK;
 }
@@ -166,15 +147,9 @@ static dtx_status make_stage(hid_t file, void *user)
 {
     const attribution *g = user;
     setting s[N_SETTINGS];
-    char path[320];
 
-    snprintf(path, sizeof path, "%s/row_offset", g->group);
-    DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_UINT64, 1, {(hsize_t)g->rows + 1}, {"/row_edge"}, 0,
-                                             "start of each row's matrix in value", "1"}));
-    DTX_TRY(dtx_h5_write(file, path, H5T_NATIVE_INT64, g->row_offset));
-    snprintf(path, sizeof path, "%s/value", g->group);
-    DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_FLOAT, 1, {(hsize_t)g->row_offset[g->rows]}, {"flat:score"}, 0,
-                                             "scores, row-major (G, T) matrices; NaN at the generated token and after it", "1"}));
+    DTX_TRY(dtx_h5_put(file, g->group, "row_offset", H5T_NATIVE_INT64, g->rows, 1, g->row_offset));
+    DTX_TRY(dtx_h5_make(file, g->group, "value", g->row_offset[g->rows], 1));
     DTX_TRY(make_columns(file, g));
     list_settings(g, s);
     for (int i = 0; i < N_SETTINGS; i++) {
@@ -184,13 +159,26 @@ static dtx_status make_stage(hid_t file, void *user)
     return DTX_OK;
 }
 
+/* A stage that an earlier launch made: its datasets have these rows, and matrices lie where these completions put them. */
+static dtx_status fits(hid_t file, void *user)
+{
+    const attribution *g = user;
+    uint64_t *offset = NULL;
+    int64_t n_value;
+
+    DTX_TRY(dtx_h5_fits(file, g->group, g->rows, g->width));
+    DTX_TRY(dtx_h5_take_offsets(file, g->group, "row_offset", g->rows, &offset, &n_value));
+    const bool same = memcmp(offset, g->row_offset, (size_t)(g->rows + 1) * sizeof *offset) == 0 && n_value == g->row_offset[g->rows];
+    dtx_free(offset);
+    return same ? DTX_OK : DTX_FAIL(DTX_ERR_INPUT, "%s: %s/row_offset does not fit the lengths of %s: the file is damaged, or another program "
+                                    "changed it", g->run->path, g->group, g->source);
+}
+
 /* Collective. The stage is there and fits, everybody has the completions, `done` says what is left. */
 static dtx_status open_stage(attribution *g)
 {
     const dtx_par *par = &g->job->par;
     void *done = NULL;
-    hsize_t shape[2];
-    char path[320];
 
     DTX_TRY(dtx_run_inspect(g->run, look, g));
     DTX_TRY(dtx_attribute_read(g));
@@ -203,14 +191,11 @@ static dtx_status open_stage(attribution *g)
     }
     if (!dtx_par_any(par, g->made)) {
         DTX_TRY(dtx_run_edit(g->run, make_stage, g));
+    } else {
+        DTX_TRY(dtx_run_inspect(g->run, fits, g));
     }
-    snprintf(path, sizeof path, "%s/done", g->group);
-    DTX_TRY(dtx_run_read(g->run, path, H5T_NATIVE_UINT8, &done, shape));
+    DTX_TRY(dtx_run_read(g->run, g->group, "done", H5T_NATIVE_UINT8, g->rows, 1, &done, NULL));
     g->done_flag = done;
-    if ((int64_t)shape[0] != g->rows) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %" PRIu64 " rows, %s has %" PRId64, g->run->path, path, (uint64_t)shape[0], g->source,
-                        g->rows);
-    }
     return DTX_OK;
 }
 
@@ -334,12 +319,11 @@ done:
 static dtx_status write_ready(void *user)
 {
     attribution *g = user;
-    char path[320];
 
-    snprintf(path, sizeof path, "%s/value", g->group);
-    DTX_TRY(dtx_run_write(g->run, path, H5T_NATIVE_FLOAT, g->ready.n, g->start, g->count, g->value));
+    DTX_TRY(dtx_run_write(g->run, &(dtx_write){.group = g->group, .name = "value", .type = H5T_NATIVE_FLOAT, .rows = g->row_offset[g->rows],
+                                               .width = 1, .n = g->ready.n, .start = g->start, .count = g->count, .x = g->value}));
     g->n_value = 0;
-    return dtx_stage_rows_write(g->run, g->group, &g->ready);
+    return dtx_stage_rows_write(g->run, g->group, g->rows, &g->ready);
 }
 
 static void set_columns(attribution *g)
@@ -369,11 +353,8 @@ static void set_columns(attribution *g)
 static dtx_status conclude(attribution *g, bool stopped)
 {
     void *flags = NULL;
-    hsize_t shape[2];
-    char path[320];
 
-    snprintf(path, sizeof path, "%s/done", g->group);
-    DTX_TRY(dtx_run_read(g->run, path, H5T_NATIVE_UINT8, &flags, shape));
+    DTX_TRY(dtx_run_read(g->run, g->group, "done", H5T_NATIVE_UINT8, g->rows, 1, &flags, NULL));
     int64_t done = dtx_stage_count(flags, g->rows);
     dtx_free(flags);
     if (done < g->rows && stopped) {

@@ -115,7 +115,6 @@ done:
 /* Rows as attribution of the study leaves them: 70 generated tokens after 45, merged to words. A round holds 64 rows of
  * each rank, scattered as the hand-out scatters them. */
 enum { STEPS = 70, TOKENS = 115, MATRIX = STEPS * TOKENS, ROWS_A_ROUND = 64, ROUNDS = 8 };
-#define STAGE "/variants/IT/attribution/bench"
 
 static const struct {
     const char *name;
@@ -127,7 +126,7 @@ enum { N_COLUMNS = sizeof columns / sizeof *columns };
 
 typedef struct {
     const dtx_par *par;
-    char dir[DTX_PATH_MAX];
+    char dir[DTX_PATH_MAX], group[64];
     dtx_run *run;
     dtx_stage_rows ready;
     float *value;                      /* of one round */
@@ -142,17 +141,17 @@ static hid_t type_of(int c)
     return columns[c].flag ? H5T_NATIVE_UINT8 : columns[c].curve ? H5T_NATIVE_FLOAT : H5T_NATIVE_INT32;
 }
 
+static int64_t n_rows(const rounds *b)
+{
+    return (int64_t)ROUNDS * ROWS_A_ROUND * b->par->size;
+}
+
 static dtx_status make_datasets(hid_t file, void *user)
 {
     const rounds *b = user;
-    const hsize_t rows = (hsize_t)ROUNDS * ROWS_A_ROUND * (hsize_t)b->par->size;
-    char path[128];
-
-    DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){STAGE "/value", H5T_NATIVE_FLOAT, 1, {rows * MATRIX}, {"flat:score"}, 0, "scores", "1"}));
+    DTX_TRY(dtx_h5_make(file, b->group, "value", n_rows(b) * MATRIX, 1));
     for (int c = 0; c < N_COLUMNS; c++) {
-        snprintf(path, sizeof path, "%s/%s", STAGE, columns[c].name);
-        DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, type_of(c), columns[c].curve ? 2 : 1, {rows, STEPS}, {"/row", "/step"}, 0,
-                                                 "bench", "1"}));
+        DTX_TRY(dtx_h5_make(file, b->group, columns[c].name, n_rows(b), STEPS));
     }
     return DTX_OK;
 }
@@ -195,6 +194,7 @@ static dtx_status rounds_open(rounds *b)
     char path[DTX_PATH_MAX];
     dtx_status st;
 
+    dtx_h5_group(b->group, sizeof b->group, DTX_H5_ATTRIBUTION, "IT", "bench");
     b->ready.n_columns = N_COLUMNS;
     b->block_bytes = ROWS_A_ROUND * MATRIX * sizeof(float);
     for (int c = 0; c < N_COLUMNS; c++) {
@@ -234,8 +234,9 @@ static dtx_status write_round(rounds *b, int64_t k)
         st = dtx_stage_rows_add(&b->ready, row, values);
     }
     DTX_TRY(dtx_par_agree(b->par, st));
-    DTX_TRY(dtx_run_write(b->run, STAGE "/value", H5T_NATIVE_FLOAT, ROWS_A_ROUND, b->start, b->count, b->value));
-    return dtx_stage_rows_write(b->run, STAGE, &b->ready);
+    DTX_TRY(dtx_run_write(b->run, &(dtx_write){.group = b->group, .name = "value", .type = H5T_NATIVE_FLOAT, .rows = n_rows(b) * MATRIX, .width = 1,
+                                               .n = ROWS_A_ROUND, .start = b->start, .count = b->count, .x = b->value}));
+    return dtx_stage_rows_write(b->run, b->group, n_rows(b), &b->ready);
 }
 
 /* Collective. One dataset's part of a round: rows of `bytes` at the same places of a file of the same layout. */

@@ -41,22 +41,23 @@ static dtx_status begin(tables *t, const char *name, const char *header)
 
 static bool has(const tables *t, const char *group, const char *name)
 {
-    char path[400];
-
-    snprintf(path, sizeof path, "%s/%s", group, name);
-    return dtx_h5_exists(t->file, path);
+    return dtx_h5_has(t->file, group, name);
 }
 
-/* A whole dataset, freed with dtx_free. */
-static dtx_status read_all(const tables *t, const char *group, const char *name, hid_t type, size_t size, void **x, hsize_t shape[2])
+/* A whole dataset of so many rows, DTX_H5_ANY as many as it has; freed with dtx_free. */
+static dtx_status read_all(const tables *t, const char *group, const char *name, hid_t type, int64_t rows, int64_t width, void **x,
+                           int64_t shape[2])
 {
-    char path[400];
+    return dtx_h5_take(t->file, group, name, type, rows, width, x, shape);
+}
 
-    snprintf(path, sizeof path, "%s/%s", group, name);
-    DTX_TRY(dtx_h5_shape(t->file, path, shape));
-    *x = dtx_malloc((size_t)(shape[0] * shape[1]) + 1, size);
-    DTX_TRY(dtx_mem_check(*x, (size_t)(shape[0] * shape[1]) + 1, size, path));
-    return dtx_h5_read(t->file, path, type, *x);
+/* text_offset and text_bytes of a group. */
+static dtx_status read_texts(const tables *t, const char *group, int64_t rows, uint64_t **edge, void **bytes)
+{
+    int64_t n;
+
+    DTX_TRY(dtx_h5_take_offsets(t->file, group, "text_offset", rows, edge, &n));
+    return dtx_h5_take(t->file, group, "text_bytes", H5T_NATIVE_UINT8, n, 1, bytes, NULL);
 }
 
 /* Is the row one of the texts of --rows? */
@@ -68,30 +69,29 @@ static bool wanted(const tables *t, int64_t row, int64_t n_rows)
 }
 
 /* Text i of GROUP/text_bytes as a cell. */
-static void put_text(FILE *f, const uint64_t *edge, uint64_t n_bytes, const char *bytes, int64_t i)
+static void put_text(FILE *f, const uint64_t *edge, const char *bytes, int64_t i)
 {
-    if (edge[i] <= edge[i + 1] && edge[i + 1] <= n_bytes) {
-        dtx_report_put_cell(f, bytes + edge[i], edge[i + 1] - edge[i]);
-    }
+    dtx_report_put_cell(f, bytes + edge[i], edge[i + 1] - edge[i]);
 }
 
 /* --- tables --- */
 
 static dtx_status prompts(tables *t)
 {
-    hsize_t n[2], n_edge[2], n_bytes[2];
-    void *id = NULL, *edge = NULL, *bytes = NULL;
+    const char *group = dtx_h5_places[DTX_H5_PROMPTS].path;
+    void *id = NULL, *bytes = NULL;
+    uint64_t *edge = NULL;
+    int64_t n[2];
     dtx_status st;
 
-    DTX_GO(read_all(t, "/prompts", "id", H5T_NATIVE_INT64, 8, &id, n));
-    DTX_GO(read_all(t, "/prompts", "text_offset", H5T_NATIVE_UINT64, 8, &edge, n_edge));
-    DTX_GO(read_all(t, "/prompts", "text_bytes", H5T_NATIVE_UINT8, 1, &bytes, n_bytes));
-    t->n_texts = (int64_t)n[0];
+    DTX_GO(read_all(t, group, "id", H5T_NATIVE_INT64, DTX_H5_ANY, 1, &id, n));
+    t->n_texts = n[0];
+    DTX_GO(read_texts(t, group, t->n_texts, &edge, &bytes));
     DTX_GO(begin(t, "prompts.csv", "text,id,prompt"));
-    for (int64_t i = 0; i < t->n_texts && n_edge[0] == n[0] + 1; i++) {
+    for (int64_t i = 0; i < t->n_texts; i++) {
         if (wanted(t, i, t->n_texts)) {
             fprintf(t->f, "%" PRId64 ",%" PRId64 ",", i, ((const int64_t *)id)[i]);
-            put_text(t->f, edge, n_bytes[0], bytes, i);
+            put_text(t->f, edge, bytes, i);
             fputc('\n', t->f);
             t->lines++;
         }
@@ -106,19 +106,19 @@ done:
 
 static dtx_status completions(tables *t, const char *variant, const char *group)
 {
-    hsize_t n[2], shape[2], n_bytes[2] = {0, 1};
-    void *finish = NULL, *length = NULL, *edge = NULL, *bytes = NULL;
+    int64_t n[2];
+    void *finish = NULL, *length = NULL, *bytes = NULL;
+    uint64_t *edge = NULL;
     dtx_status st;
 
-    DTX_GO(read_all(t, group, "finish", H5T_NATIVE_UINT8, 1, &finish, n));
+    DTX_GO(read_all(t, group, "finish", H5T_NATIVE_UINT8, DTX_H5_ANY, 1, &finish, n));
     if (has(t, group, "length")) {
-        DTX_GO(read_all(t, group, "length", H5T_NATIVE_INT32, 4, &length, shape));
+        DTX_GO(read_all(t, group, "length", H5T_NATIVE_INT32, n[0], 1, &length, NULL));
     }
     if (has(t, group, "text_bytes")) {
-        DTX_GO(read_all(t, group, "text_offset", H5T_NATIVE_UINT64, 8, &edge, shape));
-        DTX_GO(read_all(t, group, "text_bytes", H5T_NATIVE_UINT8, 1, &bytes, n_bytes));
+        DTX_GO(read_texts(t, group, n[0], &edge, &bytes));
     }
-    const int64_t rows = (int64_t)n[0], samples = t->n_texts > 0 && rows >= t->n_texts ? rows / t->n_texts : 1;
+    const int64_t rows = n[0], samples = t->n_texts > 0 && rows >= t->n_texts ? rows / t->n_texts : 1;
     for (int64_t r = 0; r < rows; r++) {
         if (!wanted(t, r, rows) || ((const uint8_t *)finish)[r] == 0) {
             continue;
@@ -128,8 +128,8 @@ static dtx_status completions(tables *t, const char *variant, const char *group)
             fprintf(t->f, "%" PRId32, ((const int32_t *)length)[r]);
         }
         fputc(',', t->f);
-        if (bytes != NULL && shape[0] == n[0] + 1) {
-            put_text(t->f, edge, n_bytes[0], bytes, r);
+        if (bytes != NULL) {
+            put_text(t->f, edge, bytes, r);
         }
         fputc('\n', t->f);
         t->lines++;
@@ -144,15 +144,15 @@ done:
 
 static dtx_status scores(tables *t, const char *variant, const char *set, const char *group)
 {
-    hsize_t n[2], shape[2];
+    int64_t n[2];
     void *completion = NULL, *prompt = NULL, *status = NULL;
     dtx_status st;
 
-    DTX_GO(read_all(t, group, "completion", H5T_NATIVE_FLOAT, 4, &completion, n));
-    DTX_GO(read_all(t, group, "prompt", H5T_NATIVE_FLOAT, 4, &prompt, shape));
-    DTX_GO(read_all(t, group, "status", H5T_NATIVE_UINT8, 1, &status, shape));
-    for (int64_t r = 0; r < (int64_t)n[0] && shape[0] == n[0]; r++) {
-        if (wanted(t, r, (int64_t)n[0])) {
+    DTX_GO(read_all(t, group, "completion", H5T_NATIVE_FLOAT, DTX_H5_ANY, 1, &completion, n));
+    DTX_GO(read_all(t, group, "prompt", H5T_NATIVE_FLOAT, n[0], 1, &prompt, NULL));
+    DTX_GO(read_all(t, group, "status", H5T_NATIVE_UINT8, n[0], 1, &status, NULL));
+    for (int64_t r = 0; r < n[0]; r++) {
+        if (wanted(t, r, n[0])) {
             fprintf(t->f, "%s,%s,%" PRId64, variant, set, r);
             dtx_report_put_number(t->f, (double)((const float *)completion)[r]);
             dtx_report_put_number(t->f, (double)((const float *)prompt)[r]);
@@ -171,26 +171,21 @@ done:
  * columns; one that the group lacks stays empty. */
 static dtx_status steps(tables *t, const char *label, const char *group, const char *ids, const char *const *name, int n_names)
 {
-    hsize_t shape[2] = {0, 0};
+    int64_t shape[2] = {DTX_H5_ANY, DTX_H5_ANY};
     void *x[MAX_COLUMNS] = {NULL}, *id = NULL;
     dtx_status st = DTX_OK;
 
     if (ids != NULL) {
-        DTX_GO(read_all(t, group, ids, H5T_NATIVE_INT32, 4, &id, shape));
+        DTX_GO(read_all(t, group, ids, H5T_NATIVE_INT32, DTX_H5_ANY, DTX_H5_ANY, &id, shape));
     }
     for (int c = 0; c < n_names; c++) {
         if (has(t, group, name[c])) {
-            hsize_t was[2] = {shape[0], shape[1]};
-            DTX_GO(read_all(t, group, name[c], H5T_NATIVE_FLOAT, 4, &x[c], shape));
-            if (was[0] != 0 && (was[0] != shape[0] || was[1] != shape[1])) {
-                st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s has another shape than its neighbours", group, name[c]);
-                goto done;
-            }
+            DTX_GO(read_all(t, group, name[c], H5T_NATIVE_FLOAT, shape[0], shape[1], &x[c], shape));
         }
     }
-    for (int64_t r = 0; r < (int64_t)shape[0]; r++) {
-        for (int64_t s = 0; s < (int64_t)shape[1] && wanted(t, r, (int64_t)shape[0]); s++) {
-            const int64_t at = r * (int64_t)shape[1] + s;
+    for (int64_t r = 0; r < shape[0]; r++) {
+        for (int64_t s = 0; s < shape[1] && wanted(t, r, shape[0]); s++) {
+            const int64_t at = r * shape[1] + s;
             bool any = id != NULL && ((const int32_t *)id)[at] >= 0;
             for (int c = 0; c < n_names; c++) {
                 any = any || (x[c] != NULL && !isnan(((const float *)x[c])[at]));
@@ -224,21 +219,21 @@ static dtx_status add_variant(tables *t, kind k, const char *variant)
 {
     static const char *const logprobs[] = {"logprob", "behaviour_logprob", "base_logprob"}, *const share[] = {"token_share"};
     static const char *const curve[] = {"step_probability", "entropy", "prompt_dependence"};
-    char group[128], parent[128], child[320], label[256], **names = NULL;
+    char group[320], parent[320], child[640], label[256], **names = NULL;
     size_t n = 0;
     dtx_status st = DTX_OK;
 
-    snprintf(group, sizeof group, "/variants/%s/completions", variant);
+    dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, variant, NULL);
     if (k == COMPLETIONS) {
         return has(t, group, "finish") ? completions(t, variant, group) : DTX_OK;
     }
     if (k == TOKENS) {
         return has(t, group, "tokens") ? steps(t, variant, group, "tokens", logprobs, 3) : DTX_OK;
     }
-    snprintf(parent, sizeof parent, "/variants/%s/%s", variant, k == CURVES ? "attribution" : "toxicity");
+    dtx_h5_group(parent, sizeof parent, k == CURVES ? DTX_H5_ATTRIBUTIONS : DTX_H5_TOXICITIES, variant, NULL);
     DTX_GO(dtx_h5_list(t->file, parent, &names, &n));
     for (size_t i = 0; i < n; i++) {
-        snprintf(child, sizeof child, "%s/%.150s", parent, names[i]);
+        dtx_h5_group(child, sizeof child, k == CURVES ? DTX_H5_ATTRIBUTION : DTX_H5_TOXICITY, variant, names[i]);
         snprintf(label, sizeof label, "%s,%.150s", variant, names[i]);
         if (k == SCORES && has(t, child, "completion")) {
             DTX_GO(scores(t, variant, names[i], child));
@@ -270,7 +265,7 @@ dtx_status dtx_export_csv(const dtx_job *job, const char *dir)
     DTX_GO(dtx_file_join(path, sizeof path, job->config.run, "run.h5"));
     DTX_GO(dtx_h5_open_serial(path, &t.file));
     DTX_GO(dtx_h5_check_schema(t.file, path));
-    DTX_GO(dtx_h5_list(t.file, "/variants", &variants, &n));
+    DTX_GO(dtx_h5_list(t.file, dtx_h5_places[DTX_H5_VARIANTS].path, &variants, &n));
     if (n == 0) {
         st = DTX_FAIL(DTX_ERR_MISSING, "%s holds no variant: run detoxlens generate or import first", path);
         goto done;

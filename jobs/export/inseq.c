@@ -42,37 +42,33 @@ static void matrix_free(matrix *m)
     dtx_free(m->probability);
 }
 
-static dtx_status rows_of(const inseq *x, const char *group, const char *name, hid_t type, int64_t first, int64_t n, void *to)
+static dtx_status rows_of(const inseq *x, const char *group, const char *name, hid_t type, int64_t first, int64_t n, int64_t width, void *to)
 {
-    char path[400];
-
-    snprintf(path, sizeof path, "%s/%s", group, name);
-    return dtx_h5_read_rows(x->file, path, type, (hsize_t)first, (hsize_t)n, to);
+    return dtx_h5_read_rows(x->file, group, name, type, first, n, width, to);
 }
 
 static dtx_status read_matrix(const inseq *x, int64_t row, matrix *m)
 {
-    hsize_t width[2];
-    int64_t prompt[2], at[2];
-    char path[400];
+    int64_t answers[2], prompt[2], at[2], n_answers, width;
 
-    snprintf(path, sizeof path, "%s/step_probability", x->group);
-    DTX_TRY(dtx_h5_shape(x->file, path, width));
-    DTX_TRY(rows_of(x, x->source, "prompt_offset", H5T_NATIVE_INT64, row, 2, prompt));
-    DTX_TRY(rows_of(x, x->group, "G", H5T_NATIVE_INT32, row, 1, &m->G));
-    DTX_TRY(rows_of(x, x->group, "T", H5T_NATIVE_INT32, row, 1, &m->T));
-    DTX_TRY(rows_of(x, x->group, "row_offset", H5T_NATIVE_INT64, row, 2, at));
+    DTX_TRY(dtx_h5_shape(x->file, x->source, "tokens", DTX_H5_ANY, DTX_H5_ANY, answers));
+    n_answers = answers[0];
+    width = answers[1];
+    DTX_TRY(dtx_h5_edges(x->file, x->source, "prompt_offset", n_answers, row, prompt));
+    DTX_TRY(rows_of(x, x->group, "G", H5T_NATIVE_INT32, row, 1, 1, &m->G));
+    DTX_TRY(rows_of(x, x->group, "T", H5T_NATIVE_INT32, row, 1, 1, &m->T));
+    DTX_TRY(dtx_h5_edges(x->file, x->group, "row_offset", x->n_rows, row, at));
     m->P = prompt[1] - prompt[0];
-    if (m->P < 1 || m->G < 0 || m->G > (int64_t)width[1] || m->T != m->P + m->G || at[1] - at[0] != (int64_t)m->G * m->T) {
+    if (m->P < 1 || m->G < 0 || m->G > width || m->T != m->P + m->G || at[1] - at[0] != (int64_t)m->G * m->T) {
         return DTX_FAIL(DTX_ERR_INPUT, "%s: %s and %s do not fit together in row %" PRId64, x->path, x->group, x->source, row);
     }
-    DTX_TRY(DTX_NEW_RAW(m->ids, m->P + (int64_t)width[1]));
+    DTX_TRY(DTX_NEW_RAW(m->ids, m->P + width));
     DTX_TRY(DTX_NEW_RAW(m->value, at[1] - at[0]));
-    DTX_TRY(DTX_NEW_RAW(m->probability, width[1]));
-    DTX_TRY(rows_of(x, x->source, "prompt_tokens", H5T_NATIVE_INT32, prompt[0], m->P, m->ids));
-    DTX_TRY(rows_of(x, x->source, "tokens", H5T_NATIVE_INT32, row, 1, m->ids + m->P));
-    DTX_TRY(rows_of(x, x->group, "step_probability", H5T_NATIVE_FLOAT, row, 1, m->probability));
-    return rows_of(x, x->group, "value", H5T_NATIVE_FLOAT, at[0], at[1] - at[0], m->value);
+    DTX_TRY(DTX_NEW_RAW(m->probability, width));
+    DTX_TRY(rows_of(x, x->source, "prompt_tokens", H5T_NATIVE_INT32, prompt[0], m->P, 1, m->ids));
+    DTX_TRY(rows_of(x, x->source, "tokens", H5T_NATIVE_INT32, row, 1, width, m->ids + m->P));
+    DTX_TRY(rows_of(x, x->group, "step_probability", H5T_NATIVE_FLOAT, row, 1, width, m->probability));
+    return rows_of(x, x->group, "value", H5T_NATIVE_FLOAT, at[0], at[1] - at[0], 1, m->value);
 }
 
 static void put_text(FILE *f, const char *s, size_t n)
@@ -273,23 +269,22 @@ static dtx_status put_all(inseq *x)
 
 static dtx_status open_rows(inseq *x)
 {
-    char path[400], fingerprint[65], *of = NULL, *was = NULL;
-    hsize_t shape[2], texts[2];
+    char fingerprint[65], *of = NULL, *was = NULL;
+    void *done = NULL;
+    int64_t shape[2], texts[2];
     dtx_status st;
 
-    snprintf(path, sizeof path, "%s/done", x->group);
-    if (!dtx_h5_exists(x->file, path)) {
+    if (!dtx_h5_has(x->file, x->group, "done")) {
         return DTX_FAIL(DTX_ERR_MISSING, "%s: there is no %s: run detoxlens attribute --variant %s, or name another by --attribution", x->path,
                         x->group, x->job->variant);
     }
-    DTX_GO(dtx_h5_shape(x->file, path, shape));
-    DTX_GO(dtx_h5_shape(x->file, "/prompts/id", texts));
-    x->n_rows = (int64_t)shape[0];
-    x->samples = texts[0] > 0 && x->n_rows >= (int64_t)texts[0] ? x->n_rows / (int64_t)texts[0] : 1;
-    DTX_GO(DTX_NEW_RAW(x->done, x->n_rows));
-    DTX_GO(dtx_h5_read(x->file, path, H5T_NATIVE_UINT8, x->done));
+    DTX_GO(dtx_h5_take(x->file, x->group, "done", H5T_NATIVE_UINT8, DTX_H5_ANY, 1, &done, shape));
+    x->done = done;
+    DTX_GO(dtx_h5_shape(x->file, dtx_h5_places[DTX_H5_PROMPTS].path, "id", DTX_H5_ANY, 1, texts));
+    x->n_rows = shape[0];
+    x->samples = texts[0] > 0 && x->n_rows >= texts[0] ? x->n_rows / texts[0] : 1;
     DTX_GO(dtx_h5_attr_get_str(x->file, x->group, "completions_of", &of));
-    snprintf(x->source, sizeof x->source, "/variants/%.80s/completions", of != NULL ? of : x->job->variant);
+    dtx_h5_group(x->source, sizeof x->source, DTX_H5_COMPLETIONS, of != NULL ? of : x->job->variant, NULL);
     DTX_GO(dtx_h5_attr_get_str(x->file, x->source, "tokenizer_sha256", &was));
     DTX_GO(dtx_tokenizer_fingerprint(x->tokenizer, fingerprint));
     if (was != NULL && strcmp(was, fingerprint) != 0) {
@@ -309,7 +304,7 @@ static dtx_status leave_out_empty(inseq *x)
     dtx_status st;
 
     DTX_GO(DTX_NEW_RAW(G, x->n_rows));
-    DTX_GO(rows_of(x, x->group, "G", H5T_NATIVE_INT32, 0, x->n_rows, G));
+    DTX_GO(rows_of(x, x->group, "G", H5T_NATIVE_INT32, 0, x->n_rows, 1, G));
     for (int64_t r = 0; r < x->n_rows; r++) {
         if (x->done[r] != 0 && G[r] == 0) {
             x->done[r] = 0;
@@ -327,7 +322,7 @@ dtx_status dtx_export_inseq(const dtx_job *job, const char *name, const char *fo
     dtx_file_new out = {.fd = -1};
     dtx_status st;
 
-    snprintf(x.group, sizeof x.group, "/variants/%s/attribution/%.150s", job->variant, name);
+    dtx_h5_group(x.group, sizeof x.group, DTX_H5_ATTRIBUTION, job->variant, name);
     DTX_GO(dtx_job_need(job, "model.path", job->config.model.path));
     DTX_GO(dtx_tokenizer_open(job->config.model.path, &x.tokenizer));
     DTX_GO(dtx_file_join(x.path, sizeof x.path, job->config.run, "run.h5"));

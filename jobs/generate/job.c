@@ -111,31 +111,14 @@ static int64_t prompt_len(const generation *g, int64_t row)
 static dtx_status make_stage(hid_t file, void *user)
 {
     const generation *g = user;
-    hsize_t n = (hsize_t)g->rows, width = (hsize_t)g->sampling.max_new_tokens;
-    const struct {
-        const char *name;
-        hid_t type;
-        int rank;
-        int64_t fill;
-        const char *long_name, *units;
-    } columns[] = {
-        {"tokens", H5T_NATIVE_INT32, 2, -1, "generated ids, a final end-of-text included", "1"},
-        {"length", H5T_NATIVE_INT32, 1, 0, "number of generated ids", "1"},
-        {"logprob", H5T_NATIVE_FLOAT, 2, 0, "log-probability of each generated id under the model", "nat"},
-        {"behaviour_logprob", H5T_NATIVE_FLOAT, 2, 0, "log-probability of each generated id after the sampling processors", "nat"},
-        {"finish", H5T_NATIVE_UINT8, 1, 0, "0 not done, 1 end of text, 2 length, 3 imported", "1"},
-        {"base_logprob", H5T_NATIVE_FLOAT, 2, 0, "log-probability of each generated id under the model without its adapter", "nat"},
-    };
+    static const char *const columns[] = {"tokens", "length", "logprob", "behaviour_logprob", "finish", "base_logprob"};
     const size_t n_columns = sizeof columns / sizeof *columns - (g->base ? 0 : 1);
-    char path[160];
 
-    if (!dtx_h5_exists(file, "/prompts")) {
+    if (!dtx_h5_exists(file, dtx_h5_places[DTX_H5_PROMPTS].path)) {
         DTX_TRY(dtx_prompts_make(file, &g->texts, g->selected));
     }
     for (size_t i = 0; i < n_columns; i++) {
-        snprintf(path, sizeof path, "%s/%s", g->group, columns[i].name);
-        DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, columns[i].type, columns[i].rank, {n, width}, {"/row", "/step"},
-                                                 columns[i].fill, columns[i].long_name, columns[i].units}));
+        DTX_TRY(dtx_h5_make(file, g->group, columns[i], g->rows, g->sampling.max_new_tokens));
     }
     DTX_TRY(dtx_prompts_write_ids(file, g->group, &g->p, g->samples));
     DTX_TRY(dtx_h5_attr_str(file, g->m.group, "base_model", g->m.base_model));
@@ -165,18 +148,15 @@ static dtx_status look(hid_t file, void *user)
 {
     generation *g = user;
     dtx_stage_diff diff = {{0}};
-    char path[160];
 
-    snprintf(path, sizeof path, "%s/text_offset", g->group);
     g->there = dtx_h5_exists(file, g->m.group);
     g->made = dtx_h5_exists(file, g->group);
-    g->decoded = dtx_h5_exists(file, path);
-    snprintf(path, sizeof path, "%s/base_logprob", g->group);
-    g->base_there = dtx_h5_exists(file, path);
+    g->decoded = dtx_h5_has(file, g->group, "text_offset");
+    g->base_there = dtx_h5_has(file, g->group, "base_logprob");
     if (g->job->redo && g->there) {
         return dtx_stage_announce_discard(file, g->m.variant);
     }
-    if (dtx_h5_exists(file, "/prompts")) {
+    if (dtx_h5_exists(file, dtx_h5_places[DTX_H5_PROMPTS].path)) {
         DTX_TRY(dtx_prompts_compare(file, &g->texts, g->job->config.data.prompts, &diff));
     }
     if (g->made) {
@@ -185,7 +165,8 @@ static dtx_status look(hid_t file, void *user)
         DTX_TRY(dtx_stage_compare(file, g->m.group, "template", g->template_json, &diff));
         DTX_TRY(dtx_stage_compare(file, g->m.group, "generation", g->generation_json, &diff));
     }
-    return dtx_stage_refuse(g->run, g->group, &diff);
+    DTX_TRY(dtx_stage_refuse(g->run, g->group, &diff));
+    return g->made ? dtx_h5_fits(file, g->group, g->rows, g->sampling.max_new_tokens) : DTX_OK;
 }
 
 /* Collective. The stage is there, fits, and `finish` says what is done. */
@@ -193,8 +174,6 @@ static dtx_status open_stage(generation *g)
 {
     const dtx_par *par = &g->job->par;
     void *finish = NULL;
-    hsize_t shape[2];
-    char path[160];
 
     DTX_TRY(dtx_run_open(par, g->job->config.run, &g->run));
     snprintf(g->log_dir, sizeof g->log_dir, "%s/log", g->run->dir);
@@ -209,8 +188,7 @@ static dtx_status open_stage(generation *g)
     } else { /* a file from before there was base_logprob goes on without it */
         g->base = dtx_par_any(par, g->base_there);
     }
-    snprintf(path, sizeof path, "%s/finish", g->group);
-    DTX_TRY(dtx_run_read(g->run, path, H5T_NATIVE_UINT8, &finish, shape));
+    DTX_TRY(dtx_run_read(g->run, g->group, "finish", H5T_NATIVE_UINT8, g->rows, 1, &finish, NULL));
     g->finish = finish;
     return DTX_OK;
 }
@@ -354,7 +332,7 @@ static dtx_status write_ready(void *user)
 {
     generation *g = user;
 
-    return dtx_stage_rows_write(g->run, g->group, &g->ready);
+    return dtx_stage_rows_write(g->run, g->group, g->rows, &g->ready);
 }
 
 /* Collective. */
@@ -382,11 +360,8 @@ static dtx_status conclude(generation *g, bool stopped)
 {
     const dtx_par *par = &g->job->par;
     void *finish = NULL;
-    hsize_t shape[2];
-    char path[160];
 
-    snprintf(path, sizeof path, "%s/finish", g->group);
-    DTX_TRY(dtx_run_read(g->run, path, H5T_NATIVE_UINT8, &finish, shape));
+    DTX_TRY(dtx_run_read(g->run, g->group, "finish", H5T_NATIVE_UINT8, g->rows, 1, &finish, NULL));
     int64_t done = dtx_stage_count(finish, g->rows);
     dtx_free(finish);
     if (done < g->rows) {
@@ -476,7 +451,7 @@ static dtx_status run(dtx_job *job)
 
     DTX_GO(dtx_stage_model_open(job, job->variant, &g.m));
     g.base = g.m.adapter != NULL;
-    snprintf(g.group, sizeof g.group, "%s/completions", g.m.group);
+    dtx_h5_group(g.group, sizeof g.group, DTX_H5_COMPLETIONS, g.m.variant, NULL);
     g.sampling = (dtx_sampling){.max_new_tokens = c->generate.max_new_tokens, .min_new_tokens = c->generate.min_new_tokens,
                                 .do_sample = c->generate.do_sample, .temperature = c->generate.temperature,
                                 .top_k = c->generate.top_k, .top_p = c->generate.top_p,

@@ -106,7 +106,7 @@ static dtx_status look(hid_t file, void *user)
         return dtx_stage_announce_discard(file, m->job->variant);
     }
     DTX_TRY(align(file, m));
-    if (dtx_h5_exists(file, "/prompts") && !m->own_texts) {
+    if (dtx_h5_exists(file, dtx_h5_places[DTX_H5_PROMPTS].path) && !m->own_texts) {
         DTX_TRY(dtx_prompts_compare(file, &m->texts, m->job->config.data.prompts, &diff));
     }
     if (m->there) {
@@ -149,7 +149,7 @@ static dtx_status write_answers(hid_t file, const import *m)
     int64_t n = m->texts.n;
     uint64_t *offset = NULL;
     uint8_t *finish = NULL;
-    char *bytes = NULL, path[160];
+    char *bytes = NULL;
     size_t cap = 0;
     dtx_status st;
 
@@ -169,10 +169,7 @@ static dtx_status write_answers(hid_t file, const import *m)
         offset[i + 1] = offset[i] + len;
         finish[i] = m->p.row[i] >= 0 ? DTX_FINISH_IMPORTED : DTX_FINISH_NONE;
     }
-    snprintf(path, sizeof path, "%s/finish", m->group);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_UINT8, 1, {(hsize_t)n}, {"/row"}, 0,
-                                            "0 not done, 1 end of text, 2 length, 3 imported", "1"}));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_UINT8, finish));
+    DTX_GO(dtx_h5_put(file, m->group, "finish", H5T_NATIVE_UINT8, n, 1, finish));
     st = dtx_prompts_write_answers(file, m->group, n, offset, bytes);
 done:
     dtx_free(offset);
@@ -216,9 +213,9 @@ static dtx_status write_scores(hid_t file, const import *m)
             status[i] = row < 0 ? DTX_SCORE_NOT_DONE : !isnan(score[0][i]) ? DTX_SCORE_SCORED
                       : blank(answer, len) ? DTX_SCORE_EMPTY : DTX_SCORE_FAILED;
         }
-        snprintf(group, sizeof group, "%s/toxicity/%s", m->variant_group, sets[s].set);
+        dtx_h5_group(group, sizeof group, DTX_H5_TOXICITY, m->job->variant, sets[s].set);
         DTX_GO(dtx_toxicity_make(file, group, n));
-        DTX_GO(dtx_toxicity_write(file, group, score[0], score[1], status));
+        DTX_GO(dtx_toxicity_write(file, group, n, score[0], score[1], status));
         DTX_GO(dtx_h5_attr_str(file, group, "scorer", "imported"));
         DTX_GO(dtx_h5_attr_str(file, group, "measure", sets[s].measure));
         DTX_GO(dtx_h5_attr_str(file, group, "source", m->generation_json));
@@ -241,7 +238,7 @@ static dtx_status fill(hid_t file, void *user)
 {
     const import *m = user;
 
-    if (!dtx_h5_exists(file, "/prompts")) {
+    if (!dtx_h5_exists(file, dtx_h5_places[DTX_H5_PROMPTS].path)) {
         DTX_TRY(dtx_prompts_make(file, &m->texts, m->selected));
     }
     DTX_TRY(write_answers(file, m));
@@ -293,8 +290,8 @@ static dtx_status run(dtx_job *job)
         return DTX_FAIL(DTX_ERR_USAGE, "--rows: a file is imported as a whole; data.limit takes the first texts");
     }
     m.path = job->args[0];
-    snprintf(m.variant_group, sizeof m.variant_group, "/variants/%s", job->variant);
-    snprintf(m.group, sizeof m.group, "%s/completions", m.variant_group);
+    dtx_h5_group(m.variant_group, sizeof m.variant_group, DTX_H5_VARIANT, job->variant, NULL);
+    dtx_h5_group(m.group, sizeof m.group, DTX_H5_COMPLETIONS, job->variant, NULL);
     st = dtx_par_agree(&job->par, job->par.rank == 0 ? read_input(&m) : DTX_OK);
     if (st == DTX_OK) {
         st = run_stage(&m);

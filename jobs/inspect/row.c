@@ -10,25 +10,16 @@
 #include "src/base/mem.h"
 #include "src/base/utf8.h"
 
-/* Bytes offset[row] .. offset[row+1] of a flat dataset. *out ends with NUL (dtx_free). */
-static dtx_status read_text(hid_t file, const char *group, const char *name, int64_t row, char **out)
+/* Text `row` of a group with `rows` of them. *out ends with NUL (dtx_free). */
+static dtx_status read_text(hid_t file, const char *group, int64_t rows, int64_t row, char **out)
 {
-    char offsets[512], bytes[512];
-    uint64_t edge[2];
-    hsize_t shape[2];
+    int64_t edge[2];
 
-    snprintf(offsets, sizeof offsets, "%s/%s_offset", group, name);
-    snprintf(bytes, sizeof bytes, "%s/%s_bytes", group, name);
-    DTX_TRY(dtx_h5_shape(file, bytes, shape));
-    DTX_TRY(dtx_h5_read_rows(file, offsets, H5T_NATIVE_UINT64, (hsize_t)row, 2, edge));
-    if (edge[0] > edge[1] || edge[1] > shape[0]) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: row %" PRId64 " reaches from %" PRIu64 " to %" PRIu64 " of %" PRIu64 " bytes", bytes, row,
-                        edge[0], edge[1], (uint64_t)shape[0]);
-    }
+    DTX_TRY(dtx_h5_edges(file, group, "text_offset", rows, row, edge));
     size_t n = (size_t)(edge[1] - edge[0]);
     char *text = dtx_calloc(n + 1, 1);
     DTX_TRY(dtx_mem_check(text, n + 1, 1, "text of a row"));
-    dtx_status st = n > 0 ? dtx_h5_read_rows(file, bytes, H5T_NATIVE_UINT8, (hsize_t)edge[0], (hsize_t)n, text) : DTX_OK;
+    dtx_status st = dtx_h5_read_rows(file, group, "text_bytes", H5T_NATIVE_UINT8, edge[0], (int64_t)n, 1, text);
     if (st != DTX_OK) {
         dtx_free(text);
         return st;
@@ -42,19 +33,17 @@ static dtx_status read_text(hid_t file, const char *group, const char *name, int
     return DTX_OK;
 }
 
-static dtx_status add_dependence(hid_t file, const char *group, const char *method, int64_t row, dtx_facts *f)
+static dtx_status add_dependence(hid_t file, const char *group, const char *method, int64_t rows, int64_t row, dtx_facts *f)
 {
-    char path[512];
-    hsize_t shape[2];
+    int64_t shape[2];
     float *value = NULL;
     double sum = 0;
     int64_t n = 0;
 
-    snprintf(path, sizeof path, "%s/attribution/%s/prompt_dependence", group, method);
-    DTX_TRY(dtx_h5_shape(file, path, shape));
+    DTX_TRY(dtx_h5_shape(file, group, "prompt_dependence", rows, DTX_H5_ANY, shape));
     DTX_TRY(DTX_NEW_RAW(value, shape[1] + 1));
-    dtx_status st = dtx_h5_read_rows(file, path, H5T_NATIVE_FLOAT, (hsize_t)row, 1, value);
-    for (hsize_t i = 0; st == DTX_OK && i < shape[1]; i++) {
+    dtx_status st = dtx_h5_read_rows(file, group, "prompt_dependence", H5T_NATIVE_FLOAT, row, 1, shape[1], value);
+    for (int64_t i = 0; st == DTX_OK && i < shape[1]; i++) {
         if (!isnan(value[i])) {
             sum += (double)value[i];
             n++;
@@ -72,9 +61,10 @@ static dtx_status add_dependence(hid_t file, const char *group, const char *meth
 dtx_status dtx_inspect_row(const char *path, const char *variant, int64_t row, dtx_facts *f)
 {
     static const char *const finish_name[] = {"not done", "end of text", "length", "imported"};
-    char group[128], completions[160], name[256];
+    const char *texts = dtx_h5_places[DTX_H5_PROMPTS].path;
+    char completions[160], group[640];
     char *text = NULL, *completion = NULL, **methods = NULL;
-    hsize_t prompts[2], rows[2];
+    int64_t prompts[2], rows[2];
     uint8_t finish = 0;
     int32_t length = 0;
     int64_t id = 0, complete = 0;
@@ -83,46 +73,48 @@ dtx_status dtx_inspect_row(const char *path, const char *variant, int64_t row, d
     size_t n = 0;
     dtx_status st;
 
-    snprintf(group, sizeof group, "/variants/%s", variant);
-    snprintf(completions, sizeof completions, "%s/completions", group);
+    dtx_h5_group(completions, sizeof completions, DTX_H5_COMPLETIONS, variant, NULL);
     DTX_TRY(dtx_h5_open_serial(path, &file));
     DTX_GO(dtx_h5_check_schema(file, path));
     if (!dtx_h5_exists(file, completions)) {
         st = DTX_FAIL(DTX_ERR_MISSING, "%s: no completions of variant %s; run detoxlens generate --variant %s", path, variant, variant);
         goto done;
     }
-    snprintf(name, sizeof name, "%s/finish", completions);
-    DTX_GO(dtx_h5_shape(file, name, rows));
-    DTX_GO(dtx_h5_shape(file, "/prompts/id", prompts));
-    if (row >= (int64_t)rows[0] || prompts[0] == 0) {
-        st = DTX_FAIL(DTX_ERR_USAGE, "--row %" PRId64 ": variant %s has the rows 0 to %" PRId64, row, variant, (int64_t)rows[0] - 1);
+    DTX_GO(dtx_h5_shape(file, completions, "finish", DTX_H5_ANY, 1, rows));
+    DTX_GO(dtx_h5_shape(file, texts, "id", DTX_H5_ANY, 1, prompts));
+    if (row >= rows[0] || prompts[0] == 0) {
+        st = DTX_FAIL(DTX_ERR_USAGE, "--row %" PRId64 ": variant %s has the rows 0 to %" PRId64, row, variant, rows[0] - 1);
         goto done;
     }
-    DTX_GO(dtx_h5_read_rows(file, name, H5T_NATIVE_UINT8, (hsize_t)row, 1, &finish));
-    snprintf(name, sizeof name, "%s/length", completions);
-    DTX_GO(dtx_h5_read_rows(file, name, H5T_NATIVE_INT32, (hsize_t)row, 1, &length));
-    int64_t prompt = row / (int64_t)(rows[0] / prompts[0]); /* several samples of a text are rows in sequence */
-    DTX_GO(dtx_h5_read_rows(file, "/prompts/id", H5T_NATIVE_INT64, (hsize_t)prompt, 1, &id));
-    DTX_GO(read_text(file, "/prompts", "text", prompt, &text));
+    if (rows[0] % prompts[0] != 0) {
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %" PRId64 " rows, which is no multiple of the %" PRId64 " texts", path, completions, rows[0],
+                      prompts[0]);
+        goto done;
+    }
+    DTX_GO(dtx_h5_read_rows(file, completions, "finish", H5T_NATIVE_UINT8, row, 1, 1, &finish));
+    const bool ids = dtx_h5_has(file, completions, "length"); /* an imported variant may have none */
+    DTX_GO(ids ? dtx_h5_read_rows(file, completions, "length", H5T_NATIVE_INT32, row, 1, 1, &length) : DTX_OK);
+    int64_t prompt = row / (rows[0] / prompts[0]); /* several samples of a text are rows in sequence */
+    DTX_GO(dtx_h5_read_rows(file, texts, "id", H5T_NATIVE_INT64, prompt, 1, 1, &id));
+    DTX_GO(read_text(file, texts, prompts[0], prompt, &text));
     DTX_GO(dtx_h5_attr_get_int(file, completions, "complete", &complete, &there));
 
     dtx_facts_section(f, "row", "Row %" PRId64 ", variant %s", row, variant);
     dtx_facts_int(f, "prompt_id", "prompt id", id, "");
     dtx_facts_text(f, "text", "text", "%s", text);
     dtx_facts_text(f, "finish", "finish", "%s", finish < 4 ? finish_name[finish] : "unknown");
-    if (finish != 0) {
+    if (finish != 0 && ids) {
         dtx_facts_int(f, "tokens", "tokens", length, "");
     }
     if (there && complete != 0) { /* texts are decoded at the end of the stage */
-        DTX_GO(read_text(file, completions, "text", row, &completion));
+        DTX_GO(read_text(file, completions, rows[0], row, &completion));
         dtx_facts_text(f, "completion", "completion", "%s", completion);
     }
-    snprintf(name, sizeof name, "%s/attribution", group);
-    if (dtx_h5_exists(file, name)) {
-        DTX_GO(dtx_h5_list(file, name, &methods, &n));
-    }
+    dtx_h5_group(group, sizeof group, DTX_H5_ATTRIBUTIONS, variant, NULL);
+    DTX_GO(dtx_h5_list(file, group, &methods, &n));
     for (size_t i = 0; i < n; i++) {
-        DTX_GO(add_dependence(file, group, methods[i], row, f));
+        dtx_h5_group(group, sizeof group, DTX_H5_ATTRIBUTION, variant, methods[i]);
+        DTX_GO(add_dependence(file, group, methods[i], rows[0], row, f));
     }
 done:
     dtx_free(methods);

@@ -15,24 +15,20 @@
 /* Number of entries of a flag dataset that are not 0, and of all; both 0 where it is absent. */
 static dtx_status count_flags(hid_t file, const char *group, const char *name, int64_t *done, int64_t *all)
 {
-    char path[512];
-    hsize_t shape[2];
-    uint8_t *flag;
+    void *flag = NULL;
+    int64_t shape[2];
 
     *done = *all = 0;
-    snprintf(path, sizeof path, "%s/%s", group, name);
-    if (!dtx_h5_exists(file, path)) {
+    if (!dtx_h5_has(file, group, name)) {
         return DTX_OK;
     }
-    DTX_TRY(dtx_h5_shape(file, path, shape));
-    DTX_TRY(DTX_NEW_RAW(flag, shape[0]));
-    dtx_status st = dtx_h5_read(file, path, H5T_NATIVE_UINT8, flag);
-    for (hsize_t i = 0; st == DTX_OK && i < shape[0]; i++) {
-        *done += flag[i] != 0;
+    DTX_TRY(dtx_h5_take(file, group, name, H5T_NATIVE_UINT8, DTX_H5_ANY, 1, &flag, shape));
+    for (int64_t i = 0; i < shape[0]; i++) {
+        *done += ((const uint8_t *)flag)[i] != 0;
     }
-    *all = (int64_t)shape[0];
+    *all = shape[0];
     dtx_free(flag);
-    return st;
+    return DTX_OK;
 }
 
 static dtx_status add_rows(hid_t file, const char *group, const char *flag, dtx_facts *f)
@@ -63,20 +59,19 @@ static dtx_status add_attributes(hid_t file, const char *group, dtx_facts *f)
 }
 
 /* The stages of one kind below a variant: toxicity/S, attribution/M. */
-static dtx_status add_stages(hid_t file, const char *variant, const char *kind, const char *flag, dtx_facts *f)
+static dtx_status add_stages(hid_t file, const char *variant, const char *kind, dtx_h5_place all, dtx_h5_place one, const char *flag, dtx_facts *f)
 {
-    char group[256], key[256], **names;
+    char group[640], key[640], **names;
     size_t n;
 
-    snprintf(group, sizeof group, "/variants/%s/%s", variant, kind);
+    dtx_h5_group(group, sizeof group, all, variant, NULL);
     DTX_TRY(dtx_h5_list(file, group, &names, &n));
     dtx_status st = DTX_OK;
     for (size_t i = 0; i < n && st == DTX_OK; i++) {
-        snprintf(group, sizeof group, "/variants/%s/%s/%s/%s", variant, kind, names[i], flag);
-        if (!dtx_h5_exists(file, group)) {
+        dtx_h5_group(group, sizeof group, one, variant, names[i]);
+        if (!dtx_h5_has(file, group, flag)) {
             continue; /* a dimension scale, not a stage */
         }
-        snprintf(group, sizeof group, "/variants/%s/%s/%s", variant, kind, names[i]);
         snprintf(key, sizeof key, "variants/%s/%s/%s", variant, kind, names[i]);
         dtx_facts_section(f, key, "Variant %s: %s %s", variant, kind, names[i]);
         st = add_rows(file, group, flag, f);
@@ -90,13 +85,13 @@ static dtx_status add_stages(hid_t file, const char *variant, const char *kind, 
 
 static dtx_status add_variant(hid_t file, const char *variant, dtx_facts *f)
 {
-    char group[256], key[256];
+    char group[320], key[320];
 
-    snprintf(group, sizeof group, "/variants/%s", variant);
+    dtx_h5_group(group, sizeof group, DTX_H5_VARIANT, variant, NULL);
     snprintf(key, sizeof key, "variants/%s", variant);
     dtx_facts_section(f, key, "Variant %s", variant);
     DTX_TRY(add_attributes(file, group, f));
-    snprintf(group, sizeof group, "/variants/%s/completions", variant);
+    dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, variant, NULL);
     if (dtx_h5_exists(file, group)) {
         int64_t complete = 0;
         bool there = false;
@@ -106,27 +101,28 @@ static dtx_status add_variant(hid_t file, const char *variant, dtx_facts *f)
         DTX_TRY(dtx_h5_attr_get_int(file, group, "complete", &complete, &there));
         dtx_facts_bool(f, "complete", "complete, texts decoded", there && complete == 1);
     }
-    DTX_TRY(add_stages(file, variant, "toxicity", "status", f));
-    return add_stages(file, variant, "attribution", "done", f);
+    DTX_TRY(add_stages(file, variant, "toxicity", DTX_H5_TOXICITIES, DTX_H5_TOXICITY, "status", f));
+    return add_stages(file, variant, "attribution", DTX_H5_ATTRIBUTIONS, DTX_H5_ATTRIBUTION, "done", f);
 }
 
 static dtx_status add_prompts(hid_t file, dtx_facts *f)
 {
-    hsize_t shape[2] = {0, 1};
+    const char *group = dtx_h5_places[DTX_H5_PROMPTS].path;
+    int64_t shape[2] = {0, 1};
 
-    if (dtx_h5_exists(file, "/prompts/id")) {
-        DTX_TRY(dtx_h5_shape(file, "/prompts/id", shape));
+    if (dtx_h5_has(file, group, "id")) {
+        DTX_TRY(dtx_h5_shape(file, group, "id", DTX_H5_ANY, 1, shape));
     }
-    dtx_facts_int(f, "prompts", "prompts", (int64_t)shape[0], "");
+    dtx_facts_int(f, "prompts", "prompts", shape[0], "");
     return DTX_OK;
 }
 
 static dtx_status add_training(hid_t file, dtx_facts *f)
 {
-    char path[256], **names;
+    char path[320], **names;
     size_t n;
 
-    DTX_TRY(dtx_h5_list(file, "/training", &names, &n));
+    DTX_TRY(dtx_h5_list(file, dtx_h5_places[DTX_H5_TRAININGS].path, &names, &n));
     dtx_status st = DTX_OK;
     if (n > 0) {
         dtx_facts_section(f, "training", "Training");
@@ -134,7 +130,7 @@ static dtx_status add_training(hid_t file, dtx_facts *f)
     for (size_t i = 0; i < n && st == DTX_OK; i++) {
         char **curves;
         size_t n_curves;
-        snprintf(path, sizeof path, "/training/%s", names[i]);
+        dtx_h5_group(path, sizeof path, DTX_H5_TRAINING, names[i], NULL);
         st = dtx_h5_list(file, path, &curves, &n_curves);
         if (st == DTX_OK) {
             dtx_facts_int(f, names[i], names[i], (int64_t)n_curves, "members");
@@ -184,7 +180,7 @@ static dtx_status add_provenance(hid_t file, dtx_facts *f)
     char path[64], key[24], **names;
     size_t n;
 
-    DTX_TRY(dtx_h5_list(file, "/provenance", &names, &n));
+    DTX_TRY(dtx_h5_list(file, dtx_h5_places[DTX_H5_LAUNCHES].path, &names, &n));
     dtx_free(names);
     if (n == 0) {
         return DTX_OK;
@@ -192,7 +188,7 @@ static dtx_status add_provenance(hid_t file, dtx_facts *f)
     dtx_facts_section(f, "provenance", "Launches");
     for (size_t k = 0; k < n; k++) { /* numbered from 0 in their order */
         snprintf(key, sizeof key, "%zu", k);
-        snprintf(path, sizeof path, "/provenance/%zu", k);
+        dtx_h5_group(path, sizeof path, DTX_H5_LAUNCH, key, NULL);
         if (dtx_h5_exists(file, path)) {
             DTX_TRY(add_launch(file, path, key, f));
         }
@@ -333,7 +329,7 @@ dtx_status dtx_inspect_run(const char *dir, const char *path, dtx_facts *f)
     dtx_facts_int(f, "schema_version", "schema version", DTX_SCHEMA_VERSION, "");
     DTX_GO(add_prompts(file, f));
     add_progress(dir, f);
-    DTX_GO(dtx_h5_list(file, "/variants", &names, &n));
+    DTX_GO(dtx_h5_list(file, dtx_h5_places[DTX_H5_VARIANTS].path, &names, &n));
     for (size_t i = 0; i < n; i++) {
         DTX_GO(add_variant(file, names[i], f));
     }

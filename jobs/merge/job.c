@@ -114,39 +114,30 @@ static dtx_status merge_files(merge *g, hid_t to, bool apply)
 /* Completions whose rows are all done, but not yet decoded: their slices came from different runs. */
 static dtx_status is_undecoded(hid_t file, const char *group, bool *yes)
 {
-    char path[200];
-    hsize_t shape[2];
-    uint8_t *finish = NULL;
-    dtx_status st = DTX_OK;
+    void *finish = NULL;
+    int64_t shape[2];
 
     *yes = false;
-    snprintf(path, sizeof path, "%s/text_offset", group);
-    if (dtx_h5_exists(file, path)) {
+    if (dtx_h5_has(file, group, "text_offset") || !dtx_h5_has(file, group, "finish")) {
         return DTX_OK;
     }
-    snprintf(path, sizeof path, "%s/finish", group);
-    if (!dtx_h5_exists(file, path)) {
-        return DTX_OK;
-    }
-    DTX_GO(dtx_h5_shape(file, path, shape));
-    DTX_GO(DTX_NEW(finish, shape[0] + 1));
-    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_UINT8, finish));
-    *yes = dtx_stage_count(finish, (int64_t)shape[0]) == (int64_t)shape[0];
-done:
+    DTX_TRY(dtx_h5_take(file, group, "finish", H5T_NATIVE_UINT8, DTX_H5_ANY, 1, &finish, shape));
+    *yes = dtx_stage_count(finish, shape[0]) == shape[0];
     dtx_free(finish);
-    return st;
+    return DTX_OK;
 }
 
 /* The model whose tokenizer is needed: model.path, else what a launch of generate says. */
 static dtx_status find_model(hid_t file, merge *g)
 {
-    char path[64], *job = NULL, *config = NULL;
+    char path[64], k_text[24], *job = NULL, *config = NULL;
     cJSON *root = NULL;
     dtx_status st = DTX_OK;
 
     snprintf(g->model, sizeof g->model, "%s", g->job->config.model.path);
     for (int64_t k = 0; st == DTX_OK && g->model[0] == '\0'; k++) {
-        snprintf(path, sizeof path, "/provenance/%" PRId64, k);
+        snprintf(k_text, sizeof k_text, "%" PRId64, k);
+        dtx_h5_group(path, sizeof path, DTX_H5_LAUNCH, k_text, NULL);
         if (!dtx_h5_exists(file, path)) {
             break;
         }
@@ -204,16 +195,16 @@ done:
 /* Counts the undecoded completions, and decodes them. */
 static dtx_status decode_all(hid_t file, merge *g, bool apply)
 {
-    char variant[96], group[128], **names = NULL;
+    char variant[320], group[320], **names = NULL;
     size_t n = 0;
     bool yes;
     dtx_status st;
 
     g->undecoded = 0;
-    DTX_GO(dtx_h5_list(file, "/variants", &names, &n));
+    DTX_GO(dtx_h5_list(file, dtx_h5_places[DTX_H5_VARIANTS].path, &names, &n));
     for (size_t i = 0; i < n; i++) {
-        snprintf(variant, sizeof variant, "/variants/%s", names[i]);
-        snprintf(group, sizeof group, "%s/completions", variant);
+        dtx_h5_group(variant, sizeof variant, DTX_H5_VARIANT, names[i], NULL);
+        dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, names[i], NULL);
         DTX_GO(is_undecoded(file, group, &yes));
         g->undecoded += yes;
         if (yes && apply) {

@@ -213,37 +213,32 @@ dtx_status dtx_pipeline_check_files(const dtx_config *c, const dtx_pipeline *p)
 /* Rows of GROUP/FLAG that are not 0. */
 static dtx_status count_rows(hid_t file, const char *group, const char *flag, char *text, size_t size)
 {
-    char path[256];
-    hsize_t shape[2];
-    uint8_t *x = NULL;
-    dtx_status st;
+    void *x = NULL;
+    int64_t shape[2];
 
-    snprintf(path, sizeof path, "%s/%s", group, flag);
-    if (!dtx_h5_exists(file, path)) {
+    if (!dtx_h5_has(file, group, flag)) {
         snprintf(text, size, "nothing");
         return DTX_OK;
     }
-    DTX_GO(dtx_h5_shape(file, path, shape));
-    DTX_GO(DTX_NEW(x, shape[0] + 1));
-    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_UINT8, x));
-    int64_t n = (int64_t)shape[0], done = dtx_stage_count(x, n);
+    DTX_TRY(dtx_h5_take(file, group, flag, H5T_NATIVE_UINT8, DTX_H5_ANY, 1, &x, shape));
+    int64_t n = shape[0], done = dtx_stage_count(x, n);
     if (done == n) {
         snprintf(text, size, "complete, %" PRId64 " rows", n);
     } else {
         snprintf(text, size, "%" PRId64 " of %" PRId64 " rows", done, n);
     }
-done:
     dtx_free(x);
-    return st;
+    return DTX_OK;
 }
 
 static dtx_status look_at_training(hid_t file, const dtx_config *c, const dtx_pipeline_stage *s, char *text, size_t size)
 {
-    char path[DTX_PATH_MAX + 160];
+    char path[DTX_PATH_MAX + 160], name[160];
     int64_t complete = 0;
     bool there;
 
-    snprintf(path, sizeof path, "/training/%s-%s", s->def->name, s->variant);
+    snprintf(name, sizeof name, "%s-%s", s->def->name, s->variant);
+    dtx_h5_group(path, sizeof path, DTX_H5_TRAINING, name, NULL);
     if (file >= 0 && dtx_h5_exists(file, path)) {
         DTX_TRY(dtx_h5_attr_get_int(file, path, "complete", &complete, &there));
     }
@@ -254,7 +249,7 @@ static dtx_status look_at_training(hid_t file, const dtx_config *c, const dtx_pi
 
 static dtx_status look_in(hid_t file, const dtx_config *c, const dtx_pipeline_stage *s, char *text, size_t size)
 {
-    char group[256];
+    char group[256], method[160];
     const char *name = c->attribute.name, *of = c->attribute.completions_of;
     bool foreign = of[0] != '\0' && strcmp(of, s->variant) != 0;
 
@@ -262,15 +257,16 @@ static dtx_status look_in(hid_t file, const dtx_config *c, const dtx_pipeline_st
         return look_at_training(file, c, s, text, size);
     }
     if (s->def == &dtx_job_generate) {
-        snprintf(group, sizeof group, "/variants/%s/completions", s->variant);
+        dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, s->variant, NULL);
         return count_rows(file, group, "finish", text, size);
     }
     if (s->def == &dtx_job_score) {
-        snprintf(group, sizeof group, "/variants/%s/toxicity/%s", s->variant, c->score.name[0] != '\0' ? c->score.name : dtx_config_word(c, "score.scorer"));
+        dtx_h5_group(group, sizeof group, DTX_H5_TOXICITY, s->variant, c->score.name[0] != '\0' ? c->score.name : dtx_config_word(c, "score.scorer"));
         return count_rows(file, group, "status", text, size);
     }
-    snprintf(group, sizeof group, "/variants/%s/attribution/%s%s%s", s->variant, name[0] != '\0' ? name : dtx_config_word(c, "attribute.method"),
-             name[0] == '\0' && foreign ? "@" : "", name[0] == '\0' && foreign ? of : "");
+    snprintf(method, sizeof method, "%s%s%s", name[0] != '\0' ? name : dtx_config_word(c, "attribute.method"), name[0] == '\0' && foreign ? "@" : "",
+             name[0] == '\0' && foreign ? of : "");
+    dtx_h5_group(group, sizeof group, DTX_H5_ATTRIBUTION, s->variant, method);
     return count_rows(file, group, "done", text, size);
 }
 

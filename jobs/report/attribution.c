@@ -43,16 +43,16 @@ static dtx_status normalise_entropy(dtx_report_attribution *a)
 
 static dtx_status take_values(const dtx_report *r, dtx_report_attribution *a)
 {
-    char words[256];
+    char words[64];
 
     a->width = -1;
     DTX_TRY(dtx_report_take(r, a->group, "step_probability", H5T_NATIVE_FLOAT, a->n_rows, &a->width, (void **)&a->probability));
     DTX_TRY(dtx_report_take(r, a->group, "user_dependence", H5T_NATIVE_FLOAT, a->n_rows, &a->width, (void **)&a->user));
-    snprintf(words, sizeof words, "%s/words", a->group);
     for (int q = 0; q < DTX_REPORT_NORMALISED; q++) {
         const char *name = dtx_report_quantity_name[q];
+        snprintf(words, sizeof words, "words/%s", name);
         DTX_TRY(dtx_report_take(r, a->group, name, H5T_NATIVE_FLOAT, a->n_rows, &a->width, (void **)&a->value[DTX_REPORT_TOKEN][q]));
-        DTX_TRY(dtx_report_take(r, words, name, H5T_NATIVE_FLOAT, a->n_rows, &a->width, (void **)&a->value[DTX_REPORT_WORD][q]));
+        DTX_TRY(dtx_report_take(r, a->group, words, H5T_NATIVE_FLOAT, a->n_rows, &a->width, (void **)&a->value[DTX_REPORT_WORD][q]));
     }
     return DTX_OK;
 }
@@ -63,7 +63,7 @@ dtx_status dtx_report_load_attribution(const dtx_report *r, const dtx_report_var
     int64_t one = 1;
 
     *a = (dtx_report_attribution){.n_rows = n_rows};
-    snprintf(a->group, sizeof a->group, "%s/attribution/%.50s", v->group, name);
+    dtx_h5_group(a->group, sizeof a->group, DTX_H5_ATTRIBUTION, v->name, name);
     DTX_TRY(dtx_h5_attr_list(r->file, a->group, &a->settings, &a->n_settings));
     DTX_TRY(dtx_report_take(r, a->group, "done", H5T_NATIVE_UINT8, n_rows, &one, (void **)&a->done));
     DTX_TRY(dtx_report_take(r, a->group, "G", H5T_NATIVE_INT32, n_rows, &one, (void **)&a->G));
@@ -103,10 +103,8 @@ void dtx_report_free_attribution(dtx_report_attribution *a)
 
 dtx_status dtx_report_read_matrix(const dtx_report *r, const dtx_report_attribution *a, int64_t row, float **value, size_t *cap)
 {
-    char path[200];
     size_t n = (size_t)a->G[row] * (size_t)a->T[row];
 
     DTX_TRY(DTX_GROW(*value, *cap, n + 1));
-    snprintf(path, sizeof path, "%s/value", a->group);
-    return n > 0 ? dtx_h5_read_rows(r->file, path, H5T_NATIVE_FLOAT, a->row_offset[row], n, *value) : DTX_OK;
+    return dtx_h5_read_rows(r->file, a->group, "value", H5T_NATIVE_FLOAT, (int64_t)a->row_offset[row], (int64_t)n, 1, *value);
 }

@@ -47,7 +47,7 @@ static dtx_status take_share(const dtx_report *r, const dtx_report_variant *v, f
     for (int pass = 0; pass < 2 && *share == NULL; pass++) {
         for (int64_t i = 0; i < v->n_sets && *share == NULL; i++) {
             if (pass == 1 || strcmp(v->set[i].name, r->score_set) == 0) {
-                snprintf(group, sizeof group, "%s/toxicity/%s", v->group, v->set[i].name);
+                dtx_h5_group(group, sizeof group, DTX_H5_TOXICITY, v->name, v->set[i].name);
                 DTX_TRY(dtx_report_take(r, group, "token_share", H5T_NATIVE_FLOAT, v->n_rows, &width, (void **)share));
                 snprintf(set, 64, "%s", v->set[i].name);
             }
@@ -269,7 +269,7 @@ static dtx_status add_variant(work *w, const dtx_report_variant *v)
     dtx_status st;
 
     DTX_GO(take_share(w->r, v, &share, set));
-    snprintf(group, sizeof group, "%s/completions", v->group);
+    dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, v->name, NULL);
     DTX_GO(share != NULL ? dtx_report_take(w->r, group, "tokens", H5T_NATIVE_INT32, v->n_rows, &width, (void **)&token) : DTX_OK);
     if (share == NULL || token == NULL || v->a.width != width) {
         goto done;

@@ -15,75 +15,73 @@
 
 static dtx_status load_prompts(dtx_report *r)
 {
-    hsize_t shape[2] = {0, 0};
-    int64_t one = 1;
+    const char *group = dtx_h5_places[DTX_H5_PROMPTS].path;
+    int64_t shape[2], one = 1;
 
-    if (!dtx_h5_exists(r->file, "/prompts/id")) {
+    if (!dtx_h5_has(r->file, group, "id")) {
         return dtx_report_miss(r, "the evaluation texts, which detoxlens generate writes");
     }
-    DTX_TRY(dtx_h5_shape(r->file, "/prompts/id", shape));
-    r->n_prompts = (int64_t)shape[0];
-    DTX_TRY(dtx_report_take(r, "/prompts", "id", H5T_NATIVE_INT64, r->n_prompts, &one, (void **)&r->prompt_id));
-    return dtx_report_take_offsets(r, "/prompts", "text_offset", "text_bytes", r->n_prompts, &r->prompt_offset);
+    DTX_TRY(dtx_h5_shape(r->file, group, "id", DTX_H5_ANY, 1, shape));
+    r->n_prompts = shape[0];
+    DTX_TRY(dtx_report_take(r, group, "id", H5T_NATIVE_INT64, r->n_prompts, &one, (void **)&r->prompt_id));
+    return dtx_report_take_offsets(r, group, "text_offset", "text_bytes", r->n_prompts, &r->prompt_offset);
 }
 
-/* Adds the curves below `group`; groups within it become part of the label ("ppo/loss/policy"). */
-static dtx_status add_curves(const dtx_report *r, dtx_report_training *t, const char *group, const char *label, int depth,
-                             size_t *cap_label, size_t *cap_value)
+/* The curve after `last` in the order of names: one value for each step, and not what depends on the clock. NULL after the last. */
+static const dtx_h5_dataset *next_curve(const char *last)
 {
-    char **names = NULL, path[512], full[96], *scale;
-    size_t n = 0;
-    dtx_status st;
+    const dtx_h5_dataset *next = NULL;
 
-    DTX_TRY(dtx_h5_list(r->file, group, &names, &n));
-    st = DTX_OK;
-    for (size_t i = 0; i < n && st == DTX_OK; i++) {
-        hsize_t shape[2] = {0, 0};
-        if (snprintf(path, sizeof path, "%s/%s", group, names[i]) >= (int)sizeof path
-            || snprintf(full, sizeof full, "%s%s", label, names[i]) >= (int)sizeof full || strcmp(full, "timing") == 0) {
-            continue;
+    for (int i = 0; i < dtx_h5_n_datasets; i++) {
+        const dtx_h5_dataset *d = &dtx_h5_datasets[i];
+        if (d->place == DTX_H5_TRAINING && d->axis[1] == NULL && strncmp(d->name, "timing/", 7) != 0 && strcmp(d->name, last) > 0
+            && (next == NULL || strcmp(d->name, next->name) < 0)) {
+            next = d;
         }
-        if (dtx_h5_shape(r->file, path, shape) != DTX_OK) { /* a group */
-            snprintf(full, sizeof full, "%s%s/", label, names[i]);
-            st = depth < 3 ? add_curves(r, t, path, full, depth + 1, cap_label, cap_value) : DTX_OK;
-            continue;
-        }
-        st = dtx_h5_attr_get_str(r->file, path, "CLASS", &scale);
-        bool is_scale = st == DTX_OK && scale != NULL && strcmp(scale, "DIMENSION_SCALE") == 0;
-        dtx_free(st == DTX_OK ? scale : NULL);
-        if (st != DTX_OK || is_scale || shape[1] != 1 || shape[0] == 0 || shape[0] > (1u << 24)
-            || (t->n_curves > 0 && (int64_t)shape[0] != t->n_steps)) {
-            continue;
-        }
-        t->n_steps = (int64_t)shape[0];
-        DTX_GO(DTX_GROW(t->label, *cap_label, t->n_curves + 1));
-        DTX_GO(DTX_GROW(t->value, *cap_value, (t->n_curves + 1) * t->n_steps));
-        DTX_GO(dtx_h5_read(r->file, path, H5T_NATIVE_DOUBLE, t->value + t->n_curves * t->n_steps));
-        memcpy(t->label[t->n_curves++], full, sizeof full);
     }
-done:
-    dtx_free(names);
-    return st;
+    return next;
+}
+
+static dtx_status add_curves(const dtx_report *r, dtx_report_training *t)
+{
+    char group[640];
+    int64_t steps = DTX_H5_ANY, shape[2];
+    size_t cap_label = 0, cap_value = 0;
+
+    dtx_h5_group(group, sizeof group, DTX_H5_TRAINING, t->name, NULL);
+    for (const dtx_h5_dataset *d = next_curve(""); d != NULL; d = next_curve(d->name)) {
+        if (!dtx_h5_has(r->file, group, d->name)) {
+            continue;
+        }
+        DTX_TRY(dtx_h5_shape(r->file, group, d->name, steps, 1, shape));
+        steps = t->n_steps = shape[0];
+        if (steps == 0) {
+            return DTX_OK;
+        }
+        DTX_TRY(DTX_GROW(t->label, cap_label, t->n_curves + 1));
+        DTX_TRY(DTX_GROW(t->value, cap_value, (t->n_curves + 1) * steps));
+        DTX_TRY(dtx_h5_read(r->file, group, d->name, H5T_NATIVE_DOUBLE, steps, 1, t->value + t->n_curves * steps));
+        snprintf(t->label[t->n_curves++], sizeof t->label[0], "%s", d->name);
+    }
+    return DTX_OK;
 }
 
 static dtx_status load_trainings(dtx_report *r)
 {
-    char **names = NULL, group[256];
+    char **names = NULL;
     size_t n = 0;
     dtx_status st;
 
-    DTX_TRY(dtx_h5_list(r->file, "/training", &names, &n));
+    DTX_TRY(dtx_h5_list(r->file, dtx_h5_places[DTX_H5_TRAININGS].path, &names, &n));
     DTX_GO(DTX_NEW(r->training, n));
     for (size_t i = 0; i < n; i++) {
         dtx_report_training *t = &r->training[r->n_trainings];
-        size_t cap_label = 0, cap_value = 0;
         if (strlen(names[i]) >= sizeof t->name) {
             continue;
         }
         r->n_trainings++;
         snprintf(t->name, sizeof t->name, "%s", names[i]);
-        snprintf(group, sizeof group, "/training/%s", t->name);
-        DTX_GO(add_curves(r, t, group, "", 0, &cap_label, &cap_value));
+        DTX_GO(add_curves(r, t));
     }
 done:
     dtx_free(names);
@@ -112,7 +110,7 @@ static dtx_status load_launches(dtx_report *r)
     size_t n = 0;
     dtx_status st;
 
-    DTX_TRY(dtx_h5_list(r->file, "/provenance", &names, &n));
+    DTX_TRY(dtx_h5_list(r->file, dtx_h5_places[DTX_H5_LAUNCHES].path, &names, &n));
     DTX_GO(DTX_NEW(r->launch, n));
     for (size_t i = 0; i < n; i++) {
         dtx_report_launch *l = &r->launch[r->n_launches];
@@ -121,7 +119,7 @@ static dtx_status load_launches(dtx_report *r)
         if (*end != '\0') {
             continue;
         }
-        snprintf(group, sizeof group, "/provenance/%s", names[i]);
+        dtx_h5_group(group, sizeof group, DTX_H5_LAUNCH, names[i], NULL);
         DTX_GO(dtx_h5_attr_list(r->file, group, &l->attrs, &l->n_attrs));
         l->hours = (seconds_of(dtx_report_attr(l->attrs, l->n_attrs, "stop"))
                     - seconds_of(dtx_report_attr(l->attrs, l->n_attrs, "start"))) / 3600;

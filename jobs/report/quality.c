@@ -108,17 +108,14 @@ static int64_t ngrams(const uint64_t *id, int64_t first, int64_t last, int n, ui
 
 static dtx_status measure_words(const dtx_report *r, const dtx_report_variant *v, quality *q)
 {
-    char group[160], path[200], *text = NULL;
-    hsize_t shape[2] = {0, 0};
+    char group[160];
+    void *text = NULL;
     uint64_t *id = NULL, *gram = NULL;
     int64_t *edge = NULL;
     dtx_status st;
 
-    snprintf(group, sizeof group, "%s/completions", v->group);
-    snprintf(path, sizeof path, "%s/text_bytes", group);
-    DTX_GO(dtx_h5_shape(r->file, path, shape));
-    DTX_GO(DTX_NEW(text, shape[0] + 1));
-    DTX_GO(shape[0] > 0 ? dtx_h5_read(r->file, path, H5T_NATIVE_UINT8, text) : DTX_OK);
+    dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, v->name, NULL);
+    DTX_GO(dtx_h5_take(r->file, group, "text_bytes", H5T_NATIVE_UINT8, DTX_H5_ANY, 1, &text, NULL));
     DTX_GO(DTX_NEW(edge, v->n_rows + 1));
     DTX_GO(number_words(v, text, &id, edge));
     q->n_words = edge[v->n_rows];
@@ -152,10 +149,10 @@ done:
 static const char *base_dataset(const dtx_report *r, const dtx_report_variant *v)
 {
     const char *adapter = dtx_report_attr(v->attrs, v->n_attrs, "adapter_sha256");
-    char path[200];
+    char group[160];
 
-    snprintf(path, sizeof path, "%s/completions/base_logprob", v->group);
-    if (dtx_h5_exists(r->file, path)) {
+    dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, v->name, NULL);
+    if (dtx_h5_has(r->file, group, "base_logprob")) {
         return "base_logprob";
     }
     return adapter[0] == '\0' || strcmp(adapter, "none") == 0 ? "logprob" : NULL;
@@ -171,7 +168,7 @@ static dtx_status measure_perplexity(const dtx_report *r, const dtx_report_varia
     dtx_status st = DTX_OK;
 
     q->perplexity = q->median_perplexity = NAN;
-    snprintf(group, sizeof group, "%s/completions", v->group);
+    dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, v->name, NULL);
     DTX_GO(name != NULL ? dtx_report_take(r, group, name, H5T_NATIVE_FLOAT, v->n_rows, &width, (void **)&logp) : DTX_OK);
     if (logp == NULL) {
         return DTX_OK;

@@ -46,7 +46,7 @@ static dtx_status write_tokens(const work *w, const dtx_report_variant *of, cons
     dtx_report_file out = {0};
     dtx_status st;
 
-    snprintf(group, sizeof group, "%s/completions", of->group);
+    dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, of->name, NULL);
     DTX_GO(dtx_report_take(w->r, group, "tokens", H5T_NATIVE_INT32, of->n_rows, &width, (void **)&token));
     DTX_GO(dtx_report_begin(&out));
     fprintf(out.f, "row,step,token,probability_own,probability,entropy_own,entropy,prompt_dependence_own,prompt_dependence,kl\n");
@@ -162,7 +162,7 @@ static dtx_status add_pairs(work *w)
                 continue;
             }
             const dtx_report_variant *of = dtx_report_find(r, name + len + 1);
-            snprintf(path, sizeof path, "%s/attribution/%s", of != NULL ? of->group : "", method);
+            dtx_h5_group(path, sizeof path, DTX_H5_ATTRIBUTION, of != NULL ? of->name : "", method);
             if (of != NULL && of != v && of->n_rows > 0 && dtx_h5_exists(r->file, path)) {
                 DTX_TRY(add_pair(w, v, name, of, method));
             }

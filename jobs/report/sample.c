@@ -89,18 +89,17 @@ static void base64(const uint8_t *x, size_t n, char *out)
 /* The matrix's defined entries (t < P + g), row by row, as little-endian 16-bit integers: score x 32767. */
 static dtx_status put_matrix(const dtx_report *r, const dtx_report_variant *v, int64_t row, cJSON *o)
 {
-    char path[256], *text = NULL;
+    char *text = NULL;
     int64_t G = v->a.G[row], T = v->a.T[row], P = T - G;
     size_t n = 0, size = 2 * (size_t)(G * P + G * (G - 1) / 2);
     float *value = NULL;
     uint8_t *packed = NULL;
     dtx_status st;
 
-    snprintf(path, sizeof path, "%s/value", v->a.group);
     DTX_GO(DTX_NEW(value, G * T));
     DTX_GO(DTX_NEW(packed, size));
     DTX_GO(DTX_NEW(text, size / 3 * 4 + 5));
-    DTX_GO(dtx_h5_read_rows(r->file, path, H5T_NATIVE_FLOAT, v->a.row_offset[row], (hsize_t)(G * T), value));
+    DTX_GO(dtx_h5_read_rows(r->file, v->a.group, "value", H5T_NATIVE_FLOAT, (int64_t)v->a.row_offset[row], G * T, 1, value));
     for (int64_t g = 0; g < G; g++) {
         for (int64_t t = 0; t < P + g; t++) {
             float x = value[g * T + t];
@@ -148,7 +147,7 @@ static dtx_status put_answer(sampler *s, const dtx_report_variant *v, int64_t ro
 {
     const dtx_report_variant *from = completions_of(s->r, v);
     cJSON *o = NULL;
-    char path[256], group[128], *text = NULL;
+    char group[128], *text = NULL;
     int32_t *token = NULL, *prompt = NULL;
     size_t len = 0;
     dtx_status st = DTX_OK;
@@ -159,14 +158,12 @@ static dtx_status put_answer(sampler *s, const dtx_report_variant *v, int64_t ro
     bool ids = from->prompt_offset != NULL && from->length != NULL; /* else there is text alone */
     int64_t n = ids ? from->length[row] : 0, P = ids ? (int64_t)(from->prompt_offset[row + 1] - from->prompt_offset[row]) : 0;
     o = cJSON_CreateObject();
-    snprintf(group, sizeof group, "%s/completions", from->group);
+    dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, from->name, NULL);
     DTX_GO(DTX_NEW(token, from->width));
     DTX_GO(DTX_NEW(prompt, P));
     if (ids) {
-        snprintf(path, sizeof path, "%s/tokens", group);
-        DTX_GO(dtx_h5_read_rows(s->r->file, path, H5T_NATIVE_INT32, (hsize_t)row, 1, token));
-        snprintf(path, sizeof path, "%s/prompt_tokens", group);
-        DTX_GO(dtx_h5_read_rows(s->r->file, path, H5T_NATIVE_INT32, from->prompt_offset[row], (hsize_t)P, prompt));
+        DTX_GO(dtx_h5_read_rows(s->r->file, group, "tokens", H5T_NATIVE_INT32, row, 1, from->width, token));
+        DTX_GO(dtx_h5_read_rows(s->r->file, group, "prompt_tokens", H5T_NATIVE_INT32, (int64_t)from->prompt_offset[row], P, 1, prompt));
     }
     DTX_GO(dtx_report_put(o, "variant", dtx_report_text(v->name, strlen(v->name))));
     DTX_GO(dtx_report_put(o, "finish", cJSON_CreateNumber(from->finish[row])));
@@ -207,7 +204,7 @@ static dtx_status put_row(sampler *s, int64_t samples, int64_t row, cJSON *list)
     DTX_GO(dtx_report_put(o, "id", cJSON_CreateNumber((double)r->prompt_id[row / samples])));
     DTX_GO(dtx_report_put(o, "sample", cJSON_CreateNumber((double)(row % samples))));
     if (r->prompt_offset != NULL) {
-        DTX_GO(dtx_report_take_text(r, "/prompts", r->prompt_offset, row / samples, &text, &len));
+        DTX_GO(dtx_report_take_text(r, dtx_h5_places[DTX_H5_PROMPTS].path, r->prompt_offset, row / samples, &text, &len));
         DTX_GO(dtx_report_put(o, "text", dtx_report_text(text, len)));
     }
     answers = cJSON_AddArrayToObject(o, "answers");

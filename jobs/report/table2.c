@@ -87,7 +87,7 @@ static dtx_status add_answer(const work *w, const dtx_report_variant *v, int64_t
     cJSON *o = NULL;
     dtx_status st;
 
-    snprintf(group, sizeof group, "%s/completions", v->group);
+    dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, v->name, NULL);
     DTX_GO(dtx_report_take_text(w->r, group, v->text_offset, row, &text, &len));
     fprintf(w->f, "%s,%s", begin, v->name);
     dtx_report_put_fixed(w->f, v->score[row], 4);
@@ -116,7 +116,7 @@ static dtx_status add_row(work *w, const char *category, int rank, int64_t row)
     size_t len = 0;
     dtx_status st;
 
-    DTX_GO(dtx_report_take_text(w->r, "/prompts", w->r->prompt_offset, prompt, &text, &len));
+    DTX_GO(dtx_report_take_text(w->r, dtx_h5_places[DTX_H5_PROMPTS].path, w->r->prompt_offset, prompt, &text, &len));
     DTX_GO(dtx_report_begin(&begin));
     dtx_report_put_word(begin.f, category);
     fprintf(begin.f, ",%d,%" PRId64 ",%" PRId64, rank, row, w->r->prompt_id[prompt]);

@@ -71,69 +71,32 @@ int64_t dtx_report_samples(const dtx_report *r, const dtx_report_variant *v)
 dtx_status dtx_report_take(const dtx_report *r, const char *group, const char *name, hid_t type, int64_t rows, int64_t *width,
                            void **out)
 {
-    char path[512];
-    hsize_t shape[2] = {0, 0};
-    void *x = NULL;
-    dtx_status st;
+    int64_t shape[2];
 
-    snprintf(path, sizeof path, "%s/%s", group, name);
-    if (!dtx_h5_exists(r->file, path)) {
+    if (!dtx_h5_has(r->file, group, name)) {
         return DTX_OK;
     }
-    DTX_TRY(dtx_h5_shape(r->file, path, shape));
-    if (shape[0] != (hsize_t)rows || (*width >= 0 && shape[1] != (hsize_t)*width)) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s/run.h5: %s has the shape %llu x %llu, expected %" PRId64 " rows", r->dir, path,
-                        (unsigned long long)shape[0], (unsigned long long)shape[1], rows);
-    }
-    x = dtx_malloc((size_t)shape[0] * (size_t)shape[1] + 1, H5Tget_size(type));
-    DTX_GO(dtx_mem_check(x, (size_t)shape[0], H5Tget_size(type), path));
-    DTX_GO(dtx_h5_read(r->file, path, type, x));
-    *width = (int64_t)shape[1];
-    *out = x;
-    x = NULL;
-done:
-    dtx_free(x);
-    return st;
+    DTX_TRY(dtx_h5_take(r->file, group, name, type, rows, *width, out, shape));
+    *width = shape[1];
+    return DTX_OK;
 }
 
 dtx_status dtx_report_take_offsets(const dtx_report *r, const char *group, const char *name, const char *flat, int64_t rows,
                                    uint64_t **out)
 {
-    char path[512];
-    hsize_t shape[2] = {0, 0};
-    int64_t one = 1;
-    uint64_t *x = NULL;
-
-    snprintf(path, sizeof path, "%s/%s", group, flat);
-    DTX_TRY(dtx_report_take(r, group, name, H5T_NATIVE_UINT64, rows + 1, &one, (void **)&x));
-    if (x == NULL || !dtx_h5_exists(r->file, path)) {
-        dtx_free(x);
+    if (!dtx_h5_has(r->file, group, name) || !dtx_h5_has(r->file, group, flat)) {
         return DTX_OK;
     }
-    dtx_status st = dtx_h5_shape(r->file, path, shape);
-    for (int64_t i = 0; i <= rows && st == DTX_OK; i++) {
-        if (x[i] > shape[0] || (i > 0 && x[i] < x[i - 1])) {
-            st = DTX_FAIL(DTX_ERR_INPUT, "%s/run.h5: %s/%s: entry %" PRId64 " is %" PRIu64 ", outside %s with %llu entries or "
-                          "below the one before it", r->dir, group, name, i, x[i], flat, (unsigned long long)shape[0]);
-        }
-    }
-    if (st != DTX_OK) {
-        dtx_free(x);
-        return st;
-    }
-    *out = x;
-    return DTX_OK;
+    return dtx_h5_take_offsets(r->file, group, name, rows, out, NULL);
 }
 
 dtx_status dtx_report_take_text(const dtx_report *r, const char *group, const uint64_t *offset, int64_t row, char **out, size_t *len)
 {
-    char path[256];
     char *x;
 
-    snprintf(path, sizeof path, "%s/text_bytes", group);
     *len = offset[row + 1] - offset[row];
     DTX_TRY(DTX_NEW(x, *len + 1));
-    dtx_status st = dtx_h5_read_rows(r->file, path, H5T_NATIVE_UINT8, offset[row], *len, x);
+    dtx_status st = dtx_h5_read_rows(r->file, group, "text_bytes", H5T_NATIVE_UINT8, (int64_t)offset[row], (int64_t)*len, 1, x);
     if (st != DTX_OK) {
         dtx_free(x);
         return st;

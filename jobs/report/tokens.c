@@ -65,12 +65,11 @@ static dtx_status fits(const dtx_report *r, const dtx_report_variant *v, const d
 {
     enum { TRIED = 16 };
     int64_t n_tried = 0, n_equal = 0;
-    char group[128], path[160];
+    char group[128];
     int32_t *token = NULL;
     dtx_status st;
 
-    snprintf(group, sizeof group, "%s/completions", v->group);
-    snprintf(path, sizeof path, "%s/tokens", group);
+    dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, v->name, NULL);
     DTX_GO(DTX_NEW(token, v->width));
     for (int64_t i = 0; i < v->n_rows && n_tried < TRIED && v->text_offset != NULL; i++) {
         char *text = NULL, *decoded = NULL;
@@ -78,7 +77,7 @@ static dtx_status fits(const dtx_report *r, const dtx_report_variant *v, const d
         if (v->finish[i] == 0 || v->length[i] == 0) {
             continue;
         }
-        DTX_GO(dtx_h5_read_rows(r->file, path, H5T_NATIVE_INT32, (hsize_t)i, 1, token));
+        DTX_GO(dtx_h5_read_rows(r->file, group, "tokens", H5T_NATIVE_INT32, i, 1, v->width, token));
         DTX_GO(dtx_report_take_text(r, group, v->text_offset, i, &text, &len));
         st = dtx_tokenizer_decode(tokenizer, token, (size_t)v->length[i], true, false, &decoded, &m);
         n_tried++;

@@ -22,7 +22,7 @@ static dtx_status load_set(dtx_report *r, const dtx_report_variant *v, dtx_repor
     char group[256];
     int64_t one = 1;
 
-    snprintf(group, sizeof group, "%s/toxicity/%s", v->group, s->name);
+    dtx_h5_group(group, sizeof group, DTX_H5_TOXICITY, v->name, s->name);
     DTX_TRY(dtx_h5_attr_list(r->file, group, &s->attrs, &s->n_attrs));
     DTX_TRY(dtx_report_take(r, group, "completion", H5T_NATIVE_FLOAT, v->n_rows, &one, (void **)&s->completion));
     DTX_TRY(dtx_report_take(r, group, "prompt", H5T_NATIVE_FLOAT, v->n_rows, &one, (void **)&s->prompt));
@@ -49,7 +49,7 @@ static dtx_status load_sets(dtx_report *r, dtx_report_variant *v)
     if (v->n_rows == 0) {
         return DTX_OK;
     }
-    snprintf(group, sizeof group, "%s/toxicity", v->group);
+    dtx_h5_group(group, sizeof group, DTX_H5_TOXICITIES, v->name, NULL);
     DTX_TRY(dtx_h5_list(r->file, group, &names, &n));
     DTX_GO(DTX_NEW(v->set, n));
     for (size_t i = 0; i < n; i++) {

@@ -26,22 +26,18 @@ static double mean_of_rows(const dtx_report_variant *v, const float *x)
 static dtx_status load_completions(dtx_report *r, dtx_report_variant *v)
 {
     char group[160];
-    int64_t one = 1;
-    hsize_t shape[2] = {0, 0};
+    int64_t one = 1, shape[2] = {0, 0};
     double sum = 0;
 
-    snprintf(group, sizeof group, "%s/completions/tokens", v->group);
-    bool ids = dtx_h5_exists(r->file, group);
-    if (!ids) { /* imported without a tokenizer: text alone */
-        snprintf(group, sizeof group, "%s/completions/finish", v->group);
-    }
-    if (!dtx_h5_exists(r->file, group)) {
+    dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, v->name, NULL);
+    bool ids = dtx_h5_has(r->file, group, "tokens"); /* an imported variant may have text alone */
+    if (!dtx_h5_has(r->file, group, "finish")) {
         return dtx_report_miss(r, "%s: no completions; run detoxlens generate --variant %s", v->name, v->name);
     }
-    DTX_TRY(dtx_h5_shape(r->file, group, shape));
-    v->n_rows = (int64_t)shape[0];
-    v->width = ids ? (int64_t)shape[1] : 0;
-    snprintf(group, sizeof group, "%s/completions", v->group);
+    DTX_TRY(dtx_h5_shape(r->file, group, "finish", DTX_H5_ANY, 1, shape));
+    v->n_rows = shape[0];
+    DTX_TRY(ids ? dtx_h5_shape(r->file, group, "tokens", v->n_rows, DTX_H5_ANY, shape) : DTX_OK);
+    v->width = ids ? shape[1] : 0;
     if (r->n_prompts == 0 || v->n_rows % r->n_prompts != 0) {
         return DTX_FAIL(DTX_ERR_INPUT, "%s/run.h5: %s has %" PRId64 " rows, which is no multiple of the %" PRId64 " texts", r->dir,
                         group, v->n_rows, r->n_prompts);
@@ -82,7 +78,7 @@ static dtx_status choose_method(dtx_report *r, dtx_report_variant *v, const char
 {
     char group[160];
 
-    snprintf(group, sizeof group, "%s/attribution", v->group);
+    dtx_h5_group(group, sizeof group, DTX_H5_ATTRIBUTIONS, v->name, NULL);
     DTX_TRY(dtx_h5_list(r->file, group, &v->other_methods, &v->n_other_methods));
     *method = NULL;
     for (size_t i = 0; i < v->n_other_methods; i++) {
@@ -97,30 +93,28 @@ static dtx_status choose_method(dtx_report *r, dtx_report_variant *v, const char
 static dtx_status load_check(dtx_report *r, dtx_report_variant *v)
 {
     static const char *const names[2] = {"drop_top", "drop_random"};
-    char group[256], path[300];
-    hsize_t shape[2] = {0, 0};
-    int64_t one = 1;
+    char group[256];
+    int64_t one = 1, shape[2];
     double sum = 0, squares = 0;
 
     v->gain = v->gain_low = v->gain_high = NAN;
-    snprintf(group, sizeof group, "%s/check", v->a.group);
+    dtx_h5_group(group, sizeof group, DTX_H5_CHECK, v->name, r->method);
     if (!dtx_h5_exists(r->file, group)) {
         return DTX_OK;
     }
     DTX_TRY(dtx_h5_attr_list(r->file, group, &v->check, &v->n_check));
-    snprintf(path, sizeof path, "%s/row", group);
-    if (!dtx_h5_exists(r->file, path)) {
+    if (!dtx_h5_has(r->file, group, "row")) {
         return DTX_OK;
     }
-    DTX_TRY(dtx_h5_shape(r->file, path, shape));
-    DTX_TRY(dtx_report_take(r, group, "row", H5T_NATIVE_INT64, (int64_t)shape[0], &one, (void **)&v->check_row));
+    DTX_TRY(dtx_h5_shape(r->file, group, "row", DTX_H5_ANY, 1, shape));
+    DTX_TRY(dtx_report_take(r, group, "row", H5T_NATIVE_INT64, shape[0], &one, (void **)&v->check_row));
     for (int k = 0; k < 2; k++) {
-        DTX_TRY(dtx_report_take(r, group, names[k], H5T_NATIVE_FLOAT, (int64_t)shape[0], &one, (void **)&v->drop[k]));
+        DTX_TRY(dtx_report_take(r, group, names[k], H5T_NATIVE_FLOAT, shape[0], &one, (void **)&v->drop[k]));
     }
     if (v->drop[0] == NULL || v->drop[1] == NULL) {
         return DTX_OK;
     }
-    v->n_checked = (int64_t)shape[0];
+    v->n_checked = shape[0];
     for (int64_t i = 0; i < v->n_checked; i++) {
         sum += v->drop[0][i] - v->drop[1][i];
     }
@@ -191,7 +185,7 @@ static dtx_status settle_method(dtx_report *r, const char *wanted)
         char group[160], **names = NULL;
         size_t n = 0;
         bool found = false;
-        snprintf(group, sizeof group, "%s/attribution", r->variant[i].group);
+        dtx_h5_group(group, sizeof group, DTX_H5_ATTRIBUTIONS, r->variant[i].name, NULL);
         DTX_TRY(dtx_h5_list(r->file, group, &names, &n));
         for (size_t m = 0; m < n; m++) {
             found = found || strcmp(names[m], wanted) == 0;
@@ -217,13 +211,13 @@ dtx_status dtx_report_load_variants(dtx_report *r, const char *method)
     size_t n = 0;
     dtx_status st;
 
-    DTX_TRY(dtx_h5_list(r->file, "/variants", &names, &n));
+    DTX_TRY(dtx_h5_list(r->file, dtx_h5_places[DTX_H5_VARIANTS].path, &names, &n));
     DTX_GO(DTX_NEW(r->variant, n));
     for (size_t i = 0; i < n; i++) {
         dtx_report_variant *v = &r->variant[r->n_variants];
         if (strlen(names[i]) < sizeof v->name) {
             snprintf(v->name, sizeof v->name, "%s", names[i]);
-            snprintf(v->group, sizeof v->group, "/variants/%s", v->name);
+            dtx_h5_group(v->group, sizeof v->group, DTX_H5_VARIANT, v->name, NULL);
             r->n_variants++;
         }
     }

@@ -42,30 +42,28 @@ static void scores_free(scores *s)
 /* A set of a variant; *there = false when it has none. */
 static dtx_status read_scores(hid_t file, const char *variant, const char *set, scores *s, bool *there)
 {
-    char group[192], path[256];
-    hsize_t shape[2];
+    char group[640], answers[320];
+    void *completion = NULL, *prompt = NULL, *status = NULL;
+    int64_t shape[2];
     dtx_status st;
 
     *s = (scores){.n = 0};
-    snprintf(group, sizeof group, "/variants/%.63s/toxicity/%.63s", variant, set);
+    dtx_h5_group(group, sizeof group, DTX_H5_TOXICITY, variant, set);
     *there = dtx_h5_exists(file, group);
     if (!*there) {
         return DTX_OK;
     }
-    snprintf(path, sizeof path, "%s/status", group);
-    DTX_GO(dtx_h5_shape(file, path, shape));
-    s->n = (int64_t)shape[0];
-    DTX_GO(DTX_NEW_RAW(s->status, s->n));
-    DTX_GO(DTX_NEW_RAW(s->completion, s->n));
-    DTX_GO(DTX_NEW_RAW(s->prompt, s->n));
-    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_UINT8, s->status));
-    snprintf(path, sizeof path, "%s/completion", group);
-    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_FLOAT, s->completion));
-    snprintf(path, sizeof path, "%s/prompt", group);
-    st = dtx_h5_read(file, path, H5T_NATIVE_FLOAT, s->prompt);
+    dtx_h5_group(answers, sizeof answers, DTX_H5_COMPLETIONS, variant, NULL);
+    DTX_GO(dtx_h5_shape(file, answers, "finish", DTX_H5_ANY, 1, shape));
+    DTX_GO(dtx_h5_take(file, group, "status", H5T_NATIVE_UINT8, shape[0], 1, &status, NULL));
+    DTX_GO(dtx_h5_take(file, group, "completion", H5T_NATIVE_FLOAT, shape[0], 1, &completion, NULL));
+    DTX_GO(dtx_h5_take(file, group, "prompt", H5T_NATIVE_FLOAT, shape[0], 1, &prompt, NULL));
+    *s = (scores){completion, prompt, status, shape[0]};
 done:
     if (st != DTX_OK) {
-        scores_free(s);
+        dtx_free(completion);
+        dtx_free(prompt);
+        dtx_free(status);
     }
     return st;
 }
@@ -79,7 +77,12 @@ static dtx_status gather(hid_t file, calibration *c, const char *variant)
 
     DTX_GO(read_scores(file, variant, c->from, &a, &there));
     DTX_GO(read_scores(file, variant, c->to, &b, &both));
-    if (!there || !both || a.n != b.n || a.n % c->n_texts != 0) {
+    if (!there || !both) {
+        goto done;
+    }
+    if (a.n % c->n_texts != 0) {
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %" PRId64 " rows, which is no multiple of the %" PRId64 " texts", c->run->path, variant, a.n,
+                      c->n_texts);
         goto done;
     }
     for (int64_t r = 0; r < a.n; r++) {
@@ -107,12 +110,12 @@ done:
 /* Names that are not given: the first that some variant has. */
 static void choose(hid_t file, char **variants, size_t n, const char *given, const char *const names[2], char *out, size_t size)
 {
-    char path[192];
+    char path[640];
 
     snprintf(out, size, "%s", given[0] != '\0' ? given : names[0]);
     for (int k = 1; k >= 0 && given[0] == '\0'; k--) {
         for (size_t v = 0; v < n; v++) {
-            snprintf(path, sizeof path, "/variants/%.63s/toxicity/%s", variants[v], names[k]);
+            dtx_h5_group(path, sizeof path, DTX_H5_TOXICITY, variants[v], names[k]);
             if (dtx_h5_exists(file, path)) {
                 snprintf(out, size, "%s", names[k]);
             }
@@ -140,8 +143,8 @@ static dtx_status learn(calibration *c)
 static dtx_status store_map(hid_t file, const calibration *c)
 {
     const double *const knots[] = {c->map.x, c->map.y};
-    static const char *const names[] = {"knot_x", "knot_y"}, *const words[] = {"score that is mapped", "score that it becomes"};
-    char path[256];
+    static const char *const names[] = {"knot_x", "knot_y"};
+    char name[96];
 
     if (dtx_h5_exists(file, c->group)) {
         DTX_TRY(dtx_h5_delete(file, c->group));
@@ -149,9 +152,7 @@ static dtx_status store_map(hid_t file, const calibration *c)
     for (int i = 0; i < 2; i++) { /* a logistic map has no knots: one NaN, so that the group is there */
         const double none = NAN;
         const bool isotonic = c->map.kind == DTX_CALIBRATE_ISOTONIC;
-        snprintf(path, sizeof path, "%s/%s", c->group, names[i]);
-        DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_DOUBLE, 1, {isotonic ? (hsize_t)c->map.n : 1}, {"knot"}, 0, words[i], "1"}));
-        DTX_TRY(dtx_h5_write(file, path, H5T_NATIVE_DOUBLE, isotonic ? knots[i] : &none));
+        DTX_TRY(dtx_h5_put(file, c->group, names[i], H5T_NATIVE_DOUBLE, isotonic ? c->map.n : 1, 1, isotonic ? knots[i] : &none));
     }
     DTX_TRY(dtx_h5_attr_str(file, c->group, "from", c->from));
     DTX_TRY(dtx_h5_attr_str(file, c->group, "to", c->to));
@@ -171,8 +172,8 @@ static dtx_status store_map(hid_t file, const calibration *c)
         } all[] = {{"mean_absolute", e->mean_absolute}, {"root_mean_square", e->root_mean_square}, {"correlation", e->correlation},
                    {"agreement", e->agreement}, {"share_mapped", e->share_mapped}};
         for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-            snprintf(path, sizeof path, "heldout_%s_%s", kind_names[k], all[i].name);
-            DTX_TRY(dtx_h5_attr_double(file, c->group, path, all[i].value));
+            snprintf(name, sizeof name, "heldout_%s_%s", kind_names[k], all[i].name);
+            DTX_TRY(dtx_h5_attr_double(file, c->group, name, all[i].value));
         }
     }
     return DTX_OK;
@@ -193,7 +194,7 @@ static dtx_status copy_attr(hid_t file, const char *from, const char *name, cons
 
 static dtx_status store_set(hid_t file, const calibration *c, const char *variant)
 {
-    char group[256], to[192];
+    char group[640], to[640], name[140];
     scores s;
     bool there;
     dtx_status st;
@@ -206,13 +207,14 @@ static dtx_status store_set(hid_t file, const calibration *c, const char *varian
         s.completion[r] = isfinite(s.completion[r]) ? (float)dtx_calibration_apply(&c->map, s.completion[r]) : NAN;
         s.prompt[r] = isfinite(s.prompt[r]) ? (float)dtx_calibration_apply(&c->map, s.prompt[r]) : NAN;
     }
-    snprintf(group, sizeof group, "/variants/%.63s/toxicity/%s@%s", variant, c->from, c->to);
-    snprintf(to, sizeof to, "/variants/%.63s/toxicity/%s", variant, c->to);
+    snprintf(name, sizeof name, "%s@%s", c->from, c->to);
+    dtx_h5_group(group, sizeof group, DTX_H5_TOXICITY, variant, name);
+    dtx_h5_group(to, sizeof to, DTX_H5_TOXICITY, variant, c->to);
     if (dtx_h5_exists(file, group)) {
         DTX_GO(dtx_h5_delete(file, group));
     }
     DTX_GO(dtx_toxicity_make(file, group, s.n));
-    DTX_GO(dtx_toxicity_write(file, group, s.completion, s.prompt, s.status));
+    DTX_GO(dtx_toxicity_write(file, group, s.n, s.completion, s.prompt, s.status));
     DTX_GO(dtx_h5_attr_str(file, group, "scorer", "calibrated"));
     DTX_GO(copy_attr(file, to, "measure", group));
     DTX_GO(dtx_h5_attr_str(file, group, "calibration", c->group));
@@ -243,19 +245,26 @@ static dtx_status edit(hid_t file, void *user)
     const dtx_config *o = &c->job->config;
     char **variants = NULL;
     size_t n = 0;
-    hsize_t shape[2];
+    int64_t shape[2];
+    char name[140];
     dtx_status st;
 
-    DTX_GO(dtx_h5_list(file, "/variants", &variants, &n));
+    DTX_GO(dtx_h5_list(file, dtx_h5_places[DTX_H5_VARIANTS].path, &variants, &n));
     if (n == 0) {
         st = DTX_FAIL(DTX_ERR_MISSING, "%s: there are no variants yet: run detoxlens generate or import, and score", c->run->path);
         goto done;
     }
-    DTX_GO(dtx_h5_shape(file, "/prompts/id", shape));
-    c->n_texts = (int64_t)shape[0];
+    DTX_GO(dtx_h5_shape(file, dtx_h5_places[DTX_H5_PROMPTS].path, "id", DTX_H5_ANY, 1, shape));
+    c->n_texts = shape[0];
+    if (c->n_texts == 0) {
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s: there are variants, and no evaluation texts", c->run->path);
+        goto done;
+    }
     choose(file, variants, n, o->score.from, froms, c->from, sizeof c->from);
     choose(file, variants, n, o->score.to, tos, c->to, sizeof c->to);
-    if (snprintf(c->group, sizeof c->group, "/calibration/%s@%s", c->from, c->to) > 90) {
+    snprintf(name, sizeof name, "%s@%s", c->from, c->to);
+    dtx_h5_group(c->group, sizeof c->group, DTX_H5_CALIBRATION, name, NULL);
+    if (strlen(c->group) > 90) {
         st = DTX_FAIL(DTX_ERR_USAGE, "score.from and score.to are too long together");
         goto done;
     }

@@ -19,39 +19,18 @@
 /* Completions of the source (rank 0). */
 static dtx_status read_completions(hid_t file, const dtx_scoring *g, dtx_texts *out, uint8_t **finish)
 {
-    hsize_t shape[2], bytes[2];
     dtx_texts t = {.n = 0};
-    uint8_t *flags = NULL;
-    char path[160];
+    void *flags = NULL;
+    int64_t shape[2];
     dtx_status st;
 
-    snprintf(path, sizeof path, "%s/text_bytes", g->source);
-    if (!dtx_h5_exists(file, path)) {
+    if (!dtx_h5_has(file, g->source, "text_bytes")) {
         return DTX_FAIL(DTX_ERR_MISSING, "%s: there are no texts in %s yet: run detoxlens generate --variant %s, to its end, or import",
                         g->run->path, g->source, g->job->variant);
     }
-    DTX_GO(dtx_h5_shape(file, path, bytes));
-    DTX_GO(DTX_NEW_RAW(t.bytes, bytes[0] + 1));
-    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_UINT8, t.bytes));
-    snprintf(path, sizeof path, "%s/finish", g->source);
-    DTX_GO(dtx_h5_shape(file, path, shape));
-    t.n = (int64_t)shape[0];
-    DTX_GO(DTX_NEW_RAW(flags, t.n));
-    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_UINT8, flags));
-    snprintf(path, sizeof path, "%s/text_offset", g->source);
-    DTX_GO(dtx_h5_shape(file, path, shape));
-    DTX_GO(DTX_NEW_RAW(t.offset, t.n + 1));
-    if ((int64_t)shape[0] != t.n + 1) {
-        st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %" PRId64 " entries, expected %" PRId64, g->run->path, path, (int64_t)shape[0], t.n + 1);
-        goto done;
-    }
-    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_UINT64, t.offset));
-    for (int64_t i = 0; i < t.n; i++) {
-        if (t.offset[i] > t.offset[i + 1] || t.offset[i + 1] > bytes[0]) {
-            st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s: entry %" PRId64 " does not fit text_bytes", g->run->path, path, i);
-            goto done;
-        }
-    }
+    DTX_GO(dtx_h5_take(file, g->source, "finish", H5T_NATIVE_UINT8, DTX_H5_ANY, 1, &flags, shape));
+    t.n = shape[0];
+    DTX_GO(dtx_prompts_read_texts(file, g->source, &t));
     *out = t;
     *finish = flags;
     t = (dtx_texts){.n = 0};
@@ -113,7 +92,7 @@ static dtx_status pack(hid_t file, dtx_scoring *g, void **block, size_t *size)
         goto done;
     }
     if (mode == DTX_SET_PROMPTS_TEMPLATED) {
-        DTX_GO(dtx_prompts_read_template(file, g->run->path, g->variant_group, &t));
+        DTX_GO(dtx_prompts_read_template(file, g->run->path, g->job->variant, &t));
     }
     int64_t n = answers.n, samples = n / prompts.n;
     size_t head_size = (size_t)(2 * n + 3) * sizeof *head;
@@ -206,6 +185,7 @@ static dtx_status look(hid_t file, void *user)
         }
         DTX_TRY(dtx_stage_compare(file, group, "measure", g->sets[k].measure, &diff));
         DTX_TRY(dtx_stage_refuse(g->run, group, &diff));
+        DTX_TRY(dtx_h5_fits(file, group, *(const int64_t *)r->block, DTX_H5_ANY));
     }
     return DTX_OK;
 }
@@ -232,9 +212,7 @@ static dtx_status make_set(hid_t file, void *user)
 static dtx_status open_set(dtx_scoring *g)
 {
     reading r = {.g = g};
-    hsize_t shape[2];
     void *status = NULL;
-    char path[340];
 
     DTX_TRY(dtx_run_inspect(g->run, look, &r));
     DTX_TRY(dtx_par_bcast(&g->job->par, DTX_OK, &r.block, &r.size));
@@ -252,13 +230,8 @@ static dtx_status open_set(dtx_scoring *g)
     if (!made || g->job->redo) {
         DTX_TRY(dtx_run_edit(g->run, make_set, g));
     }
-    snprintf(path, sizeof path, "%s/status", g->sets[0].group);
-    DTX_TRY(dtx_run_read(g->run, path, H5T_NATIVE_UINT8, &status, shape));
+    DTX_TRY(dtx_run_read(g->run, g->sets[0].group, "status", H5T_NATIVE_UINT8, g->n_rows, 1, &status, NULL));
     g->status = status;
-    if ((int64_t)shape[0] != g->n_rows) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %" PRId64 " rows, %s has %" PRId64, g->run->path, path, (int64_t)shape[0], g->source,
-                        g->n_rows);
-    }
     return DTX_OK;
 }
 
@@ -342,12 +315,9 @@ static dtx_status write_ready(void *user)
 static dtx_status conclude(dtx_scoring *g, bool stopped)
 {
     void *status = NULL;
-    hsize_t shape[2];
     int64_t n_of[7] = {0}, expected = 0;
-    char path[340];
 
-    snprintf(path, sizeof path, "%s/status", g->sets[0].group);
-    DTX_TRY(dtx_run_read(g->run, path, H5T_NATIVE_UINT8, &status, shape));
+    DTX_TRY(dtx_run_read(g->run, g->sets[0].group, "status", H5T_NATIVE_UINT8, g->n_rows, 1, &status, NULL));
     for (int64_t r = 0; r < g->n_rows; r++) {
         uint8_t s = ((const uint8_t *)status)[r];
         n_of[s < 7 ? s : 6] += g->finish[r] != 0;
@@ -467,7 +437,10 @@ static dtx_status run_stage(dtx_scoring *g)
 static dtx_status name_set(dtx_scoring *g, int64_t k, const char *measure)
 {
     snprintf(g->sets[k].measure, sizeof g->sets[k].measure, "%s", measure);
-    snprintf(g->sets[k].group, sizeof g->sets[k].group, k == 0 ? "%s/toxicity/%s" : "%s/toxicity/%s.%s", g->variant_group, g->set, measure);
+    char name[128];
+
+    snprintf(name, sizeof name, k == 0 ? "%s" : "%s.%s", g->set, measure);
+    dtx_h5_group(g->sets[k].group, sizeof g->sets[k].group, DTX_H5_TOXICITY, g->job->variant, name);
     return strpbrk(measure, "/. ") == NULL && strlen(measure) < 64
                ? DTX_OK : DTX_FAIL(DTX_ERR_USAGE, "score.attributes: %.64s cannot be a part of a set's name", measure);
 }
@@ -502,7 +475,7 @@ static dtx_status open_scorer(dtx_scoring *g)
     DTX_TRY(dtx_classifier_open(c->score.path, &arch, attributes->n > 0 ? attributes->entry[0] : "", &g->classifier));
     g->n_sets = 1;
     snprintf(g->sets[0].measure, sizeof g->sets[0].measure, "%s", g->classifier.arch->labels[g->classifier.label]);
-    snprintf(g->sets[0].group, sizeof g->sets[0].group, "%s/toxicity/%s", g->variant_group, g->set);
+    dtx_h5_group(g->sets[0].group, sizeof g->sets[0].group, DTX_H5_TOXICITY, g->job->variant, g->set);
     return g->job->par.rank == 0 ? list_settings(g) : DTX_OK;
 }
 
@@ -519,8 +492,8 @@ static dtx_status run(dtx_job *job)
     DTX_TRY(dtx_par_agree(&job->par, DTX_NEW(g, 1)));
     g->job = job;
     snprintf(g->set, sizeof g->set, "%s", c->score.name[0] != '\0' ? c->score.name : dtx_config_word(c, "score.scorer"));
-    snprintf(g->variant_group, sizeof g->variant_group, "/variants/%s", job->variant);
-    snprintf(g->source, sizeof g->source, "%s/completions", g->variant_group);
+    dtx_h5_group(g->variant_group, sizeof g->variant_group, DTX_H5_VARIANT, job->variant, NULL);
+    dtx_h5_group(g->source, sizeof g->source, DTX_H5_COMPLETIONS, job->variant, NULL);
     DTX_GO(dtx_par_agree(&job->par, open_scorer(g)));
     DTX_GO(dtx_run_open_existing(&job->par, c->run, &g->run));
     snprintf(g->log_dir, sizeof g->log_dir, "%s/log", g->run->dir);

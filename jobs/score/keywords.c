@@ -31,12 +31,9 @@ typedef struct {
 static dtx_status look(hid_t file, void *user)
 {
     keywords *k = user;
-    char path[400];
 
-    snprintf(path, sizeof path, "%s/tokens", k->g->source);
-    k->has_ids = dtx_h5_exists(file, path);
-    snprintf(path, sizeof path, "%s/token_share", k->g->sets[0].group);
-    k->made = dtx_h5_exists(file, path);
+    k->has_ids = dtx_h5_has(file, k->g->source, "tokens");
+    k->made = dtx_h5_has(file, k->g->sets[0].group, "token_share");
     return DTX_OK;
 }
 
@@ -46,39 +43,26 @@ static dtx_status add_ids(hid_t file, void *user)
 
     dtx_log(DTX_LOG_INFO, "score", "%s has no ids: %s is tokenized by the tokenizer of %s", k->g->source, k->g->variant_group,
             k->g->job->config.model.path);
-    return dtx_prompts_add_ids(file, k->g->run->path, k->g->variant_group, k->tokenizer, dtx_tokenizer_size(k->tokenizer));
+    return dtx_prompts_add_ids(file, k->g->run->path, k->g->job->variant, k->tokenizer, dtx_tokenizer_size(k->tokenizer));
 }
 
 static dtx_status make_columns(hid_t file, void *user)
 {
     const keywords *k = user;
-    const hsize_t n = (hsize_t)k->g->n_rows, width = (hsize_t)k->width;
+    const char *group = k->g->sets[0].group;
     char path[400];
 
-    snprintf(path, sizeof path, "%s/token_share", k->g->sets[0].group);
-    DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_FLOAT, 2, {n, width}, {"/row", "/step"}, 0,
-                                             "share of each token in the completion's toxicity, input x gradient of the classifier", "1"}));
+    DTX_TRY(dtx_h5_make(file, group, "token_share", k->g->n_rows, k->width));
+    snprintf(path, sizeof path, "%s/token_share", group);
     DTX_TRY(dtx_h5_attr_str(file, path, "method", "input_x_gradient"));
     DTX_TRY(dtx_h5_attr_str(file, path, "norm", "l2"));
-    snprintf(path, sizeof path, "%s/token_share_done", k->g->sets[0].group);
-    return dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_UINT8, 1, {n}, {"/row"}, 0,
-                                            "1 once the row's shares are on disk", "1"});
+    return dtx_h5_make(file, group, "token_share_done", k->g->n_rows, 1);
 }
 
 /* Collective. *out on every rank, (n_rows, width). */
-static dtx_status read_rows(const keywords *k, const char *group, const char *name, hid_t type, void **out, int64_t *width)
+static dtx_status read_rows(const keywords *k, const char *group, const char *name, hid_t type, int64_t width, void **out)
 {
-    hsize_t shape[2];
-    char path[400];
-
-    snprintf(path, sizeof path, "%s/%s", group, name);
-    DTX_TRY(dtx_run_read(k->g->run, path, type, out, shape));
-    if ((int64_t)shape[0] != k->g->n_rows) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %" PRIu64 " rows, %s has %" PRId64, k->g->run->path, path, (uint64_t)shape[0],
-                        k->g->source, k->g->n_rows);
-    }
-    *width = (int64_t)shape[1];
-    return DTX_OK;
+    return dtx_run_read(k->g->run, group, name, type, k->g->n_rows, width, out, NULL);
 }
 
 /* Collective. The columns are there, everybody has the ids and knows what is left. */
@@ -86,22 +70,23 @@ static dtx_status open_columns(keywords *k)
 {
     const dtx_par *par = &k->g->job->par;
     void *p = NULL;
-    int64_t one;
+    int64_t shape[2];
 
     DTX_TRY(dtx_run_inspect(k->g->run, look, k));
     if (!dtx_par_any(par, k->has_ids)) {
         DTX_TRY(dtx_run_edit(k->g->run, add_ids, k));
     }
-    DTX_TRY(read_rows(k, k->g->source, "tokens", H5T_NATIVE_INT32, &p, &k->width));
+    DTX_TRY(dtx_run_read(k->g->run, k->g->source, "tokens", H5T_NATIVE_INT32, k->g->n_rows, DTX_H5_ANY, &p, shape));
     k->tokens = p;
-    DTX_TRY(read_rows(k, k->g->source, "length", H5T_NATIVE_INT32, &p, &one));
+    k->width = shape[1];
+    DTX_TRY(read_rows(k, k->g->source, "length", H5T_NATIVE_INT32, 1, &p));
     k->length = p;
     if (!dtx_par_any(par, k->made)) {
         DTX_TRY(dtx_run_edit(k->g->run, make_columns, k));
     }
-    DTX_TRY(read_rows(k, k->g->sets[0].group, "status", H5T_NATIVE_UINT8, &p, &one));
+    DTX_TRY(read_rows(k, k->g->sets[0].group, "status", H5T_NATIVE_UINT8, 1, &p));
     k->status = p;
-    DTX_TRY(read_rows(k, k->g->sets[0].group, "token_share_done", H5T_NATIVE_UINT8, &p, &one));
+    DTX_TRY(read_rows(k, k->g->sets[0].group, "token_share_done", H5T_NATIVE_UINT8, 1, &p));
     k->done_flag = p;
     return DTX_OK;
 }
@@ -208,23 +193,23 @@ static dtx_status write_ready(void *user)
 {
     keywords *k = user;
 
-    return dtx_stage_rows_write(k->g->run, k->g->sets[0].group, &k->ready);
+    return dtx_stage_rows_write(k->g->run, k->g->sets[0].group, k->g->n_rows, &k->ready);
 }
 
 /* Collective. */
 static dtx_status conclude(keywords *k, bool stopped)
 {
     void *flags = NULL, *share = NULL;
-    int64_t one, width = 1, done = 0, wanted = 0, without = 0;
+    int64_t done = 0, wanted = 0, without = 0;
     dtx_status st;
 
-    DTX_GO(read_rows(k, k->g->sets[0].group, "token_share_done", H5T_NATIVE_UINT8, &flags, &one));
-    DTX_GO(read_rows(k, k->g->sets[0].group, "token_share", H5T_NATIVE_FLOAT, &share, &width));
+    DTX_GO(read_rows(k, k->g->sets[0].group, "token_share_done", H5T_NATIVE_UINT8, 1, &flags));
+    DTX_GO(read_rows(k, k->g->sets[0].group, "token_share", H5T_NATIVE_FLOAT, k->width, &share));
     for (int64_t r = 0; r < k->g->n_rows; r++) {
         const bool has = ((const uint8_t *)flags)[r] != 0;
         wanted += k->status[r] == DTX_SCORE_SCORED;
         done += has;
-        without += has && isnan(((const float *)share)[r * width]);
+        without += has && isnan(((const float *)share)[r * k->width]);
     }
     if (done < wanted && stopped) {
         st = DTX_FAIL(DTX_STOPPED, "stopped with the key words of %" PRId64 " of %" PRId64 " scored rows done; the same command continues",

@@ -14,7 +14,7 @@ dtx_status dtx_scoring_add(dtx_scoring *g, int64_t row, const float *completion,
 dtx_status dtx_scoring_write(dtx_scoring *g)
 {
     for (int64_t k = g->n_sets - 1; k >= 0; k--) {
-        DTX_TRY(dtx_stage_rows_write(g->run, g->sets[k].group, &g->sets[k].ready));
+        DTX_TRY(dtx_stage_rows_write(g->run, g->sets[k].group, g->n_rows, &g->sets[k].ready));
     }
     return DTX_OK;
 }

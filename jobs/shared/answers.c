@@ -80,30 +80,26 @@ done:
     return st;
 }
 
-dtx_status dtx_answers_write_texts(hid_t file, const char *group, const dtx_tokenizer *t, const char *edge)
+dtx_status dtx_answers_write_texts(hid_t file, const char *group, const dtx_tokenizer *t)
 {
-    int32_t *tokens = NULL, *length = NULL;
+    void *tokens = NULL, *lengths = NULL;
     uint64_t *offset = NULL;
-    char *bytes = NULL, path[200];
+    char *bytes = NULL;
     size_t cap = 0;
-    hsize_t shape[2];
+    int64_t shape[2];
     dtx_status st = DTX_OK;
 
-    snprintf(path, sizeof path, "%s/tokens", group);
-    DTX_GO(dtx_h5_shape(file, path, shape));
-    const int64_t rows = (int64_t)shape[0], width = (int64_t)shape[1];
-    DTX_GO(DTX_NEW_RAW(tokens, rows * width));
-    DTX_GO(DTX_NEW_RAW(length, rows));
+    DTX_GO(dtx_h5_take(file, group, "tokens", H5T_NATIVE_INT32, DTX_H5_ANY, DTX_H5_ANY, &tokens, shape));
+    const int64_t rows = shape[0], width = shape[1];
+    DTX_GO(dtx_h5_take(file, group, "length", H5T_NATIVE_INT32, rows, 1, &lengths, NULL));
+    const int32_t *length = lengths;
     DTX_GO(DTX_NEW(offset, rows + 1));
     DTX_GO(DTX_GROW(bytes, cap, 1));
-    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_INT32, tokens));
-    snprintf(path, sizeof path, "%s/length", group);
-    DTX_GO(dtx_h5_read(file, path, H5T_NATIVE_INT32, length));
     for (int64_t i = 0; i < rows; i++) {
         char *text;
         size_t len;
         const size_t n = length[i] < 0 ? 0 : length[i] > width ? (size_t)width : (size_t)length[i];
-        DTX_GO(dtx_tokenizer_decode(t, tokens + i * width, n, true, true, &text, &len));
+        DTX_GO(dtx_tokenizer_decode(t, (const int32_t *)tokens + i * width, n, true, true, &text, &len));
         st = DTX_GROW(bytes, cap, offset[i] + len + 1);
         for (size_t k = 0; st == DTX_OK && k < len; k++) {
             bytes[offset[i] + k] = text[k] == '\n' ? ' ' : text[k];
@@ -112,20 +108,12 @@ dtx_status dtx_answers_write_texts(hid_t file, const char *group, const dtx_toke
         dtx_free(text);
         DTX_GO(st);
     }
-    snprintf(path, sizeof path, "%s/text_offset", group);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){.path = path, .type = H5T_NATIVE_UINT64, .rank = 1, .shape = {(hsize_t)rows + 1},
-                                            .dims = {edge}, .long_name = "first byte of a text in text_bytes", .units = "byte"}));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_UINT64, offset));
-    snprintf(path, sizeof path, "%s/text_bytes", group);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){.path = path, .type = H5T_NATIVE_UINT8, .rank = 1, .shape = {(hsize_t)offset[rows]},
-                                            .dims = {"flat:text_byte"}, .long_name = "answers as UTF-8", .units = "1"}));
-    if (offset[rows] > 0) {
-        DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_UINT8, bytes));
-    }
+    DTX_GO(dtx_h5_put(file, group, "text_offset", H5T_NATIVE_UINT64, rows, 1, offset));
+    st = dtx_h5_put(file, group, "text_bytes", H5T_NATIVE_UINT8, (int64_t)offset[rows], 1, bytes);
 done:
     dtx_free(bytes);
     dtx_free(offset);
-    dtx_free(length);
+    dtx_free(lengths);
     dtx_free(tokens);
     return st;
 }

@@ -21,6 +21,6 @@ dtx_status dtx_answers_score(const dtx_reward *r, const dtx_tokenizer *t, int64_
 
 /* Makes GROUP/text_offset and text_bytes from tokens (rows, width) and length, line breaks as blanks. `edge`: the name of the
  * axis of text_offset. In an edit of the file. */
-dtx_status dtx_answers_write_texts(hid_t file, const char *group, const dtx_tokenizer *t, const char *edge);
+dtx_status dtx_answers_write_texts(hid_t file, const char *group, const dtx_tokenizer *t);
 
 #endif

@@ -102,21 +102,12 @@ done:
 
 dtx_status dtx_prompts_make(hid_t file, const dtx_texts *t, const char *selected)
 {
-    hsize_t n = (hsize_t)t->n;
-    const dtx_h5_spec specs[] = {
-        {"/prompts/id", H5T_NATIVE_INT64, 1, {n}, {"/row"}, -1, "index of the text in its source file", "1"},
-        {"/prompts/text_offset", H5T_NATIVE_UINT64, 1, {n + 1}, {"/row_edge"}, 0, "start of each text in text_bytes", "byte"},
-        {"/prompts/text_bytes", H5T_NATIVE_UINT8, 1, {t->offset[n]}, {"flat:text_byte"}, 0,
-         "evaluation texts without template, UTF-8", "1"},
-    };
-    const void *const values[] = {t->id, t->offset, t->bytes};
+    const char *group = dtx_h5_places[DTX_H5_PROMPTS].path;
 
-    for (size_t i = 0; i < 3; i++) {
-        DTX_TRY(dtx_h5_make(file, &specs[i]));
-        DTX_TRY(dtx_h5_write(file, specs[i].path, specs[i].type, values[i]));
-    }
-    DTX_TRY(dtx_h5_attr_str(file, "/prompts", "select", selected));
-    return DTX_OK;
+    DTX_TRY(dtx_h5_put(file, group, "id", H5T_NATIVE_INT64, t->n, 1, t->id));
+    DTX_TRY(dtx_h5_put(file, group, "text_offset", H5T_NATIVE_UINT64, t->n, 1, t->offset));
+    DTX_TRY(dtx_h5_put(file, group, "text_bytes", H5T_NATIVE_UINT8, (int64_t)t->offset[t->n], 1, t->bytes));
+    return dtx_h5_attr_str(file, group, "select", selected);
 }
 
 dtx_status dtx_prompts_write_ids(hid_t file, const char *group, const dtx_prompts *p, int64_t samples)
@@ -124,7 +115,6 @@ dtx_status dtx_prompts_write_ids(hid_t file, const char *group, const dtx_prompt
     int64_t rows = p->n * samples;
     uint64_t *offset = NULL;
     int32_t *ids = NULL;
-    char path[160];
     dtx_status st;
 
     DTX_GO(DTX_NEW(offset, rows + 1));
@@ -135,14 +125,8 @@ dtx_status dtx_prompts_write_ids(hid_t file, const char *group, const dtx_prompt
     for (int64_t r = 0; r < rows; r++) {
         memcpy(ids + offset[r], p->ids + p->offset[r / samples], (size_t)prompt_len(p, r / samples) * sizeof *ids);
     }
-    snprintf(path, sizeof path, "%s/prompt_offset", group);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_UINT64, 1, {(hsize_t)rows + 1}, {"/row_edge"}, 0,
-                                            "start of each row's prompt in prompt_tokens", "1"}));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_UINT64, offset));
-    snprintf(path, sizeof path, "%s/prompt_tokens", group);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_INT32, 1, {offset[rows]}, {"flat:prompt_token"}, -1,
-                                            "ids of the templated prompts", "1"}));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_INT32, ids));
+    DTX_GO(dtx_h5_put(file, group, "prompt_offset", H5T_NATIVE_UINT64, rows, 1, offset));
+    st = dtx_h5_put(file, group, "prompt_tokens", H5T_NATIVE_INT32, (int64_t)offset[rows], 1, ids);
 done:
     dtx_free(offset);
     dtx_free(ids);
@@ -151,39 +135,36 @@ done:
 
 dtx_status dtx_prompts_read(hid_t file, dtx_texts *out)
 {
-    hsize_t shape[2], bytes[2];
+    const char *group = dtx_h5_places[DTX_H5_PROMPTS].path;
     dtx_texts t = {.n = 0};
+    void *id = NULL;
+    int64_t shape[2];
     dtx_status st;
 
-    if (!dtx_h5_exists(file, "/prompts/id")) {
+    if (!dtx_h5_has(file, group, "id")) {
         *out = t;
         return DTX_OK;
     }
-    DTX_GO(dtx_h5_shape(file, "/prompts/id", shape));
-    DTX_GO(dtx_h5_shape(file, "/prompts/text_bytes", bytes));
-    t.n = (int64_t)shape[0];
-    DTX_GO(DTX_NEW_RAW(t.id, t.n));
-    DTX_GO(DTX_NEW_RAW(t.offset, t.n + 1));
-    DTX_GO(DTX_NEW_RAW(t.bytes, bytes[0] + 1));
-    DTX_GO(dtx_h5_read(file, "/prompts/id", H5T_NATIVE_INT64, t.id));
-    DTX_GO(dtx_h5_shape(file, "/prompts/text_offset", shape));
-    if ((int64_t)shape[0] != t.n + 1) {
-        st = DTX_FAIL(DTX_ERR_INPUT, "/prompts/text_offset has %" PRId64 " entries, expected %" PRId64, (int64_t)shape[0], t.n + 1);
-        goto done;
-    }
-    DTX_GO(dtx_h5_read(file, "/prompts/text_offset", H5T_NATIVE_UINT64, t.offset));
-    DTX_GO(dtx_h5_read(file, "/prompts/text_bytes", H5T_NATIVE_UINT8, t.bytes));
-    for (int64_t i = 0; i < t.n; i++) {
-        if (t.offset[i] > t.offset[i + 1] || t.offset[i + 1] > bytes[0]) {
-            st = DTX_FAIL(DTX_ERR_INPUT, "/prompts/text_offset: entry %" PRId64 " does not fit text_bytes", i);
-            goto done;
-        }
-    }
+    DTX_GO(dtx_h5_take(file, group, "id", H5T_NATIVE_INT64, DTX_H5_ANY, 1, &id, shape));
+    t.n = shape[0];
+    t.id = id;
+    DTX_GO(dtx_prompts_read_texts(file, group, &t));
     *out = t;
     t = (dtx_texts){.n = 0};
 done:
     dtx_texts_free(&t);
     return st;
+}
+
+dtx_status dtx_prompts_read_texts(hid_t file, const char *group, dtx_texts *t)
+{
+    void *bytes = NULL;
+    int64_t n_bytes;
+
+    DTX_TRY(dtx_h5_take_offsets(file, group, "text_offset", t->n, &t->offset, &n_bytes));
+    DTX_TRY(dtx_h5_take(file, group, "text_bytes", H5T_NATIVE_UINT8, n_bytes, 1, &bytes, NULL));
+    t->bytes = bytes;
+    return DTX_OK;
 }
 
 dtx_status dtx_prompts_compare(hid_t file, const dtx_texts *t, const char *source, dtx_stage_diff *diff)
@@ -193,8 +174,8 @@ dtx_status dtx_prompts_compare(hid_t file, const dtx_texts *t, const char *sourc
     DTX_TRY(dtx_prompts_read(file, &was));
     if (was.n != t->n) {
         dtx_stage_differ(diff, "it holds %" PRId64 " texts, %s gives %" PRId64, was.n, source, t->n);
-    } else if (memcmp(was.offset, t->offset, (size_t)(t->n + 1) * sizeof *t->offset) != 0
-               || memcmp(was.bytes, t->bytes, t->offset[t->n]) != 0 || memcmp(was.id, t->id, (size_t)t->n * sizeof *t->id) != 0) {
+    } else if (t->n > 0 && (memcmp(was.offset, t->offset, (size_t)(t->n + 1) * sizeof *t->offset) != 0
+                            || memcmp(was.bytes, t->bytes, t->offset[t->n]) != 0 || memcmp(was.id, t->id, (size_t)t->n * sizeof *t->id) != 0)) {
         dtx_stage_differ(diff, "its texts are not those of %s", source);
     }
     dtx_texts_free(&was);
@@ -203,16 +184,8 @@ dtx_status dtx_prompts_compare(hid_t file, const dtx_texts *t, const char *sourc
 
 dtx_status dtx_prompts_write_answers(hid_t file, const char *group, int64_t rows, const uint64_t *offset, const char *bytes)
 {
-    char path[160];
-
-    snprintf(path, sizeof path, "%s/text_offset", group);
-    DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_UINT64, 1, {(hsize_t)rows + 1}, {"/row_edge"}, 0,
-                                             "start of each completion in text_bytes", "byte"}));
-    DTX_TRY(dtx_h5_write(file, path, H5T_NATIVE_UINT64, offset));
-    snprintf(path, sizeof path, "%s/text_bytes", group);
-    DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_UINT8, 1, {offset[rows]}, {"flat:text_byte"}, 0,
-                                             "decoded completions without special tokens, newlines as spaces, UTF-8", "1"}));
-    DTX_TRY(dtx_h5_write(file, path, H5T_NATIVE_UINT8, bytes));
+    DTX_TRY(dtx_h5_put(file, group, "text_offset", H5T_NATIVE_UINT64, rows, 1, offset));
+    DTX_TRY(dtx_h5_put(file, group, "text_bytes", H5T_NATIVE_UINT8, (int64_t)offset[rows], 1, bytes));
     return dtx_h5_attr_int(file, group, "complete", 1);
 }
 
@@ -232,37 +205,28 @@ static dtx_status decode_row(const dtx_tokenizer *tokenizer, const int32_t *ids,
 
 dtx_status dtx_prompts_decode(hid_t file, const char *path, const char *group, const dtx_tokenizer *tokenizer, int32_t eos)
 {
-    int32_t *tokens = NULL, *length = NULL;
+    void *tokens = NULL, *lengths = NULL;
     uint64_t *offset = NULL;
-    hsize_t shape[2], n_length[2];
-    char *bytes = NULL, tokens_path[160], length_path[160];
+    int64_t shape[2];
+    char *bytes = NULL;
     size_t cap = 0;
     dtx_status st;
 
-    snprintf(tokens_path, sizeof tokens_path, "%s/tokens", group);
-    snprintf(length_path, sizeof length_path, "%s/length", group);
-    DTX_GO(dtx_h5_shape(file, tokens_path, shape));
-    DTX_GO(dtx_h5_shape(file, length_path, n_length));
-    if (n_length[0] != shape[0] || n_length[1] != 1) {
-        st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s and %s do not fit together", path, tokens_path, length_path);
-        goto done;
-    }
-    const int64_t rows = (int64_t)shape[0], width = (int64_t)shape[1];
-    DTX_GO(DTX_NEW_RAW(tokens, rows * width));
-    DTX_GO(DTX_NEW_RAW(length, rows));
+    DTX_GO(dtx_h5_take(file, group, "tokens", H5T_NATIVE_INT32, DTX_H5_ANY, DTX_H5_ANY, &tokens, shape));
+    const int64_t rows = shape[0], width = shape[1];
+    DTX_GO(dtx_h5_take(file, group, "length", H5T_NATIVE_INT32, rows, 1, &lengths, NULL));
+    const int32_t *length = lengths;
     DTX_GO(DTX_NEW(offset, rows + 1));
     DTX_GO(DTX_GROW(bytes, cap, 1));
-    DTX_GO(dtx_h5_read(file, tokens_path, H5T_NATIVE_INT32, tokens));
-    DTX_GO(dtx_h5_read(file, length_path, H5T_NATIVE_INT32, length));
     for (int64_t r = 0; r < rows; r++) {
         char *text;
         size_t len;
         if (length[r] < 0 || length[r] > width) {
-            st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s of row %" PRId64 " is %" PRId32 ", at most %" PRId64 " is possible", path,
-                          length_path, r, length[r], width);
+            st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s/length of row %" PRId64 " is %" PRId32 ", at most %" PRId64 " is possible", path,
+                          group, r, length[r], width);
             goto done;
         }
-        DTX_GO(decode_row(tokenizer, tokens + r * width, length[r], eos, &text, &len));
+        DTX_GO(decode_row(tokenizer, (const int32_t *)tokens + r * width, length[r], eos, &text, &len));
         st = DTX_GROW(bytes, cap, offset[r] + len + 1);
         if (st == DTX_OK) {
             memcpy(bytes + offset[r], text, len);
@@ -274,7 +238,7 @@ dtx_status dtx_prompts_decode(hid_t file, const char *path, const char *group, c
     st = dtx_prompts_write_answers(file, group, rows, offset, bytes);
 done:
     dtx_free(tokens);
-    dtx_free(length);
+    dtx_free(lengths);
     dtx_free(offset);
     dtx_free(bytes);
     return st;
@@ -289,7 +253,7 @@ dtx_status dtx_prompts_write_imported(hid_t file, const char *group, const dtx_p
     dtx_ids ids = {0};
     void *block = NULL;
     size_t size, at = 0;
-    char path[160], fingerprint[65];
+    char fingerprint[65];
     dtx_status st;
 
     DTX_GO(DTX_NEW(length, n));
@@ -305,13 +269,10 @@ dtx_status dtx_prompts_write_imported(hid_t file, const char *group, const dtx_p
             tokens[i * width + k] = k < length[i] ? ids.id[at++] : -1;
         }
     }
-    snprintf(path, sizeof path, "%s/tokens", group);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_INT32, 2, {(hsize_t)n, (hsize_t)width}, {"/row", "/step"}, -1,
-                                            "ids of the imported completions", "1"}));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_INT32, tokens));
-    snprintf(path, sizeof path, "%s/length", group);
-    DTX_GO(dtx_h5_make(file, &(dtx_h5_spec){path, H5T_NATIVE_INT32, 1, {(hsize_t)n}, {"/row"}, 0, "number of ids", "1"}));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_INT32, length));
+    DTX_GO(dtx_h5_make_imported(file, group, "tokens", n, width));
+    DTX_GO(dtx_h5_write(file, group, "tokens", H5T_NATIVE_INT32, n, width, tokens));
+    DTX_GO(dtx_h5_make_imported(file, group, "length", n, 1));
+    DTX_GO(dtx_h5_write(file, group, "length", H5T_NATIVE_INT32, n, 1, length));
     DTX_GO(dtx_prompts_tokenize(rule, texts, &block, &size));
     const dtx_prompts prompts = dtx_prompts_of(block);
     DTX_GO(dtx_prompts_write_ids(file, group, &prompts, 1));
@@ -325,72 +286,53 @@ done:
     return st;
 }
 
-dtx_status dtx_prompts_read_template(hid_t file, const char *path, const char *variant_group, dtx_template *out)
+dtx_status dtx_prompts_read_template(hid_t file, const char *path, const char *variant, dtx_template *out)
 {
-    char *json = NULL;
+    char group[96], *json = NULL;
     cJSON *o = NULL;
     dtx_status st;
 
-    DTX_GO(dtx_h5_attr_get_str(file, variant_group, "template", &json));
+    dtx_h5_group(group, sizeof group, DTX_H5_VARIANT, variant, NULL);
+    DTX_GO(dtx_h5_attr_get_str(file, group, "template", &json));
     if (json == NULL) {
-        st = DTX_FAIL(DTX_ERR_MISSING, "%s: %s has no template recorded (score needs none with score.prompts = text)", path, variant_group);
+        st = DTX_FAIL(DTX_ERR_MISSING, "%s: %s has no template recorded (score needs none with score.prompts = text)", path, group);
         goto done;
     }
-    DTX_GO(dtx_json_parse(json, strlen(json), variant_group, 0, &o));
-    DTX_GO(dtx_json_str(o, variant_group, "user", sizeof out->user, out->user));
-    DTX_GO(dtx_json_str(o, variant_group, "bot", sizeof out->bot, out->bot));
-    st = dtx_json_str(o, variant_group, "text", sizeof out->text, out->text);
+    DTX_GO(dtx_json_parse(json, strlen(json), group, 0, &o));
+    DTX_GO(dtx_json_str(o, group, "user", sizeof out->user, out->user));
+    DTX_GO(dtx_json_str(o, group, "bot", sizeof out->bot, out->bot));
+    st = dtx_json_str(o, group, "text", sizeof out->text, out->text);
 done:
     cJSON_Delete(o);
     dtx_free(json);
     return st;
 }
 
-dtx_status dtx_prompts_add_ids(hid_t file, const char *path, const char *variant_group, const dtx_tokenizer *tokenizer,
-                               int64_t vocab)
+dtx_status dtx_prompts_add_ids(hid_t file, const char *path, const char *variant, const dtx_tokenizer *tokenizer, int64_t vocab)
 {
-    char group[128], at[160];
+    char group[128];
     dtx_prompt_rule rule = {.tokenizer = tokenizer, .source = path, .vocab = vocab};
-    dtx_texts texts = {.n = 0};
-    uint64_t *offset = NULL;
-    char *bytes = NULL;
+    dtx_texts texts = {.n = 0}, answers = {.n = 0};
     const char **answer = NULL;
     size_t *len = NULL;
-    hsize_t edges[2], n_bytes[2];
     dtx_status st;
 
-    snprintf(group, sizeof group, "%s/completions", variant_group);
-    DTX_GO(dtx_prompts_read_template(file, path, variant_group, &rule.tmpl));
+    dtx_h5_group(group, sizeof group, DTX_H5_COMPLETIONS, variant, NULL);
+    DTX_GO(dtx_prompts_read_template(file, path, variant, &rule.tmpl));
     DTX_GO(dtx_prompts_read(file, &texts));
-    snprintf(at, sizeof at, "%s/text_bytes", group);
-    DTX_GO(dtx_h5_shape(file, at, n_bytes));
-    DTX_GO(DTX_NEW_RAW(bytes, n_bytes[0] + 1));
-    DTX_GO(dtx_h5_read(file, at, H5T_NATIVE_UINT8, bytes));
-    snprintf(at, sizeof at, "%s/text_offset", group);
-    DTX_GO(dtx_h5_shape(file, at, edges));
-    if ((int64_t)edges[0] != texts.n + 1) {
-        st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %" PRIu64 " entries, expected %" PRId64 ": one answer to each text", path, at,
-                      (uint64_t)edges[0], texts.n + 1);
-        goto done;
-    }
-    DTX_GO(DTX_NEW_RAW(offset, texts.n + 1));
-    DTX_GO(dtx_h5_read(file, at, H5T_NATIVE_UINT64, offset));
+    answers.n = texts.n; /* one answer to each text */
+    DTX_GO(dtx_prompts_read_texts(file, group, &answers));
     DTX_GO(DTX_NEW(answer, texts.n));
     DTX_GO(DTX_NEW(len, texts.n));
     for (int64_t i = 0; i < texts.n; i++) {
-        if (offset[i] > offset[i + 1] || offset[i + 1] > n_bytes[0]) {
-            st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s: entry %" PRId64 " does not fit text_bytes", path, at, i);
-            goto done;
-        }
-        answer[i] = bytes + offset[i];
-        len[i] = offset[i + 1] - offset[i];
+        answer[i] = answers.bytes + answers.offset[i];
+        len[i] = answers.offset[i + 1] - answers.offset[i];
     }
     st = dtx_prompts_write_imported(file, group, &rule, &texts, answer, len);
 done:
     dtx_free(len);
     dtx_free(answer);
-    dtx_free(offset);
-    dtx_free(bytes);
+    dtx_texts_free(&answers);
     dtx_texts_free(&texts);
     return st;
 }

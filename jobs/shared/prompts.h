@@ -47,15 +47,16 @@ dtx_status dtx_prompts_decode(hid_t file, const char *path, const char *group, c
  * texts by the rule's tokenizer and template; the attribute tokenizer_sha256 tells the tokenizer. */
 dtx_status dtx_prompts_write_imported(hid_t file, const char *group, const dtx_prompt_rule *rule, const dtx_texts *texts,
                                       const char *const *answer, const size_t *len);
-/* The same for `variant_group` ("/variants/V") in a file where they are absent, from the texts and the template that it
- * holds. `path` is the file's name, for messages. */
-dtx_status dtx_prompts_add_ids(hid_t file, const char *path, const char *variant_group, const dtx_tokenizer *tokenizer,
-                               int64_t vocab);
+/* The same for a variant of a file where they are absent, from the texts and the template that it holds. `path` is the file's
+ * name, for messages. */
+dtx_status dtx_prompts_add_ids(hid_t file, const char *path, const char *variant, const dtx_tokenizer *tokenizer, int64_t vocab);
 /* A variant's recorded template; DTX_ERR_MISSING when there is none. */
-dtx_status dtx_prompts_read_template(hid_t file, const char *path, const char *variant_group, dtx_template *out);
+dtx_status dtx_prompts_read_template(hid_t file, const char *path, const char *variant, dtx_template *out);
 /* Whether /prompts holds these texts. */
 dtx_status dtx_prompts_compare(hid_t file, const dtx_texts *t, const char *source, dtx_stage_diff *diff);
 /* The texts of /prompts; *out is empty where there are none. */
 dtx_status dtx_prompts_read(hid_t file, dtx_texts *out);
+/* offset and bytes of t->n texts from text_offset and text_bytes of `group`: those of /prompts, or completions. */
+dtx_status dtx_prompts_read_texts(hid_t file, const char *group, dtx_texts *t);
 
 #endif

@@ -107,7 +107,7 @@ dtx_status dtx_stage_model_open(const dtx_job *job, const char *variant, dtx_sta
 {
     *out = (dtx_stage_model){0};
     snprintf(out->variant, sizeof out->variant, "%s", variant);
-    snprintf(out->group, sizeof out->group, "/variants/%s", variant);
+    dtx_h5_group(out->group, sizeof out->group, DTX_H5_VARIANT, variant, NULL);
     DTX_TRY(dtx_job_need(job, "model.path", job->config.model.path));
     DTX_TRY(dtx_stage_arch(job, job->config.model.path, &out->arch));
     if (!out->arch.causal) {
@@ -217,12 +217,12 @@ static dtx_status visit_foreign(hid_t file, const char *variant, dtx_status (*vi
     dtx_status st;
 
     snprintf(suffix, sizeof suffix, "@%s", variant);
-    DTX_GO(dtx_h5_list(file, "/variants", &others, &n_others));
+    DTX_GO(dtx_h5_list(file, dtx_h5_places[DTX_H5_VARIANTS].path, &others, &n_others));
     for (size_t i = 0; i < n_others; i++) {
         if (strcmp(others[i], variant) == 0) {
             continue;
         }
-        snprintf(group, sizeof group, "/variants/%s/attribution", others[i]);
+        dtx_h5_group(group, sizeof group, DTX_H5_ATTRIBUTIONS, others[i], NULL);
         dtx_free(names);
         names = NULL;
         DTX_GO(dtx_h5_list(file, group, &names, &n_names));
@@ -253,25 +253,26 @@ dtx_status dtx_stage_discard_variant(hid_t file, const char *variant)
     size_t n;
 
     DTX_TRY(visit_foreign(file, variant, dtx_h5_delete));
-    snprintf(path, sizeof path, "/variants/%s", variant);
+    dtx_h5_group(path, sizeof path, DTX_H5_VARIANT, variant, NULL);
     if (dtx_h5_exists(file, path)) {
         DTX_TRY(dtx_h5_delete(file, path));
     }
-    DTX_TRY(dtx_h5_list(file, "/variants", &others, &n));
+    DTX_TRY(dtx_h5_list(file, dtx_h5_places[DTX_H5_VARIANTS].path, &others, &n));
     dtx_free(others);
-    return n == 0 && dtx_h5_exists(file, "/prompts") ? dtx_h5_delete(file, "/prompts") : DTX_OK;
+    const char *texts = dtx_h5_places[DTX_H5_PROMPTS].path;
+    return n == 0 && dtx_h5_exists(file, texts) ? dtx_h5_delete(file, texts) : DTX_OK;
 }
 
 dtx_status dtx_stage_announce_discard(hid_t file, const char *variant)
 {
-    static const char *const parts[] = {"toxicity", "attribution"};
+    static const dtx_h5_place parts[] = {DTX_H5_TOXICITIES, DTX_H5_ATTRIBUTIONS};
     char path[512], group[256], **names;
     size_t n;
 
-    snprintf(path, sizeof path, "/variants/%s/completions", variant);
+    dtx_h5_group(path, sizeof path, DTX_H5_COMPLETIONS, variant, NULL);
     announce(file, path);
     for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
-        snprintf(group, sizeof group, "/variants/%s/%s", variant, parts[p]);
+        dtx_h5_group(group, sizeof group, parts[p], variant, NULL);
         DTX_TRY(dtx_h5_list(file, group, &names, &n));
         for (size_t k = 0; k < n; k++) {
             snprintf(path, sizeof path, "%s/%s", group, names[k]);
@@ -439,17 +440,17 @@ dtx_status dtx_stage_rows_add(dtx_stage_rows *r, int64_t row, const void *const 
     return DTX_OK;
 }
 
-dtx_status dtx_stage_rows_write(dtx_run *run, const char *group, dtx_stage_rows *r)
+dtx_status dtx_stage_rows_write(dtx_run *run, const char *group, int64_t n_rows, dtx_stage_rows *r)
 {
     enum { MOST = sizeof r->column / sizeof *r->column };
     _Static_assert((int)MOST <= (int)DTX_RUN_WRITES, "columns of a stage go in one write");
-    char path[MOST][320];
     dtx_write w[MOST];
     const int flag = r->n_columns - 1;
 
     for (int c = 0; c < r->n_columns; c++) {
-        snprintf(path[c], sizeof path[c], "%s/%s", group, r->column[c].name);
-        w[c] = (dtx_write){path[c], r->column[c].type, r->n, r->row, r->count, r->column[c].data};
+        const dtx_stage_column *col = &r->column[c];
+        w[c] = (dtx_write){.group = group, .name = col->name, .type = col->type, .rows = n_rows, .width = col->width,
+                           .n = r->n, .start = r->row, .count = r->count, .x = col->data};
     }
     DTX_TRY(dtx_run_write_all(run, flag, w));
     DTX_TRY(dtx_run_flush(run)); /* the flags follow when the values are on disk */

@@ -84,8 +84,8 @@ typedef struct {
 } dtx_stage_rows;
 /* Adds a row; values[c] points to column c's row. */
 dtx_status dtx_stage_rows_add(dtx_stage_rows *r, int64_t row, const void *const *values);
-/* Collective. Writes and flushes all columns but the last, then the last; empties the set. */
-dtx_status dtx_stage_rows_write(dtx_run *run, const char *group, dtx_stage_rows *r);
+/* Collective. Writes and flushes all columns but the last, then the last, of datasets with n_rows rows; empties the set. */
+dtx_status dtx_stage_rows_write(dtx_run *run, const char *group, int64_t n_rows, dtx_stage_rows *r);
 void dtx_stage_rows_free(dtx_stage_rows *r);
 
 #endif

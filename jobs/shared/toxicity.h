@@ -9,6 +9,6 @@
 
 /* Makes `group` with completion and prompt (NaN) and status (0) of n rows. */
 dtx_status dtx_toxicity_make(hid_t file, const char *group, int64_t n);
-dtx_status dtx_toxicity_write(hid_t file, const char *group, const float *completion, const float *prompt, const uint8_t *status);
+dtx_status dtx_toxicity_write(hid_t file, const char *group, int64_t n, const float *completion, const float *prompt, const uint8_t *status);
 
 #endif

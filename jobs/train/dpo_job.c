@@ -21,14 +21,14 @@ enum { MAX_BATCH = 1024 };
 /* TRL's names. */
 enum { CHOSEN, REJECTED, ACCURACY, MARGIN, LOGP_CHOSEN, LOGP_REJECTED, EVAL_ACCURACY, EVAL_MARGIN, N_EXTRA };
 static const dtx_training_curve curves[N_EXTRA] = {
-    [CHOSEN] = {"rewards/chosen", "beta (log p - log p of the reference) of chosen answers, mean of the step", "nat", true, false},
-    [REJECTED] = {"rewards/rejected", "the same of rejected answers", "nat", true, false},
-    [ACCURACY] = {"rewards/accuracies", "share of pairs whose chosen answer has the higher reward", "1", true, true},
-    [MARGIN] = {"rewards/margins", "reward of the chosen answer minus that of the rejected one, mean of the step", "nat", true, true},
-    [LOGP_CHOSEN] = {"logps/chosen", "log-probability of chosen answers, mean of the step", "nat", true, false},
-    [LOGP_REJECTED] = {"logps/rejected", "log-probability of rejected answers, mean of the step", "nat", true, false},
-    [EVAL_ACCURACY] = {"eval_rewards/accuracies", "accuracy on held-out pairs; NaN between evaluations", "1", false, false},
-    [EVAL_MARGIN] = {"eval_rewards/margins", "margin on held-out pairs; NaN between evaluations", "nat", false, false}};
+    [CHOSEN] = {"rewards/chosen", true, false},
+    [REJECTED] = {"rewards/rejected", true, false},
+    [ACCURACY] = {"rewards/accuracies", true, true},
+    [MARGIN] = {"rewards/margins", true, true},
+    [LOGP_CHOSEN] = {"logps/chosen", true, false},
+    [LOGP_REJECTED] = {"logps/rejected", true, false},
+    [EVAL_ACCURACY] = {"eval_rewards/accuracies", false, false},
+    [EVAL_MARGIN] = {"eval_rewards/margins", false, false}};
 
 typedef struct {
     dtx_lora_training l;

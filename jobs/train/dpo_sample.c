@@ -72,7 +72,7 @@ typedef struct {
 static dtx_status look(hid_t file, void *user)
 {
     sampling *g = user;
-    char path[160], *settings = NULL;
+    char *settings = NULL;
 
     g->there = dtx_h5_exists(file, g->group);
     if (!g->there) {
@@ -86,35 +86,21 @@ static dtx_status look(hid_t file, void *user)
                                    "choose another --variant or --run, or say --redo to replace them", g->run->path, g->group,
                                    settings != NULL ? settings : "", g->s->settings);
     dtx_free(settings);
-    snprintf(path, sizeof path, "%s/text_offset", g->group);
-    g->decoded = g->fits && dtx_h5_exists(file, path);
-    return st;
+    g->decoded = g->fits && dtx_h5_has(file, g->group, "text_offset");
+    DTX_TRY(st);
+    return g->fits ? dtx_h5_fits(file, g->group, g->pairs->n, g->s->sampling.max_new_tokens) : DTX_OK;
 }
 
 static dtx_status make(hid_t file, void *user)
 {
     const sampling *g = user;
-    const hsize_t n = (hsize_t)g->pairs->n, width = (hsize_t)g->s->sampling.max_new_tokens;
-    const struct {
-        const char *name;
-        hid_t type;
-        int rank;
-        int64_t fill;
-        const char *long_name;
-    } columns[] = {{"tokens", H5T_NATIVE_INT32, 2, -1, "ids of the reference's answer, -1 after its end"},
-                   {"length", H5T_NATIVE_INT32, 1, 0, "tokens of the answer"},
-                   {"toxicity", H5T_NATIVE_FLOAT, 1, 0, "P(label) of the answer by reward.models, NaN without"},
-                   {"finish", H5T_NATIVE_UINT8, 1, 0, "0 not done, 1 end of text, 2 length"}};
-    char path[160];
+    static const char *const columns[] = {"tokens", "length", "toxicity", "finish"};
 
     if (g->there) {
         DTX_TRY(dtx_h5_delete(file, g->group));
     }
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
-        snprintf(path, sizeof path, "%s/%s", g->group, columns[i].name);
-        DTX_TRY(dtx_h5_make(file, &(dtx_h5_spec){path, columns[i].type, columns[i].rank, {n, width},
-                                                 {"pair", columns[i].rank == 2 ? "token" : NULL}, columns[i].fill,
-                                                 columns[i].long_name, "1"}));
+        DTX_TRY(dtx_h5_make(file, g->group, columns[i], g->pairs->n, g->s->sampling.max_new_tokens));
     }
     return dtx_h5_attr_str(file, g->group, "settings", g->s->settings);
 }
@@ -123,17 +109,13 @@ static dtx_status decode(hid_t file, void *user)
 {
     const sampling *g = user;
 
-    return dtx_answers_write_texts(file, g->group, g->s->tokenizer, "pair_edge");
+    return dtx_answers_write_texts(file, g->group, g->s->tokenizer);
 }
 
 /* Collective. */
-static dtx_status read_column(const sampling *g, const char *name, hid_t type, void **x)
+static dtx_status read_column(const sampling *g, const char *name, hid_t type, int64_t width, void **x)
 {
-    char path[160];
-    hsize_t shape[2];
-
-    snprintf(path, sizeof path, "%s/%s", g->group, name);
-    return dtx_run_read(g->run, path, type, x, shape);
+    return dtx_run_read(g->run, g->group, name, type, g->pairs->n, width, x, NULL);
 }
 
 /* --- generating --- */
@@ -224,7 +206,7 @@ static dtx_status write_ready(void *user)
 {
     sampling *g = user;
 
-    return dtx_stage_rows_write(g->run, g->group, &g->ready);
+    return dtx_stage_rows_write(g->run, g->group, g->pairs->n, &g->ready);
 }
 
 /* Collective. All answers are in the file afterwards. */
@@ -239,7 +221,7 @@ static dtx_status generate_rows(sampling *g)
     if (!dtx_par_any(par, g->fits)) {
         DTX_TRY(dtx_run_edit(g->run, make, g));
     }
-    DTX_TRY(read_column(g, "finish", H5T_NATIVE_UINT8, &finish));
+    DTX_TRY(read_column(g, "finish", H5T_NATIVE_UINT8, 1, &finish));
     g->finish = finish;
     DTX_TRY(dtx_par_agree(par, order_rows(g)));
     if (g->n_order > 0) {
@@ -269,9 +251,9 @@ static dtx_status replace_pairs(const sampling *g, dtx_pairs *pairs)
     dtx_pairs sampled = {0};
     dtx_status st = DTX_OK;
 
-    DTX_GO(read_column(g, "tokens", H5T_NATIVE_INT32, &tokens));
-    DTX_GO(read_column(g, "length", H5T_NATIVE_INT32, &length));
-    DTX_GO(read_column(g, "toxicity", H5T_NATIVE_FLOAT, &toxicity));
+    DTX_GO(read_column(g, "tokens", H5T_NATIVE_INT32, g->s->sampling.max_new_tokens, &tokens));
+    DTX_GO(read_column(g, "length", H5T_NATIVE_INT32, 1, &length));
+    DTX_GO(read_column(g, "toxicity", H5T_NATIVE_FLOAT, 1, &toxicity));
     DTX_GO(DTX_NEW(keep, pairs->n));
     int64_t n = 0;
     for (int64_t i = 0; i < pairs->n; i++) {
@@ -299,7 +281,7 @@ dtx_status dtx_dpo_sample(const dtx_dpo_sampler *s, dtx_run *run, const dtx_mode
     sampling g = {.s = s, .run = run, .model = m, .reference = reference, .pairs = pairs};
     dtx_status st = DTX_OK;
 
-    snprintf(g.group, sizeof g.group, "/rejected/%s", s->job->variant);
+    dtx_h5_group(g.group, sizeof g.group, DTX_H5_REJECTED, s->job->variant, NULL);
     snprintf(g.log_dir, sizeof g.log_dir, "%s/log", run->dir);
     DTX_GO(generate_rows(&g));
     DTX_GO(dtx_par_agree(&s->job->par, replace_pairs(&g, pairs)));

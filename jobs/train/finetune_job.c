@@ -180,8 +180,7 @@ static dtx_status evaluate(void *user, double *mean)
 
 /* --- the adapter and its training --- */
 
-static const dtx_training_curve attention_entropy = {
-    "attention_entropy", "attention's entropy, mean over layers, heads and positions", "nat", true, true};
+static const dtx_training_curve attention_entropy = {"attention_entropy", true, true};
 
 static dtx_status layer_ranges(trainer *t)
 {

@@ -27,10 +27,8 @@ enum {
     PPO_QUERIES_MEAN, PPO_QUERIES_STD, PPO_RESPONSES_MEAN, PPO_RESPONSES_STD, PPO_REPEAT, PPO_EMPTY,
     PPO_TIME_ROLLOUT, PPO_TIME_FORWARD, PPO_TIME_REWARDS, PPO_TIME_UPDATE, PPO_TIME_STATS, PPO_TIME_TOTAL, PPO_CURVES
 };
-typedef struct {
-    const char *name, *long_name, *units; /* names that begin with "timing/" depend on the clock */
-} dtx_ppo_curve;
-extern const dtx_ppo_curve dtx_ppo_curves[PPO_CURVES];
+/* Their names; those that begin with "timing/" depend on the clock. */
+extern const char *const dtx_ppo_curves[PPO_CURVES];
 
 /* What a checkpoint remembers besides parameters and curves. */
 enum { PPO_S_KL_COEF, PPO_S_LR_SCALE, PPO_S_ROLLBACKS, PPO_S_STRIKES, PPO_S_HEALTHY, PPO_S_UPDATES, PPO_SCALARS };

@@ -209,7 +209,7 @@ static dtx_status set_up(dtx_ppo *p)
     DTX_TRY(dtx_ppo_rollouts_init(&p->roll, c->ppo.batch, c->generate.max_new_tokens));
     p->n_leaves = group < DTX_TRAINING_LEAVES ? group : DTX_TRAINING_LEAVES;
     for (int i = 0; i < PPO_CURVES; i++) {
-        p->curves[i].name = dtx_ppo_curves[i].name;
+        p->curves[i].name = dtx_ppo_curves[i];
         DTX_TRY(DTX_NEW(p->curves[i].value, p->n_steps + 1)); /* the last one is for the policy at the end */
         for (int64_t k = 0; k <= p->n_steps; k++) {
             p->curves[i].value[k] = NAN;
@@ -308,7 +308,7 @@ static dtx_status write_diagnosis(const dtx_ppo *p, int64_t step, const char *wh
     cJSON_AddNumberToObject(o, "last_healthy_step", p->scalars[PPO_S_HEALTHY]);
     cJSON_AddNumberToObject(o, "first_step_shown", (double)first + 1);
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
-        cJSON_AddItemToObject(curves, dtx_ppo_curves[shown[i]].name,
+        cJSON_AddItemToObject(curves, dtx_ppo_curves[shown[i]],
                               cJSON_CreateDoubleArray(p->curves[shown[i]].value + first, (int)count));
     }
     for (int64_t i = 0; i < p->roll.B && i < 5; i++) {
@@ -559,8 +559,8 @@ static dtx_status open_all(dtx_ppo *p)
 {
     const char *run = p->c->run, *variant = p->job->variant;
 
-    snprintf(p->group, sizeof p->group, "/training/%s", p->name);
-    snprintf(p->store, sizeof p->store, "/rollouts/%s", variant);
+    dtx_h5_group(p->group, sizeof p->group, DTX_H5_TRAINING, p->name, NULL);
+    dtx_h5_group(p->store, sizeof p->store, DTX_H5_ROLLOUTS, variant, NULL);
     snprintf(p->out_dir, sizeof p->out_dir, "%s/adapters/%s", run, variant);
     snprintf(p->path, sizeof p->path, "%s/checkpoints/%s.safetensors", run, p->name);
     snprintf(p->healthy, sizeof p->healthy, "%s/checkpoints/%s-healthy.safetensors", run, p->name);

@@ -252,6 +252,6 @@ static dtx_status evaluate(void *user, double *mean)
     return DTX_OK;
 }
 
-static const dtx_training_curve accuracy = {"eval_accuracy", "share of the held-out texts with the right label", "1", false, false};
+static const dtx_training_curve accuracy = {"eval_accuracy", false, false};
 
 const dtx_pretrain_task dtx_pretrain_classifier = {load, begin, tokens_of_sequence, shard, evaluate, &accuracy};

@@ -16,7 +16,7 @@ enum { TIMING_TOKENS, TIMING_GFLOPS, TIMING_SECONDS, TIMINGS };
 
 static void names(const dtx_run *run, const char *name, char *group, size_t group_size, char *path, size_t path_size)
 {
-    snprintf(group, group_size, "/training/%s", name);
+    dtx_h5_group(group, group_size, DTX_H5_TRAINING, name, NULL);
     snprintf(path, path_size, "%s/checkpoints/%s.safetensors", run->dir, name);
 }
 
@@ -107,10 +107,7 @@ static int n_curves(const dtx_training *t)
 static const dtx_training_curve *curve_at(const dtx_training *t, int i)
 {
     static const dtx_training_curve common[DTX_CURVES] = {
-        {"loss", "training loss of the step, mean over its tokens", "nat", true, true},
-        {"eval_loss", "held-out loss, mean over its tokens; NaN between evaluations", "nat", false, true},
-        {"grad_norm", "gradient norm before clipping", "1", true, true},
-        {"lr", "learning rate", "1", true, true}};
+        {"loss", true, true}, {"eval_loss", false, true}, {"grad_norm", true, true}, {"lr", true, true}};
 
     return i < DTX_CURVES ? &common[i] : &t->extra[i - DTX_CURVES];
 }
@@ -421,19 +418,12 @@ done:
 /* What depends on clock and machine; `verify --same` leaves it out. */
 static dtx_status write_timing(hid_t file, const dtx_training *t)
 {
-    static const char *const name[TIMINGS] = {"tokens_per_s", "gflops", "seconds"}, *const units[TIMINGS] = {"s-1", "1e9 s-1", "s"};
-    static const char *const long_name[TIMINGS] = {"tokens trained on per second of the step; NaN before the last launch",
-                                                   "operations of products with weights per second, all ranks",
-                                                   "time of the step without its evaluation"};
-    char group[200], path[256];
+    static const char *const name[TIMINGS] = {"timing/tokens_per_s", "timing/gflops", "timing/seconds"};
+    char group[200];
 
-    snprintf(group, sizeof group, "%s/timing", t->group);
+    dtx_h5_group(group, sizeof group, DTX_H5_TIMING, t->name, NULL);
     for (int i = 0; i < TIMINGS; i++) {
-        snprintf(path, sizeof path, "%s/%s", group, name[i]);
-        const dtx_h5_spec spec = {.path = path, .type = H5T_NATIVE_FLOAT, .rank = 1, .shape = {(hsize_t)t->n_steps},
-                                  .dims = {"train_step"}, .long_name = long_name[i], .units = units[i]};
-        DTX_TRY(dtx_h5_make(file, &spec));
-        DTX_TRY(dtx_h5_write(file, path, H5T_NATIVE_DOUBLE, t->timing[i]));
+        DTX_TRY(dtx_h5_put(file, t->group, name[i], H5T_NATIVE_DOUBLE, t->n_steps, 1, t->timing[i]));
     }
     DTX_TRY(dtx_h5_attr_int(file, group, "peak_memory_predicted_bytes", (int64_t)t->run->outcome.predicted_peak_memory_bytes));
     return dtx_h5_attr_int(file, group, "peak_memory_seen_bytes", (int64_t)t->memory_seen);
@@ -447,13 +437,7 @@ static dtx_status write_curves(hid_t file, void *user)
         DTX_TRY(dtx_h5_delete(file, t->group));
     }
     for (int i = 0; i < n_curves(t); i++) {
-        const dtx_training_curve *c = curve_at(t, i);
-        char path[256];
-        snprintf(path, sizeof path, "%s/%s", t->group, c->name);
-        const dtx_h5_spec spec = {.path = path, .type = H5T_NATIVE_FLOAT, .rank = 1, .shape = {(hsize_t)t->n_steps},
-                                  .dims = {"train_step"}, .long_name = c->long_name, .units = c->units};
-        DTX_TRY(dtx_h5_make(file, &spec));
-        DTX_TRY(dtx_h5_write(file, path, H5T_NATIVE_DOUBLE, t->curves[i].value));
+        DTX_TRY(dtx_h5_put(file, t->group, curve_at(t, i)->name, H5T_NATIVE_DOUBLE, t->n_steps, 1, t->curves[i].value));
     }
     DTX_TRY(write_timing(file, t));
     DTX_TRY(dtx_h5_attr_str(file, t->group, "settings", t->state.identity));

@@ -14,7 +14,7 @@
 enum { DTX_TRAINING_EXTRAS = 8 }; /* a job's own curves, at most */
 
 typedef struct {
-    const char *name, *long_name, *units;
+    const char *name;               /* below /training/NAME, as mpi/h5/schema.c describes it */
     bool each_step;                 /* a value in each step (for `extra` the sum of extra_part); else in each evaluation */
     bool shown;                     /* each_step: in the progress line too */
 } dtx_training_curve;

@@ -75,33 +75,27 @@ static void conclude(checking *c, const char *set)
 
 /* --- reading --- */
 
-static dtx_status read_row(const checking *c, const char *group, const char *name, hid_t type, int64_t first, int64_t n, void *x)
+static dtx_status read_row(const checking *c, const char *group, const char *name, hid_t type, int64_t first, int64_t n, int64_t width, void *x)
 {
-    char path[400];
-
-    snprintf(path, sizeof path, "%s/%s", group, name);
-    return dtx_h5_read_rows(c->file, path, type, (hsize_t)first, (hsize_t)n, x);
+    return dtx_h5_read_rows(c->file, group, name, type, first, n, width, x);
 }
 
 /* Ids of a row's prompt and its whole completion. */
 static dtx_status read_ids(const checking *c, const char *source, int64_t row, int32_t **ids, int64_t *P, int32_t *length)
 {
-    int64_t edge[2];
-    hsize_t shape[2];
-    char path[192];
+    int64_t edge[2], shape[2];
 
-    DTX_TRY(read_row(c, source, "prompt_offset", H5T_NATIVE_INT64, row, 2, edge));
-    DTX_TRY(read_row(c, source, "length", H5T_NATIVE_INT32, row, 1, length));
-    snprintf(path, sizeof path, "%s/tokens", source);
-    DTX_TRY(dtx_h5_shape(c->file, path, shape));
+    DTX_TRY(dtx_h5_shape(c->file, source, "tokens", c->n_rows, DTX_H5_ANY, shape));
+    DTX_TRY(dtx_h5_edges(c->file, source, "prompt_offset", c->n_rows, row, edge));
+    DTX_TRY(read_row(c, source, "length", H5T_NATIVE_INT32, row, 1, 1, length));
     *P = edge[1] - edge[0];
-    if (*P < 1 || *length < 0 || *length > (int64_t)shape[1]) {
+    if (*P < 1 || *length < 0 || *length > shape[1]) {
         return DTX_FAIL(DTX_ERR_INPUT, "%s: %s, row %" PRId64 ": %" PRId64 " prompt and %" PRId32 " generated tokens are not possible",
                         c->path, source, row, *P, *length);
     }
-    DTX_TRY(DTX_NEW_RAW(*ids, *P + (int64_t)shape[1]));
-    DTX_TRY(read_row(c, source, "prompt_tokens", H5T_NATIVE_INT32, edge[0], *P, *ids));
-    DTX_TRY(read_row(c, source, "tokens", H5T_NATIVE_INT32, row, 1, *ids + *P));
+    DTX_TRY(DTX_NEW_RAW(*ids, *P + shape[1]));
+    DTX_TRY(read_row(c, source, "prompt_tokens", H5T_NATIVE_INT32, edge[0], *P, 1, *ids));
+    DTX_TRY(read_row(c, source, "tokens", H5T_NATIVE_INT32, row, 1, shape[1], *ids + *P));
     for (int64_t t = 0; t < *P + *length; t++) {
         if ((*ids)[t] < 0 || (*ids)[t] >= c->m.arch.vocab) {
             return DTX_FAIL(DTX_ERR_INPUT, "%s: %s, row %" PRId64 ": id %" PRId32 " is none of the model's", c->path, source, row, (*ids)[t]);
@@ -137,19 +131,17 @@ static dtx_status choose_rows(checking *c, const uint8_t *done, int64_t wanted)
 /* Rows and samples of `source`; done: a flag for each row, from GROUP/NAME. */
 static dtx_status open_rows(checking *c, const char *group, const char *name, uint8_t **done)
 {
-    hsize_t shape[2], texts[2];
-    char path[400];
+    void *flags = NULL;
+    int64_t shape[2], texts[2];
 
-    snprintf(path, sizeof path, "%s/%s", group, name);
-    DTX_TRY(dtx_h5_shape(c->file, path, shape));
-    DTX_TRY(dtx_h5_shape(c->file, "/prompts/id", texts));
-    c->n_rows = (int64_t)shape[0];
-    c->samples = texts[0] > 0 && c->n_rows >= (int64_t)texts[0] ? c->n_rows / (int64_t)texts[0] : 1;
+    DTX_TRY(dtx_h5_shape(c->file, dtx_h5_places[DTX_H5_PROMPTS].path, "id", DTX_H5_ANY, 1, texts));
+    DTX_TRY(dtx_h5_take(c->file, group, name, H5T_NATIVE_UINT8, DTX_H5_ANY, 1, &flags, shape));
+    *done = flags;
+    c->n_rows = shape[0];
+    c->samples = texts[0] > 0 && c->n_rows >= texts[0] ? c->n_rows / texts[0] : 1;
     dtx_free(c->order);
     c->order = NULL;
-    DTX_TRY(DTX_NEW(c->order, c->n_rows));
-    DTX_TRY(DTX_NEW_RAW(*done, c->n_rows));
-    return dtx_h5_read(c->file, path, H5T_NATIVE_UINT8, *done);
+    return DTX_NEW(c->order, c->n_rows);
 }
 
 /* --- completions --- */
@@ -159,25 +151,27 @@ static dtx_status check_logprob(checking *c, const char *source, const char *nam
     int32_t *ids = NULL, length;
     float *got = NULL, *stored = NULL;
     double *lp = NULL;
-    int64_t P;
-    hsize_t shape[2];
-    char path[192];
+    int64_t P, shape[2];
     dtx_status st;
 
-    snprintf(path, sizeof path, "%s/%s", source, name);
-    DTX_GO(dtx_h5_shape(c->file, path, shape));
     DTX_GO(read_ids(c, source, row, &ids, &P, &length));
+    DTX_GO(dtx_h5_shape(c->file, source, name, c->n_rows, DTX_H5_ANY, shape));
+    if (length > shape[1]) {
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s, row %" PRId64 " has %" PRId32 " tokens, %s has room for %" PRId64, c->path, source, row, length, name,
+                      shape[1]);
+        goto done;
+    }
     DTX_GO(DTX_NEW_RAW(lp, shape[1]));
     DTX_GO(DTX_NEW_RAW(got, shape[1]));
     DTX_GO(DTX_NEW_RAW(stored, shape[1]));
-    DTX_GO(read_row(c, source, name, H5T_NATIVE_FLOAT, row, 1, stored));
+    DTX_GO(read_row(c, source, name, H5T_NATIVE_FLOAT, row, 1, shape[1], stored));
     const int64_t offset[2] = {0, P + length};
     const dtx_policy_rows rows = {.n = 1, .offset = offset, .query = &P, .ids = ids};
     DTX_GO(length > 0 ? dtx_policy_compare(c->m.model, adapter, NULL, NULL, &rows, &(dtx_policy_view){.lp = lp}) : DTX_OK);
-    for (int64_t i = 0; i < (int64_t)shape[1]; i++) {
+    for (int64_t i = 0; i < shape[1]; i++) {
         got[i] = i < length ? (float)lp[i] : (float)NAN;
     }
-    compare(c, k, row, (int64_t)shape[1], got, stored);
+    compare(c, k, row, shape[1], got, stored);
 done:
     dtx_free(ids);
     dtx_free(lp);
@@ -188,21 +182,19 @@ done:
 
 static dtx_status check_completions(checking *c, int64_t wanted)
 {
-    char source[128], path[192];
+    char source[128];
     uint8_t *done = NULL;
     dtx_status st;
 
-    snprintf(source, sizeof source, "%s/completions", c->m.group);
-    snprintf(path, sizeof path, "%s/logprob", source);
-    if (!dtx_h5_exists(c->file, path)) {
+    dtx_h5_group(source, sizeof source, DTX_H5_COMPLETIONS, c->m.variant, NULL);
+    if (!dtx_h5_has(c->file, source, "logprob")) {
         return DTX_OK; /* imported, or another variant's completions are attributed */
     }
     DTX_GO(open_rows(c, source, "finish", &done));
     DTX_GO(choose_rows(c, done, wanted));
-    snprintf(path, sizeof path, "%s/base_logprob", source);
     for (int64_t i = 0; i < c->n_order; i++) {
         DTX_GO(check_logprob(c, source, "logprob", LOGPROB, c->m.adapter, c->order[i]));
-        if (dtx_h5_exists(c->file, path)) {
+        if (dtx_h5_has(c->file, source, "base_logprob")) {
             DTX_GO(check_logprob(c, source, "base_logprob", BASE, NULL, c->order[i]));
         }
     }
@@ -270,15 +262,13 @@ static dtx_status check_matrix(checking *c, const char *group, const char *sourc
     dtx_attribution a = {0};
     int32_t *ids = NULL, length, G, T;
     float *stored = NULL;
-    int64_t P, edge[2];
-    hsize_t shape[2];
-    char path[400];
+    int64_t P, edge[2], shape[2];
     dtx_status st;
 
     DTX_GO(read_ids(c, source, row, &ids, &P, &length));
-    DTX_GO(read_row(c, group, "G", H5T_NATIVE_INT32, row, 1, &G));
-    DTX_GO(read_row(c, group, "T", H5T_NATIVE_INT32, row, 1, &T));
-    DTX_GO(read_row(c, group, "row_offset", H5T_NATIVE_INT64, row, 2, edge));
+    DTX_GO(read_row(c, group, "G", H5T_NATIVE_INT32, row, 1, 1, &G));
+    DTX_GO(read_row(c, group, "T", H5T_NATIVE_INT32, row, 1, 1, &T));
+    DTX_GO(dtx_h5_edges(c->file, group, "row_offset", c->n_rows, row, edge));
     if (G < 0 || G > length || T != P + G || edge[1] - edge[0] != (int64_t)G * T) {
         st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s, row %" PRId64 ": %" PRId32 " x %" PRId32 " scores do not fit %" PRId64 " prompt and %" PRId32
                       " generated tokens", c->path, group, row, G, T, P, length);
@@ -286,16 +276,20 @@ static dtx_status check_matrix(checking *c, const char *group, const char *sourc
     }
     DTX_GO(dtx_attribute(c->m.model, set, ids, P, G, NULL, NULL, &a));
     DTX_GO(DTX_NEW_RAW(stored, (int64_t)G * T));
-    DTX_GO(read_row(c, group, "value", H5T_NATIVE_FLOAT, edge[0], (int64_t)G * T, stored));
+    DTX_GO(read_row(c, group, "value", H5T_NATIVE_FLOAT, edge[0], (int64_t)G * T, 1, stored));
     compare(c, VALUE, row, (int64_t)G * T, a.value, stored);
     const float *const got[] = {a.probability, a.entropy, a.prompt_dependence};
     for (int k = 0; k < (all_tokens ? 3 : 1); k++) { /* the others count some prompt tokens only: they follow from the matrix */
-        snprintf(path, sizeof path, "%s/%s", group, curve[k]);
-        DTX_GO(dtx_h5_shape(c->file, path, shape));
+        DTX_GO(dtx_h5_shape(c->file, group, curve[k], c->n_rows, DTX_H5_ANY, shape));
+        if (G > shape[1]) {
+            st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s, row %" PRId64 " has %" PRId32 " steps, %s has room for %" PRId64, c->path, group, row, G, curve[k],
+                          shape[1]);
+            goto done;
+        }
         dtx_free(stored);
         stored = NULL;
         DTX_GO(DTX_NEW_RAW(stored, shape[1]));
-        DTX_GO(read_row(c, group, curve[k], H5T_NATIVE_FLOAT, row, 1, stored));
+        DTX_GO(read_row(c, group, curve[k], H5T_NATIVE_FLOAT, row, 1, shape[1], stored));
         compare(c, PROBABILITY + k, row, G, got[k], stored);
     }
 done:
@@ -307,23 +301,22 @@ done:
 
 static dtx_status check_attributions(checking *c, int64_t wanted)
 {
-    char parent[128], group[320], source[360], of[96], **names = NULL;
+    char parent[128], group[640], source[320], of[96], **names = NULL;
     size_t n = 0;
     dtx_attrib_settings set;
     bool all_tokens = true;
     uint8_t *done = NULL;
     dtx_status st;
 
-    snprintf(parent, sizeof parent, "%s/attribution", c->m.group);
+    dtx_h5_group(parent, sizeof parent, DTX_H5_ATTRIBUTIONS, c->m.variant, NULL);
     DTX_GO(dtx_h5_list(c->file, parent, &names, &n));
     for (size_t k = 0; k < n; k++) {
-        snprintf(group, sizeof group, "%s/%s", parent, names[k]);
-        snprintf(source, sizeof source, "%s/done", group);
-        if (!dtx_h5_exists(c->file, source)) {
+        dtx_h5_group(group, sizeof group, DTX_H5_ATTRIBUTION, c->m.variant, names[k]);
+        if (!dtx_h5_has(c->file, group, "done")) {
             continue; /* an axis */
         }
         DTX_GO(read_settings(c, group, &set, of, sizeof of, &all_tokens));
-        snprintf(source, sizeof source, "/variants/%s/completions", of);
+        dtx_h5_group(source, sizeof source, DTX_H5_COMPLETIONS, of, NULL);
         dtx_free(done);
         done = NULL;
         DTX_GO(open_rows(c, group, "done", &done));

@@ -1,6 +1,5 @@
 /* Copies a group or dataset into another file as the jobs would have made it there: dimension scales are not copied, they are
  * found or made by dtx_h5_make, as HDF5 stores them by address. */
-#include <hdf5_hl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -97,20 +96,18 @@ static dtx_status axis_name(hid_t file, const char *scale, char out[PATH_SIZE])
 {
     static const char *const of_root[] = {"row", "row_edge", "step"};
     const char *name = strrchr(scale, '/');
-    char label[96] = "";
-    hid_t obj = -1;
+    char *label = NULL;
     bool root = name == scale;
 
     if (name == NULL) {
         return DTX_FAIL(DTX_ERR_INPUT, "a dimension scale without a name");
     }
-    DTX_TRY(dtx_h5_open_object(file, scale, &obj));
-    H5DSget_scale_name(obj, label, sizeof label);
-    H5Oclose(obj);
+    DTX_TRY(dtx_h5_attr_get_str(file, scale, "NAME", &label));
     for (size_t i = 0; i < sizeof of_root / sizeof *of_root; i++) {
         root = root || strcmp(name + 1, of_root[i]) == 0;
     }
-    bool flat = strncmp(label, "This is a netCDF dimension", 26) == 0;
+    bool flat = label != NULL && strncmp(label, "This is a netCDF dimension", 26) == 0;
+    dtx_free(label);
     snprintf(out, PATH_SIZE, "%s%s", flat ? "flat:" : root ? "/" : "", name + 1);
     return DTX_OK;
 }
@@ -127,11 +124,12 @@ static dtx_status describe(hid_t file, const char *path, hid_t dset, hid_t nativ
 
     *spec = (dtx_h5_spec){.path = path, .type = native};
     DTX_TRY(dtx_h5_space_shape(dset, path, spec->shape, &spec->rank));
-    if (spec->rank < 1 || (H5Tget_class(native) != H5T_INTEGER && H5Tget_class(native) != H5T_FLOAT)) {
+    if (spec->rank < 1 || !(H5Tget_class(native) == H5T_INTEGER || (H5Tget_class(native) == H5T_FLOAT && H5Tget_size(native) >= 4))
+        || H5Tget_size(native) > 8) {
         return DTX_FAIL(DTX_ERR_INPUT, "%s is no dataset of numbers with one or two axes", path);
     }
     for (int i = 0; i < spec->rank; i++) {
-        dtx_h5_scale_name(dset, (unsigned)i, text->scale, sizeof text->scale);
+        DTX_TRY(dtx_h5_scale_name(dset, path, i, text->scale, sizeof text->scale));
         if (text->scale[0] != '\0') {
             DTX_TRY(axis_name(file, text->scale, text->dim[i]));
             spec->dims[i] = text->dim[i];
@@ -148,24 +146,6 @@ static dtx_status describe(hid_t file, const char *path, hid_t dset, hid_t nativ
     return DTX_OK;
 }
 
-dtx_status dtx_h5_write_rows(hid_t dset, const char *path, hid_t type, hsize_t first, hsize_t n, const void *x)
-{
-    hsize_t shape[2], total;
-
-    DTX_TRY(dtx_h5_space_shape(dset, path, shape, NULL));
-    hsize_t start[2] = {first, 0}, block[2] = {n, shape[1]};
-    total = n * shape[1];
-    hid_t to = H5Dget_space(dset), from = H5Screate_simple(1, &total, NULL);
-    dtx_status st = DTX_OK;
-    if (total > 0 && (H5Sselect_hyperslab(to, H5S_SELECT_SET, start, NULL, block, NULL) < 0
-                      || H5Dwrite(dset, type, from, to, H5P_DEFAULT, x) < 0)) {
-        st = DTX_H5_FAIL(DTX_ERR_CHECK, "cannot write rows %llu + %llu of %s", (unsigned long long)first, (unsigned long long)n, path);
-    }
-    H5Sclose(from);
-    H5Sclose(to);
-    return st;
-}
-
 static dtx_status copy_values(hid_t from, hid_t to, const char *path, hid_t type, const hsize_t shape[2])
 {
     size_t row = (size_t)shape[1] * H5Tget_size(type);
@@ -177,8 +157,8 @@ static dtx_status copy_values(hid_t from, hid_t to, const char *path, hid_t type
     DTX_GO(DTX_NEW_RAW(x, at_once * row + 1));
     for (hsize_t first = 0; first < shape[0]; first += at_once) {
         hsize_t n = shape[0] - first < at_once ? shape[0] - first : at_once;
-        DTX_GO(dtx_h5_read_open(from, path, type, first, n, x));
-        DTX_GO(dtx_h5_write_rows(to, path, type, first, n, x));
+        DTX_GO(dtx_h5_read_open(from, path, type, first, n, shape[1], x));
+        DTX_GO(dtx_h5_write_rows(to, path, type, first, n, shape[1], x));
     }
 done:
     dtx_free(x);
@@ -201,7 +181,7 @@ static dtx_status copy_dataset(hid_t from_file, const char *path, hid_t to_file)
         goto done;
     }
     DTX_GO(describe(from_file, path, from, native, text, &spec));
-    DTX_GO(dtx_h5_make(to_file, &spec));
+    DTX_GO(dtx_h5_make_spec(to_file, &spec));
     DTX_GO(dtx_h5_copy_attributes(from_file, path, to_file, path));
     DTX_GO(dtx_h5_open_object(to_file, path, &to));
     st = copy_values(from, to, path, native, spec.shape);
@@ -233,7 +213,7 @@ dtx_status dtx_h5_copy(hid_t from, const char *path, hid_t to)
     hid_t obj = -1;
 
     DTX_TRY(dtx_h5_open_object(from, path, &obj));
-    bool group = H5Iget_type(obj) == H5I_GROUP, scale = !group && H5DSis_scale(obj) > 0;
+    bool group = H5Iget_type(obj) == H5I_GROUP, scale = !group && dtx_h5_is_scale(obj);
     H5Oclose(obj);
     if (!group) {
         return scale ? DTX_OK : copy_dataset(from, path, to);

@@ -16,7 +16,7 @@ enum { DTX_SCHEMA_VERSION = 1 };
  * `dims[i]`: the one of that name in the same group, else in the root, where its length fits; else it is made, in the
  * root when the name begins with "/" ("/row", "/row_edge", "/step") and is free there, otherwise in the group. A name
  * beginning with "flat:" ("flat:text_byte") makes, in the group, the unwritten late-allocated scale for a flat axis; it
- * must differ from the names of the group's datasets. dims[0] == NULL: no scales. */
+ * must differ from the names of the group's datasets. dims[i] == NULL: no scale. */
 typedef struct {
     const char *path;       /* absolute, "/variants/IT/completions/tokens" */
     hid_t type;             /* H5T_NATIVE_FLOAT -> stored little-endian f32, and so on */
@@ -26,7 +26,7 @@ typedef struct {
     int64_t fill;           /* integers only */
     const char *long_name, *units;
 } dtx_h5_spec;
-dtx_status dtx_h5_make(hid_t file, const dtx_h5_spec *spec);
+dtx_status dtx_h5_make_spec(hid_t file, const dtx_h5_spec *spec);
 /* DTX_ERR_INPUT when the file has no schema_version, DTX_ERR_USAGE when it has another one. */
 dtx_status dtx_h5_check_schema(hid_t file, const char *path);
 /* Opens a file for reading without MPI (report, inspect, tests). DTX_ERR_MISSING / DTX_ERR_INPUT. */
@@ -35,13 +35,6 @@ dtx_status dtx_h5_open_serial(const char *path, hid_t *out);
 void dtx_h5_close(hid_t file);
 bool dtx_h5_exists(hid_t file, const char *path);
 dtx_status dtx_h5_delete(hid_t file, const char *path);
-/* Shape of a dataset (rank <= 2; missing axes 1). */
-dtx_status dtx_h5_shape(hid_t file, const char *path, hsize_t shape[2]);
-/* Whole dataset or rows first..first+count-1 of its first axis, converted to `type`; x has room. */
-dtx_status dtx_h5_read(hid_t file, const char *path, hid_t type, void *x);
-dtx_status dtx_h5_read_rows(hid_t file, const char *path, hid_t type, hsize_t first, hsize_t count, void *x);
-/* Serial whole write. */
-dtx_status dtx_h5_write(hid_t file, const char *path, hid_t type, const void *x);
 /* Attributes (fixed-length strings, UTF-8; replaced when there). `path` is a group or dataset. */
 dtx_status dtx_h5_attr_str(hid_t file, const char *path, const char *name, const char *value);
 dtx_status dtx_h5_attr_int(hid_t file, const char *path, const char *name, int64_t value);

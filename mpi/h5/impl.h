@@ -34,12 +34,22 @@ dtx_status dtx_h5_make_groups(hid_t file, const char *path, bool last);
 dtx_status dtx_h5_attr_str_room(hid_t file, const char *path, const char *name, const char *value, size_t room);
 /* Number of elements of one row of the first axis, and of rows. DTX_ERR_INPUT for more than two axes. */
 dtx_status dtx_h5_space_shape(hid_t dset, const char *path, hsize_t shape[2], int *rank);
-/* Path of the dimension scale of one axis of an open dataset; "" where there is none. */
-void dtx_h5_scale_name(hid_t dset, unsigned axis, char *out, size_t size);
-/* Rows of an open dataset, in pieces below 256 MB. */
-dtx_status dtx_h5_read_open(hid_t dset, const char *path, hid_t type, hsize_t first, hsize_t count, void *x);
-/* Serial. Overwrites rows of an open dataset. */
-dtx_status dtx_h5_write_rows(hid_t dset, const char *path, hid_t type, hsize_t first, hsize_t n, const void *x);
+/* Opens a dataset; DTX_ERR_MISSING when it is not there, DTX_ERR_INPUT when it is something else. */
+dtx_status dtx_h5_open_dataset(hid_t file, const char *path, hid_t *out);
+/* Rows of an open dataset into x (count, width), in pieces below 256 MB. DTX_ERR_INPUT when it has not these rows or another
+ * width. */
+dtx_status dtx_h5_read_open(hid_t dset, const char *path, hid_t type, hsize_t first, hsize_t count, hsize_t width, void *x);
+/* Serial. Overwrites rows of an open dataset from x (n, width). */
+dtx_status dtx_h5_write_rows(hid_t dset, const char *path, hid_t type, hsize_t first, hsize_t n, hsize_t width, const void *x);
+
+/* --- dimension scales (scale.c): DTX_ERR_INPUT where the attributes that name them are not what they should be --- */
+
+bool dtx_h5_is_scale(hid_t dset);
+/* Path of the first dimension scale of one axis of an open dataset; "" where there is none, and for a scale itself. */
+dtx_status dtx_h5_scale_name(hid_t dset, const char *path, int axis, char *out, size_t size);
+dtx_status dtx_h5_attach_scale(hid_t dset, const char *path, hid_t scale, int axis);
+/* Of all axes; nothing for a dataset that is a scale itself. */
+dtx_status dtx_h5_detach_scales(hid_t dset, const char *path);
 
 /* --- between two files, serial (copy.c) --- */
 

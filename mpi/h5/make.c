@@ -90,9 +90,9 @@ static dtx_status make_index_scale(hid_t file, const char *path, hsize_t n)
     for (hsize_t i = 0; i < n; i++) {
         index[i] = (int64_t)i;
     }
-    DTX_GO(dtx_h5_make(file, &spec));
-    DTX_GO(dtx_h5_write(file, path, H5T_NATIVE_INT64, index));
+    DTX_GO(dtx_h5_make_spec(file, &spec));
     DTX_GO(dtx_h5_open_object(file, path, &dset));
+    DTX_GO(dtx_h5_write_rows(dset, path, H5T_NATIVE_INT64, 0, n, 1, index));
     if (H5DSset_scale(dset, name) < 0) {
         st = DTX_H5_FAIL(DTX_ERR_CHECK, "cannot make %s a dimension scale", path);
     }
@@ -115,40 +115,12 @@ static int scale_at(hid_t file, const char *path, hsize_t n)
         return 0;
     }
     if (dtx_h5_open_object(file, path, &dset) == DTX_OK) {
-        if (H5Iget_type(dset) == H5I_DATASET && H5DSis_scale(dset) > 0
-            && dtx_h5_space_shape(dset, path, shape, NULL) == DTX_OK && shape[0] == n) {
+        if (dtx_h5_is_scale(dset) && dtx_h5_space_shape(dset, path, shape, NULL) == DTX_OK && shape[0] == n) {
             found = 1;
         }
         H5Oclose(dset);
     }
     return found;
-}
-
-typedef struct {
-    char *text;
-    size_t size;
-} name_buffer;
-
-static herr_t take_name(hid_t dset, unsigned axis, hid_t scale, void *user)
-{
-    const name_buffer *b = user;
-
-    (void)dset;
-    (void)axis;
-    if (H5Iget_name(scale, b->text, b->size) < 0) {
-        b->text[0] = '\0';
-    }
-    return 1;
-}
-
-void dtx_h5_scale_name(hid_t dset, unsigned axis, char *out, size_t size)
-{
-    name_buffer b = {out, size};
-
-    out[0] = '\0';
-    if (H5DSis_scale(dset) == 0 && H5DSget_num_scales(dset, axis) > 0) {
-        H5DSiterate_scales(dset, axis, NULL, take_name, &b);
-    }
 }
 
 /* Finds or makes the scale of one axis; see dtx_h5_spec. */
@@ -164,7 +136,7 @@ static dtx_status axis_scale(hid_t file, const char *dataset, const char *dim, h
     int own_is = scale_at(file, own, n), root_is = flat ? -1 : scale_at(file, root, n);
     const char *use = own_is == 1 ? own : root_is == 1 ? root : want_root && root_is == 0 ? root : own_is == 0 ? own : NULL;
     if (use == NULL) {
-        return DTX_FAIL(DTX_ERR_CHECK, "the axis '%s' of %s needs length %llu, but %s is something else", dim, dataset,
+        return DTX_FAIL(DTX_ERR_INPUT, "the axis '%s' of %s needs length %llu, but %s is something else", dim, dataset,
                         (unsigned long long)n, own);
     }
     if (scale_at(file, use, n) == 0) {
@@ -174,7 +146,7 @@ static dtx_status axis_scale(hid_t file, const char *dataset, const char *dim, h
     return DTX_OK;
 }
 
-dtx_status dtx_h5_make(hid_t file, const dtx_h5_spec *spec)
+dtx_status dtx_h5_make_spec(hid_t file, const dtx_h5_spec *spec)
 {
     hid_t space = -1, dcpl = -1, dset = -1, scale = -1;
     char scale_path[1024];
@@ -190,13 +162,13 @@ dtx_status dtx_h5_make(hid_t file, const dtx_h5_spec *spec)
                          (unsigned long long)spec->shape[0], (unsigned long long)(spec->rank > 1 ? spec->shape[1] : 1));
         goto done;
     }
-    for (int i = 0; i < spec->rank && spec->dims[0] != NULL; i++) {
+    for (int i = 0; i < spec->rank; i++) {
+        if (spec->dims[i] == NULL) {
+            continue;
+        }
         DTX_GO(axis_scale(file, spec->path, spec->dims[i], spec->shape[i], scale_path, sizeof scale_path));
         DTX_GO(dtx_h5_open_object(file, scale_path, &scale));
-        if (H5DSattach_scale(dset, scale, (unsigned)i) < 0) {
-            st = DTX_H5_FAIL(DTX_ERR_CHECK, "cannot attach the scale %s to %s", scale_path, spec->path);
-            goto done;
-        }
+        DTX_GO(dtx_h5_attach_scale(dset, spec->path, scale, i));
         H5Oclose(scale);
         scale = -1;
     }
@@ -218,55 +190,30 @@ done:
     return st;
 }
 
-static herr_t take_scale(hid_t dset, unsigned dim, hid_t scale, void *user)
-{
-    (void)dset;
-    (void)dim;
-    H5Iinc_ref(scale); /* the iterator closes its own */
-    *(hid_t *)user = scale;
-    return 1;
-}
-
 /* The scales that stay behind must not point at a deleted dataset: its address may be used again. */
 static herr_t detach_all(hid_t root, const char *name, const H5O_info_t *info, void *user)
 {
-    hsize_t shape[2] = {0, 0};
-    int rank = 0;
-    herr_t ok = 0;
+    dtx_status *st = user;
 
-    (void)user;
-    if (info->type != H5O_TYPE_DATASET) {
-        return 0;
-    }
-    hid_t dset = H5Oopen(root, name, H5P_DEFAULT);
-    if (dset < 0 || dtx_h5_space_shape(dset, name, shape, &rank) != DTX_OK) {
-        ok = -1;
-    }
-    for (int i = 0; i < rank && ok == 0 && H5DSis_scale(dset) == 0; i++) {
-        while (ok == 0 && H5DSget_num_scales(dset, (unsigned)i) > 0) {
-            hid_t scale = -1;
-            if (H5DSiterate_scales(dset, (unsigned)i, NULL, take_scale, &scale) < 0 || scale < 0
-                || H5DSdetach_scale(dset, scale, (unsigned)i) < 0) {
-                ok = -1;
-            }
-            if (scale >= 0) {
-                H5Dclose(scale);
-            }
+    if (info->type == H5O_TYPE_DATASET) {
+        hid_t dset = H5Oopen(root, name, H5P_DEFAULT);
+        *st = dset >= 0 ? dtx_h5_detach_scales(dset, name) : DTX_H5_FAIL(DTX_ERR_INPUT, "cannot open %s", name);
+        if (dset >= 0) {
+            H5Oclose(dset);
         }
     }
-    if (dset >= 0) {
-        H5Oclose(dset);
-    }
-    return ok;
+    return *st == DTX_OK ? 0 : -1;
 }
 
 dtx_status dtx_h5_delete(hid_t file, const char *path)
 {
     hid_t obj = -1;
+    dtx_status st = DTX_OK;
 
     DTX_TRY(dtx_h5_open_object(file, path, &obj));
-    bool failed = H5Ovisit(obj, H5_INDEX_NAME, H5_ITER_INC, detach_all, NULL) < 0;
-    dtx_status st = failed ? DTX_H5_FAIL(DTX_ERR_CHECK, "cannot detach %s from its dimension scales", path) : DTX_OK;
+    if (H5Ovisit(obj, H5_INDEX_NAME, H5_ITER_INC, detach_all, &st) < 0 && st == DTX_OK) {
+        st = DTX_H5_FAIL(DTX_ERR_INPUT, "cannot walk through %s", path);
+    }
     H5Oclose(obj);
     if (st == DTX_OK && H5Ldelete(file, path, H5P_DEFAULT) < 0) {
         st = DTX_H5_FAIL(DTX_ERR_CHECK, "cannot delete %s", path);

@@ -1,12 +1,12 @@
 #include "mpi/h5/merge.h"
 
-#include <hdf5_hl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "mpi/h5/impl.h"
 #include "mpi/h5/same.h"
+#include "mpi/h5/schema.h"
 #include "src/base/json.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
@@ -68,7 +68,7 @@ static dtx_status kind_of(hid_t file, const char *path, bool *group, bool *scale
 
     DTX_TRY(dtx_h5_open_object(file, path, &obj));
     *group = H5Iget_type(obj) == H5I_GROUP;
-    *scale = !*group && H5DSis_scale(obj) > 0;
+    *scale = !*group && dtx_h5_is_scale(obj);
     H5Oclose(obj);
     return DTX_OK;
 }
@@ -154,32 +154,32 @@ static dtx_status whole(merging *g, const char *path, void *user)
 /* --- stages that both hold: row by row --- */
 
 /* Whether the first axis of a dataset counts the stage's rows. */
-static bool is_by_row(hid_t dset)
+static dtx_status is_by_row(hid_t dset, const char *path, bool *yes)
 {
     char scale[PATH_SIZE];
 
-    dtx_h5_scale_name(dset, 0, scale, sizeof scale);
+    DTX_TRY(dtx_h5_scale_name(dset, path, 0, scale, sizeof scale));
     const char *name = strrchr(scale, '/');
-    return name != NULL && strcmp(name, "/row") == 0;
+    *yes = name != NULL && strcmp(name, "/row") == 0;
+    return DTX_OK;
 }
 
-static dtx_status read_flag(const merging *g, const char *path, stage *s)
+static dtx_status read_flag(const merging *g, const char *group, const char *name, stage *s)
 {
-    hsize_t a[2], b[2];
+    int64_t a[2], b[2];
+    void *x = NULL;
 
-    if (!dtx_h5_exists(g->to, path)) {
-        return CONFLICT(g, "%s is there and not here", path);
+    if (!dtx_h5_has(g->to, group, name)) {
+        return CONFLICT(g, "%s/%s is there and not here", group, name);
     }
-    DTX_TRY(dtx_h5_shape(g->to, path, a));
-    DTX_TRY(dtx_h5_shape(g->from, path, b));
-    if (a[0] != b[0] || a[1] != 1 || b[1] != 1) {
-        return CONFLICT(g, "%s has %llu rows there and %llu here", path, (unsigned long long)b[0], (unsigned long long)a[0]);
+    DTX_TRY(dtx_h5_take(g->to, group, name, H5T_NATIVE_UINT8, DTX_H5_ANY, 1, &x, a));
+    s->to_done = x;
+    DTX_TRY(dtx_h5_take(g->from, group, name, H5T_NATIVE_UINT8, DTX_H5_ANY, 1, &x, b));
+    s->from_done = x;
+    if (a[0] != b[0]) {
+        return CONFLICT(g, "%s/%s has %" PRId64 " rows there and %" PRId64 " here", group, name, b[0], a[0]);
     }
-    s->n = (int64_t)a[0];
-    DTX_TRY(DTX_NEW_RAW(s->to_done, s->n + 1));
-    DTX_TRY(DTX_NEW_RAW(s->from_done, s->n + 1));
-    DTX_TRY(dtx_h5_read(g->to, path, H5T_NATIVE_UINT8, s->to_done));
-    DTX_TRY(dtx_h5_read(g->from, path, H5T_NATIVE_UINT8, s->from_done));
+    s->n = a[0];
     for (int64_t r = 0; r < s->n; r++) {
         s->fresh += s->from_done[r] != 0 && s->to_done[r] == 0;
     }
@@ -190,27 +190,36 @@ static dtx_status read_flag(const merging *g, const char *path, stage *s)
 static dtx_status read_flags(const merging *g, const char *group, stage *s)
 {
     static const char *const names[] = {"finish", "done", "status"};
-    char path[PATH_SIZE];
 
     for (size_t i = 0; i < sizeof names / sizeof *names && s->to_done == NULL; i++) {
-        DTX_TRY(join_path(path, group, names[i]));
-        if (dtx_h5_exists(g->from, path)) {
-            DTX_TRY(read_flag(g, path, s));
+        if (dtx_h5_find(group, names[i]) != NULL && dtx_h5_has(g->from, group, names[i])) {
+            DTX_TRY(read_flag(g, group, names[i], s));
         }
     }
     return DTX_OK;
+}
+
+/* The group that a path lies in; returns its name there. */
+static const char *split(const char *path, char group[PATH_SIZE])
+{
+    const char *name = strrchr(path, '/');
+
+    snprintf(group, PATH_SIZE, "%.*s", (int)(name - path), path);
+    return name + 1;
 }
 
 /* NAME of a stage may come later than its rows, with flags of its own, NAME_done. */
 static dtx_status read_own_flags(const merging *g, const char *path, stage *s)
 {
     static const char ending[] = "_done";
-    char flag[PATH_SIZE];
-    size_t n = strlen(path), tail = sizeof ending - 1;
-    bool is_flag = n > tail && strcmp(path + n - tail, ending) == 0;
+    char group[PATH_SIZE], flag[PATH_SIZE];
+    const char *name = split(path, group);
+    size_t n = strlen(name), tail = sizeof ending - 1;
+    bool is_flag = n > tail && strcmp(name + n - tail, ending) == 0;
 
-    int len = snprintf(flag, sizeof flag, "%s%s", path, is_flag ? "" : ending);
-    return len < PATH_SIZE && dtx_h5_exists(g->from, flag) && dtx_h5_exists(g->to, flag) ? read_flag(g, flag, s) : DTX_OK;
+    int len = snprintf(flag, sizeof flag, "%s%s", name, is_flag ? "" : ending);
+    return len < PATH_SIZE && dtx_h5_find(group, flag) != NULL && dtx_h5_has(g->from, group, flag) && dtx_h5_has(g->to, group, flag)
+               ? read_flag(g, group, flag, s) : DTX_OK;
 }
 
 static void free_stage(stage *s)
@@ -224,6 +233,7 @@ static void free_stage(stage *s)
 typedef struct {
     const char *path;
     hid_t to, from, type;   /* type: native */
+    hsize_t width;
     size_t item;            /* bytes of an element of the first axis */
     const uint64_t *edge;
 } column;
@@ -239,8 +249,8 @@ static dtx_status join_block(const merging *g, const stage *s, const column *c, 
     hsize_t at = edge_of(c, first), n = edge_of(c, last) - at;
     bool changed = false;
 
-    DTX_TRY(dtx_h5_read_open(c->to, c->path, c->type, at, n, x));
-    DTX_TRY(dtx_h5_read_open(c->from, c->path, c->type, at, n, y));
+    DTX_TRY(dtx_h5_read_open(c->to, c->path, c->type, at, n, c->width, x));
+    DTX_TRY(dtx_h5_read_open(c->from, c->path, c->type, at, n, c->width, y));
     for (int64_t r = first; r < last; r++) {
         size_t offset = (size_t)(edge_of(c, r) - at) * c->item, bytes = (size_t)(edge_of(c, r + 1) - edge_of(c, r)) * c->item;
         if (s->from_done[r] == 0 || bytes == 0) {
@@ -254,7 +264,7 @@ static dtx_status join_block(const merging *g, const stage *s, const column *c, 
             changed = true;
         }
     }
-    return changed && g->m->apply ? dtx_h5_write_rows(c->to, c->path, c->type, at, n, x) : DTX_OK;
+    return changed && g->m->apply ? dtx_h5_write_rows(c->to, c->path, c->type, at, n, c->width, x) : DTX_OK;
 }
 
 static dtx_status join_column(const merging *g, const stage *s, const column *c)
@@ -288,33 +298,21 @@ done:
 }
 
 /* Where the matrices of an attribution lie; *edge stays NULL when `path` is no such flat dataset. */
-static dtx_status read_edges(const merging *g, const stage *s, const char *path, hsize_t length, uint64_t **edge)
+static dtx_status read_edges(const merging *g, const stage *s, const char *path, uint64_t **edge)
 {
-    char offsets[PATH_SIZE];
-    hsize_t shape[2];
-    const char *name = strrchr(path, '/');
+    char group[PATH_SIZE], offsets[PATH_SIZE];
+    int64_t here = 0, there = 0;
+    uint64_t *own = NULL;
 
-    if (strcmp(name, "/value") != 0) {
+    if (strcmp(split(path, group), "value") != 0 || dtx_h5_find(group, "row_offset") == NULL || !dtx_h5_has(g->from, group, "row_offset")
+        || !dtx_h5_has(g->to, group, "row_offset")) {
         return DTX_OK;
     }
-    snprintf(offsets, sizeof offsets, "%.*s/row_offset", (int)(name - path), path);
-    if (!dtx_h5_exists(g->from, offsets) || !dtx_h5_exists(g->to, offsets)) {
-        return DTX_OK;
-    }
+    DTX_TRY(join_path(offsets, group, "row_offset"));
     DTX_TRY(must_be_same(g, offsets));
-    DTX_TRY(dtx_h5_shape(g->from, offsets, shape));
-    if (shape[0] != (hsize_t)s->n + 1 || shape[1] != 1) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %llu entries, expected %" PRId64, g->m->from_name, offsets,
-                        (unsigned long long)shape[0], s->n + 1);
-    }
-    DTX_TRY(DTX_NEW_RAW(*edge, s->n + 1));
-    DTX_TRY(dtx_h5_read(g->from, offsets, H5T_NATIVE_UINT64, *edge));
-    for (int64_t r = 0; r <= s->n; r++) {
-        if ((*edge)[r] > length || (r > 0 && (*edge)[r] < (*edge)[r - 1])) {
-            return DTX_FAIL(DTX_ERR_INPUT, "%s: entry %" PRId64 " of %s is out of order", g->m->from_name, r, offsets);
-        }
-    }
-    return DTX_OK;
+    DTX_TRY(dtx_h5_take_offsets(g->to, group, "row_offset", s->n, &own, &here));
+    dtx_free(own);
+    return dtx_h5_take_offsets(g->from, group, "row_offset", s->n, edge, &there);
 }
 
 static dtx_status join_dataset(const merging *g, const char *path, const stage *s)
@@ -322,7 +320,9 @@ static dtx_status join_dataset(const merging *g, const char *path, const stage *
     column c = {.path = path, .to = -1, .from = -1, .type = -1};
     hid_t type_a = -1, type_b = -1;
     hsize_t a[2], b[2];
+    int rank_a = 0, rank_b = 0;
     uint64_t *edge = NULL;
+    bool by_row = false;
     dtx_status st;
 
     DTX_GO(dtx_h5_open_object(g->to, path, &c.to));
@@ -333,18 +333,20 @@ static dtx_status join_dataset(const merging *g, const char *path, const stage *
     }
     type_a = H5Dget_type(c.to);
     type_b = H5Dget_type(c.from);
-    DTX_GO(dtx_h5_space_shape(c.to, path, a, NULL));
-    DTX_GO(dtx_h5_space_shape(c.from, path, b, NULL));
-    DTX_GO(read_edges(g, s, path, b[0] < a[0] ? b[0] : a[0], &edge));
-    if (edge == NULL && !is_by_row(c.from)) {
+    DTX_GO(dtx_h5_space_shape(c.to, path, a, &rank_a));
+    DTX_GO(dtx_h5_space_shape(c.from, path, b, &rank_b));
+    DTX_GO(read_edges(g, s, path, &edge));
+    DTX_GO(is_by_row(c.from, path, &by_row));
+    if (edge == NULL && !by_row) {
         st = must_be_same(g, path);
         goto done;
     }
-    if (H5Tequal(type_a, type_b) <= 0 || a[0] != b[0] || a[1] != b[1] || (edge == NULL && a[0] != (hsize_t)s->n)) {
+    if (H5Tequal(type_a, type_b) <= 0 || rank_a != rank_b || a[0] != b[0] || a[1] != b[1] || (edge == NULL && a[0] != (hsize_t)s->n)) {
         st = CONFLICT(g, "%s has another type or shape", path);
         goto done;
     }
     c.type = H5Tget_native_type(type_b, H5T_DIR_ASCEND);
+    c.width = a[1];
     c.item = (size_t)a[1] * H5Tget_size(c.type);
     c.edge = edge;
     st = join_column(g, s, &c);
@@ -460,9 +462,9 @@ static dtx_status check_origin(merging *g, const char *path, void *user)
 
     (void)user;
     DTX_GO(origin(g->from, path, &there, &seed_there));
-    DTX_GO(dtx_h5_list(g->to, "/variants", &names, &n));
+    DTX_GO(dtx_h5_list(g->to, dtx_h5_places[DTX_H5_VARIANTS].path, &names, &n));
     for (size_t i = 0; i < n; i++) {
-        DTX_GO(join_path(other, "/variants", names[i]));
+        DTX_GO(join_path(other, dtx_h5_places[DTX_H5_VARIANTS].path, names[i]));
         dtx_free(here);
         here = NULL;
         DTX_GO(origin(g->to, other, &here, &seed_here));
@@ -484,7 +486,7 @@ done:
 
 static dtx_status merge_variant(merging *g, const char *path, void *user)
 {
-    static const char *const parts[] = {"completions", "toxicity", "attribution"};
+    static const dtx_h5_place parts[] = {DTX_H5_COMPLETIONS, DTX_H5_TOXICITIES, DTX_H5_ATTRIBUTIONS};
     char part[PATH_SIZE];
     stage none = {0};
 
@@ -494,7 +496,7 @@ static dtx_status merge_variant(merging *g, const char *path, void *user)
     }
     if (g->m->tell) { /* by its parts, as they are told where the variant is there */
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-            DTX_TRY(join_path(part, path, parts[i]));
+            dtx_h5_group(part, sizeof part, parts[i], strrchr(path, '/') + 1, NULL);
             if (dtx_h5_exists(g->from, part)) {
                 dtx_log(DTX_LOG_INFO, "merge", "%s: %s", g->m->from_name, part);
             }
@@ -509,11 +511,12 @@ static dtx_status merge_variant(merging *g, const char *path, void *user)
 /* Rollouts of ppo and sampled answers of dpo (`user` is the job) are whole once their training is. */
 static dtx_status merge_rollouts(merging *g, const char *path, void *user)
 {
-    char training[PATH_SIZE];
+    char training[PATH_SIZE], name[512];
     int64_t complete = 0;
     bool there = false;
 
-    snprintf(training, sizeof training, "/training/%s-%s", (const char *)user, strrchr(path, '/') + 1);
+    snprintf(name, sizeof name, "%s-%s", (const char *)user, strrchr(path, '/') + 1);
+    dtx_h5_group(training, sizeof training, DTX_H5_TRAINING, name, NULL);
     if (dtx_h5_exists(g->from, training)) {
         DTX_TRY(dtx_h5_attr_get_int(g->from, training, "complete", &complete, &there));
     }
@@ -562,10 +565,10 @@ static dtx_status read_launches(hid_t file, launches *l)
 {
     char **names = NULL, path[PATH_SIZE];
     size_t n = 0;
-    dtx_status st = dtx_h5_list(file, "/provenance", &names, &n);
+    dtx_status st = dtx_h5_list(file, dtx_h5_places[DTX_H5_LAUNCHES].path, &names, &n);
 
     for (size_t i = 0; i < n && st == DTX_OK; i++) {
-        DTX_GO(join_path(path, "/provenance", names[i]));
+        DTX_GO(join_path(path, dtx_h5_places[DTX_H5_LAUNCHES].path, names[i]));
         DTX_GO(DTX_GROW(l->text, l->cap, l->n + 1));
         DTX_GO(launch_text(file, path, &l->text[l->n]));
         l->n++;
@@ -589,7 +592,7 @@ static bool is_known(const launches *l, const char *text)
 static dtx_status merge_provenance(merging *g)
 {
     launches known = {0};
-    char from[PATH_SIZE], to[PATH_SIZE], *text = NULL;
+    char from[PATH_SIZE], to[PATH_SIZE], number[24], *text = NULL;
     dtx_status st = DTX_OK;
 
     if (g->to >= 0) {
@@ -597,7 +600,8 @@ static dtx_status merge_provenance(merging *g)
     }
     size_t next = known.n;
     for (size_t k = 0;; k++) {
-        snprintf(from, sizeof from, "/provenance/%zu", k);
+        snprintf(number, sizeof number, "%zu", k);
+        dtx_h5_group(from, sizeof from, DTX_H5_LAUNCH, number, NULL);
         if (!dtx_h5_exists(g->from, from)) {
             break;
         }
@@ -610,7 +614,8 @@ static dtx_status merge_provenance(merging *g)
         g->m->launches++;
         if (g->m->apply) {
             do {
-                snprintf(to, sizeof to, "/provenance/%zu", next++);
+                snprintf(number, sizeof number, "%zu", next++);
+                dtx_h5_group(to, sizeof to, DTX_H5_LAUNCH, number, NULL);
             } while (dtx_h5_exists(g->to, to));
             DTX_GO(dtx_h5_make_groups(g->to, to, true));
             DTX_GO(dtx_h5_copy_attributes(g->from, from, g->to, to));
@@ -629,10 +634,11 @@ done:
 
 static dtx_status merge_other(merging *g, const char *path, void *user)
 {
-    static const char *const known[] = {"/prompts", "/variants", "/training", "/rollouts", "/rejected", "/provenance"};
+    static const dtx_h5_place known[] = {DTX_H5_PROMPTS, DTX_H5_VARIANTS, DTX_H5_TRAININGS, DTX_H5_ALL_ROLLOUTS, DTX_H5_ALL_REJECTED,
+                                         DTX_H5_LAUNCHES};
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (strcmp(path, known[i]) == 0) {
+        if (strcmp(path, dtx_h5_places[known[i]].path) == 0) {
             return DTX_OK;
         }
     }
@@ -641,15 +647,16 @@ static dtx_status merge_other(merging *g, const char *path, void *user)
 
 static dtx_status merge_prompts(merging *g)
 {
+    const char *path = dtx_h5_places[DTX_H5_PROMPTS].path;
     dtx_h5_same_report report;
 
-    if (!dtx_h5_exists(g->from, "/prompts")) {
+    if (!dtx_h5_exists(g->from, path)) {
         return DTX_OK;
     }
-    if (!in_to(g, "/prompts")) {
-        return add_part(g, "/prompts");
+    if (!in_to(g, path)) {
+        return add_part(g, path);
     }
-    DTX_TRY(dtx_h5_same_object(g->to, g->from, "/prompts", &report));
+    DTX_TRY(dtx_h5_same_object(g->to, g->from, path, &report));
     report.text[strcspn(report.text, "\n")] = '\0';
     return report.differences == 0 ? DTX_OK : CONFLICT(g, "it holds other evaluation texts (%s)", report.text);
 }
@@ -661,13 +668,13 @@ dtx_status dtx_h5_merge_file(hid_t to, hid_t from, dtx_h5_merge *m)
     DTX_TRY(dtx_h5_check_schema(from, m->from_name));
     if (to >= 0) {
         DTX_TRY(dtx_h5_check_schema(to, m->to_name));
-        DTX_TRY(each_member(&g, "/variants", check_origin, NULL));
+        DTX_TRY(each_member(&g, dtx_h5_places[DTX_H5_VARIANTS].path, check_origin, NULL));
     }
     DTX_TRY(merge_prompts(&g)); /* first, as a job makes them: they name the axes of the root */
-    DTX_TRY(each_member(&g, "/variants", merge_variant, NULL));
-    DTX_TRY(each_member(&g, "/rejected", merge_rollouts, (void *)(uintptr_t) "dpo"));
-    DTX_TRY(each_member(&g, "/rollouts", merge_rollouts, (void *)(uintptr_t) "ppo")); /* before the training that says whether they are whole */
-    DTX_TRY(each_member(&g, "/training", whole, NULL));
+    DTX_TRY(each_member(&g, dtx_h5_places[DTX_H5_VARIANTS].path, merge_variant, NULL));
+    DTX_TRY(each_member(&g, dtx_h5_places[DTX_H5_ALL_REJECTED].path, merge_rollouts, (void *)(uintptr_t) "dpo"));
+    DTX_TRY(each_member(&g, dtx_h5_places[DTX_H5_ALL_ROLLOUTS].path, merge_rollouts, (void *)(uintptr_t) "ppo")); /* before the training that says whether they are whole */
+    DTX_TRY(each_member(&g, dtx_h5_places[DTX_H5_TRAININGS].path, whole, NULL));
     DTX_TRY(each_member(&g, "/", merge_other, NULL));
     return merge_provenance(&g);
 }

@@ -117,8 +117,8 @@ static dtx_status compare_values(comparison *c, const char *path, hid_t a, hid_t
     DTX_GO(DTX_NEW_RAW(y, at_once * row));
     for (hsize_t first = 0; first < shape[0] && row > 0; first += at_once) {
         hsize_t n = shape[0] - first < at_once ? shape[0] - first : at_once;
-        DTX_GO(dtx_h5_read_open(a, path, type, first, n, x));
-        DTX_GO(dtx_h5_read_open(b, path, type, first, n, y));
+        DTX_GO(dtx_h5_read_open(a, path, type, first, n, shape[1], x));
+        DTX_GO(dtx_h5_read_open(b, path, type, first, n, shape[1], y));
         c->report->bytes += (int64_t)(n * row);
         if (!same_elements(c, path, type, x, y, (int64_t)(n * shape[1]), (int64_t)(first * shape[1]), (int64_t)shape[1])) {
             break;
@@ -131,16 +131,17 @@ done:
 }
 
 /* The scales are compared by name: what the files store are addresses. */
-static void compare_scales(comparison *c, const char *path, hid_t a, hid_t b, int rank)
+static dtx_status compare_scales(comparison *c, const char *path, hid_t a, hid_t b, int rank)
 {
     for (int i = 0; i < rank; i++) {
         char left[PATH_SIZE] = "", right[PATH_SIZE] = "";
-        dtx_h5_scale_name(a, (unsigned)i, left, sizeof left);
-        dtx_h5_scale_name(b, (unsigned)i, right, sizeof right);
+        DTX_TRY(dtx_h5_scale_name(a, path, i, left, sizeof left));
+        DTX_TRY(dtx_h5_scale_name(b, path, i, right, sizeof right));
         if (strcmp(left, right) != 0) {
             differs(c, "%s: axis %d has the scale '%s', '%s'", path, i, left, right);
         }
     }
+    return DTX_OK;
 }
 
 static dtx_status compare_dataset(comparison *c, const char *path, hid_t a, hid_t b)
@@ -154,7 +155,7 @@ static dtx_status compare_dataset(comparison *c, const char *path, hid_t a, hid_
         goto done;
     }
     if (same_type_and_shape(c, path, type_a, type_b, space_a, space_b)) {
-        compare_scales(c, path, a, b, H5Sget_simple_extent_ndims(space_a));
+        DTX_GO(compare_scales(c, path, a, b, H5Sget_simple_extent_ndims(space_a)));
         if (H5Tdetect_class(type_a, H5T_VLEN) > 0 || H5Tis_variable_str(type_a) > 0) {
             st = DTX_FAIL(DTX_ERR_INPUT, "%s has a variable-length type, which no run.h5 holds", path);
             goto done;

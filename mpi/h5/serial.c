@@ -44,7 +44,7 @@ dtx_status dtx_h5_open_object(hid_t file, const char *path, hid_t *out)
     return DTX_OK;
 }
 
-static dtx_status open_dataset(hid_t file, const char *path, hid_t *out)
+dtx_status dtx_h5_open_dataset(hid_t file, const char *path, hid_t *out)
 {
     hid_t id = -1;
 
@@ -109,33 +109,31 @@ dtx_status dtx_h5_space_shape(hid_t dset, const char *path, hsize_t shape[2], in
     return DTX_OK;
 }
 
-dtx_status dtx_h5_shape(hid_t file, const char *path, hsize_t shape[2])
-{
-    hid_t dset = -1;
-
-    DTX_TRY(open_dataset(file, path, &dset));
-    dtx_status st = dtx_h5_space_shape(dset, path, shape, NULL);
-    H5Dclose(dset);
-    return st;
-}
-
-dtx_status dtx_h5_read_open(hid_t dset, const char *path, hid_t type, hsize_t first, hsize_t count, void *x)
+/* Rows first .. first+count-1 of `width` elements lie in the dataset? */
+static dtx_status check_rows(hid_t dset, const char *path, hsize_t first, hsize_t count, hsize_t width, int *rank)
 {
     hsize_t shape[2] = {0, 0};
-    int rank = 0;
-    size_t item = H5Tget_size(type);
 
-    DTX_TRY(dtx_h5_space_shape(dset, path, shape, &rank));
-    if (first > shape[0] || count > shape[0] - first) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s has %llu rows; rows %llu + %llu were asked for", path,
-                        (unsigned long long)shape[0], (unsigned long long)first, (unsigned long long)count);
+    DTX_TRY(dtx_h5_space_shape(dset, path, shape, rank));
+    if (first > shape[0] || count > shape[0] - first || shape[1] != width) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s has the shape (%llu, %llu); rows %llu to %llu of %llu elements are expected", path,
+                        (unsigned long long)shape[0], (unsigned long long)shape[1], (unsigned long long)first,
+                        (unsigned long long)(first + count), (unsigned long long)width);
     }
-    size_t row = (size_t)shape[1] * item;
+    return DTX_OK;
+}
+
+dtx_status dtx_h5_read_open(hid_t dset, const char *path, hid_t type, hsize_t first, hsize_t count, hsize_t width, void *x)
+{
+    int rank = 0;
+    size_t row = (size_t)width * H5Tget_size(type);
+
+    DTX_TRY(check_rows(dset, path, first, count, width, &rank));
     hsize_t at_once = row > 0 && row < READ_PIECE ? READ_PIECE / row : 1;
     dtx_status st = DTX_OK;
     for (hsize_t done = 0; done < count && row > 0 && st == DTX_OK; done += at_once) {
         hsize_t n = count - done < at_once ? count - done : at_once;
-        hsize_t start[2] = {first + done, 0}, block[2] = {n, shape[1]}, total = n * shape[1];
+        hsize_t start[2] = {first + done, 0}, block[2] = {n, width}, total = n * width;
         hid_t from = H5Dget_space(dset), to = H5Screate_simple(1, &total, NULL);
         if (from < 0 || to < 0
             || (rank > 0 && H5Sselect_hyperslab(from, H5S_SELECT_SET, start, NULL, block, NULL) < 0)
@@ -149,42 +147,20 @@ dtx_status dtx_h5_read_open(hid_t dset, const char *path, hid_t type, hsize_t fi
     return st;
 }
 
-dtx_status dtx_h5_read_rows(hid_t file, const char *path, hid_t type, hsize_t first, hsize_t count, void *x)
+dtx_status dtx_h5_write_rows(hid_t dset, const char *path, hid_t type, hsize_t first, hsize_t n, hsize_t width,
+                             const void *x)
 {
-    hid_t dset = -1;
+    hsize_t start[2] = {first, 0}, block[2] = {n, width}, total = n * width;
+    int rank = 0;
 
-    DTX_TRY(open_dataset(file, path, &dset));
-    dtx_status st = dtx_h5_read_open(dset, path, type, first, count, x);
-    H5Dclose(dset);
-    return st;
-}
-
-dtx_status dtx_h5_read(hid_t file, const char *path, hid_t type, void *x)
-{
-    hid_t dset = -1;
-    hsize_t shape[2] = {0, 0};
-
-    DTX_TRY(open_dataset(file, path, &dset));
-    dtx_status st = dtx_h5_space_shape(dset, path, shape, NULL);
-    if (st == DTX_OK) {
-        st = dtx_h5_read_open(dset, path, type, 0, shape[0], x);
+    DTX_TRY(check_rows(dset, path, first, n, width, &rank));
+    hid_t to = H5Dget_space(dset), from = H5Screate_simple(1, &total, NULL);
+    dtx_status st = DTX_OK;
+    if (total > 0 && (H5Sselect_hyperslab(to, H5S_SELECT_SET, start, NULL, block, NULL) < 0
+                      || H5Dwrite(dset, type, from, to, H5P_DEFAULT, x) < 0)) {
+        st = DTX_H5_FAIL(DTX_ERR_CHECK, "cannot write rows %llu + %llu of %s", (unsigned long long)first, (unsigned long long)n, path);
     }
-    H5Dclose(dset);
-    return st;
-}
-
-dtx_status dtx_h5_write(hid_t file, const char *path, hid_t type, const void *x)
-{
-    hid_t dset = -1;
-    hsize_t shape[2] = {0, 0};
-    dtx_status st;
-
-    DTX_TRY(open_dataset(file, path, &dset));
-    st = dtx_h5_space_shape(dset, path, shape, NULL);
-    if (st == DTX_OK && shape[0] > 0 && shape[1] > 0
-        && H5Dwrite(dset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, x) < 0) {
-        st = DTX_H5_FAIL(DTX_ERR_CHECK, "cannot write %s", path);
-    }
-    H5Dclose(dset);
+    H5Sclose(from);
+    H5Sclose(to);
     return st;
 }

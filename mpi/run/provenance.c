@@ -1,5 +1,6 @@
 /* /provenance/<k>: one group of attributes per launch. It is added in an edit; stop time, exit code and facts have their
  * room from the start and are overwritten in place at the end, so that a long run.h5 is not copied for them. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,6 +123,14 @@ static dtx_status argv_text(int argc, char **argv, char **out)
     return dtx_mem_check(*out, (size_t)argc, 1, "the command line");
 }
 
+static void launch_path(int64_t k, char *path, size_t size)
+{
+    char number[24];
+
+    snprintf(number, sizeof number, "%" PRId64, k);
+    dtx_h5_group(path, size, DTX_H5_LAUNCH, number, NULL);
+}
+
 static dtx_status add_group(hid_t file, void *user)
 {
     record *rec = user;
@@ -132,7 +141,7 @@ static dtx_status add_group(hid_t file, void *user)
     int len = 0;
 
     do {
-        snprintf(path, sizeof path, "/provenance/%lld", (long long)++rec->launch);
+        launch_path(++rec->launch, path, sizeof path);
     } while (dtx_h5_exists(file, path));
     MPI_Get_library_version(mpi, &len);
     mpi[strcspn(mpi, ",\n")] = '\0';
@@ -232,7 +241,7 @@ dtx_status dtx_run_provenance_end(dtx_run *run, int exit_code, const char *facts
         return DTX_OK;
     }
     /* rank 0's words, as every rank has to write the same */
-    snprintf(m.path, sizeof m.path, "/provenance/%lld", (long long)run->launch);
+    launch_path(run->launch, m.path, sizeof m.path);
     stamp(m.stop);
     memcpy(m.outcome, &run->outcome, sizeof m.outcome);
     if (facts_json != NULL && strlen(facts_json) <= FACTS_SIZE) {

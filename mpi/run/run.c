@@ -78,7 +78,7 @@ static dtx_status make_empty(const char *path)
     }
     DTX_GO(dtx_h5_attr_int(file, "/", "schema_version", DTX_SCHEMA_VERSION));
     DTX_GO(dtx_h5_attr_str(file, "/", "Conventions", "CF-1.8"));
-    DTX_GO(dtx_h5_make_groups(file, "/provenance", true));
+    DTX_GO(dtx_h5_make_groups(file, dtx_h5_places[DTX_H5_LAUNCHES].path, true));
     if (H5Fflush(file, H5F_SCOPE_GLOBAL) < 0) {
         st = DTX_H5_FAIL(DTX_ERR_MISSING, "%s: cannot write", tmp);
         goto done;

@@ -8,7 +8,7 @@
 #ifndef DTX_RUN_H
 #define DTX_RUN_H
 
-#include "mpi/h5/h5.h"
+#include "mpi/h5/schema.h"
 #include "mpi/par/par.h"
 
 /* What was expected of a launch and what came of it; NaN = not known. The same on all ranks where it counts: rank 0. */
@@ -54,25 +54,27 @@ dtx_status dtx_run_inspect(dtx_run *run, dtx_run_editor reader, void *user);
 
 /* --- collective values --- */
 
-/* Collective. Writes, for i < n, elements start[i] .. start[i]+count[i]-1 of the first axis (whole rows of trailing
- * axes) of `path` from x, where the pieces stand one after the other in the order given. Pieces may come in any order and
+/* What a rank writes of a dataset of the schema: for i < n elements start[i] .. start[i]+count[i]-1 of its first axis (whole rows
+ * of `width` elements) from x, where the pieces stand one after the other in the order given. Pieces may come in any order and
  * must not overlap; n = 0 writes nothing but takes part. */
-dtx_status dtx_run_write(dtx_run *run, const char *path, hid_t type, int64_t n, const int64_t *start,
-                         const int64_t *count, const void *x);
-/* Collective. Several such writes, of different datasets, with one agreement before and one after all of them. */
 typedef struct {
-    const char *path;
+    const char *group, *name; /* "/variants/FT/completions", "tokens" */
     hid_t type;
+    int64_t rows, width;      /* that the dataset has, as in dtx_h5_open: else DTX_ERR_INPUT; rows may be DTX_H5_ANY */
     int64_t n;
     const int64_t *start, *count;
     const void *x;
 } dtx_write;
+/* Collective. */
+dtx_status dtx_run_write(dtx_run *run, const dtx_write *w);
+/* Collective. Several such writes, of different datasets, with one agreement before and one after all of them. */
 enum { DTX_RUN_WRITES = 40 }; /* most at a time */
 dtx_status dtx_run_write_all(dtx_run *run, int n, const dtx_write *w);
 /* Collective. Flush to disk (H5Fflush, which syncs on every rank, and a barrier). */
 dtx_status dtx_run_flush(dtx_run *run);
-/* Collective. Every rank gets the whole dataset (rank 0 reads, broadcast); *x allocated with dtx_malloc. */
-dtx_status dtx_run_read(dtx_run *run, const char *path, hid_t type, void **x, hsize_t shape[2]);
+/* Collective. Every rank gets a whole dataset that is as expected, see dtx_h5_take (rank 0 reads, broadcast); *x is dtx_free's. */
+dtx_status dtx_run_read(dtx_run *run, const char *group, const char *name, hid_t type, int64_t rows, int64_t width, void **x,
+                        int64_t shape[2]);
 
 /* --- provenance --- */
 

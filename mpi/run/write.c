@@ -1,8 +1,10 @@
 /* Collective values: ragged writes by hyperslabs, flush, whole reads. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mpi/h5/impl.h"
+#include "mpi/h5/schema.h"
 #include "mpi/run/run.h"
 #include "src/base/mem.h"
 
@@ -144,6 +146,7 @@ static dtx_status write_batches(hid_t dset, const char *path, hid_t type, plan *
 /* A dataset on its way. */
 typedef struct {
     hid_t dset;
+    char path[1024]; /* for messages */
     hsize_t n_rows, width;
     size_t row;    /* bytes */
     plan p;
@@ -153,14 +156,17 @@ typedef struct {
 /* Local. */
 static dtx_status prepare(hid_t file, const dtx_write *w, open_write *o)
 {
-    hsize_t shape[2] = {0, 0};
+    int64_t shape[2] = {0, 0};
 
-    DTX_TRY(dtx_h5_open_object(file, w->path, &o->dset));
-    DTX_TRY(dtx_h5_space_shape(o->dset, w->path, shape, NULL));
-    o->n_rows = shape[0];
-    o->width = shape[1];
+    snprintf(o->path, sizeof o->path, "%s/%s", w->group, w->name);
+    if (w->width < 0) { /* of x */
+        return DTX_FAIL(DTX_ERR_CHECK, "%s is written without saying how wide", o->path);
+    }
+    DTX_TRY(dtx_h5_open(file, w->group, w->name, w->rows, w->width, &o->dset, shape));
+    o->n_rows = (hsize_t)shape[0];
+    o->width = (hsize_t)shape[1];
     o->row = (size_t)shape[1] * H5Tget_size(w->type);
-    DTX_TRY(make_plan(w->path, shape[0], o->row, w->n, w->start, w->count, w->x, &o->p));
+    DTX_TRY(make_plan(o->path, o->n_rows, o->row, w->n, w->start, w->count, w->x, &o->p));
     while (o->row > 0 && o->p.next < o->p.n) {
         next_batch(&o->p, o->row, o->width, -1);
         o->calls++;
@@ -205,7 +211,7 @@ dtx_status dtx_run_write_all(dtx_run *run, int n, const dtx_write *w)
                 }
                 space = H5Dget_space(o[i].dset);
             }
-            dtx_status one = write_batches(o[i].dset, w[i].path, w[i].type, &o[i].p, o[i].row, o[i].width, all[1 + i], space, again);
+            dtx_status one = write_batches(o[i].dset, o[i].path, w[i].type, &o[i].p, o[i].row, o[i].width, all[1 + i], space, again);
             st = st == DTX_OK ? one : st;
         }
         if (space >= 0) {
@@ -223,10 +229,9 @@ dtx_status dtx_run_write_all(dtx_run *run, int n, const dtx_write *w)
     return st;
 }
 
-dtx_status dtx_run_write(dtx_run *run, const char *path, hid_t type, int64_t n, const int64_t *start, const int64_t *count,
-                         const void *x)
+dtx_status dtx_run_write(dtx_run *run, const dtx_write *w)
 {
-    return dtx_run_write_all(run, 1, &(dtx_write){path, type, n, start, count, x});
+    return dtx_run_write_all(run, 1, w);
 }
 
 dtx_status dtx_run_flush(dtx_run *run)
@@ -239,30 +244,30 @@ dtx_status dtx_run_flush(dtx_run *run)
     return dtx_par_agree(run->par, st); /* nobody goes on before all are here */
 }
 
-dtx_status dtx_run_read(dtx_run *run, const char *path, hid_t type, void **x, hsize_t shape[2])
+dtx_status dtx_run_read(dtx_run *run, const char *group, const char *name, hid_t type, int64_t rows, int64_t width, void **x,
+                        int64_t shape[2])
 {
+    const size_t item = H5Tget_size(type);
     hid_t dset = -1;
-    hsize_t dims[2] = {0, 0};
+    int64_t found[2] = {0, 0};
+    char path[1024];
     void *data = NULL;
     size_t bytes = 0;
     dtx_status st;
 
+    snprintf(path, sizeof path, "%s/%s", group, name);
     /* opened by all: HDF5 may touch metadata then, which has to happen everywhere */
-    st = dtx_h5_open_object(run->file, path, &dset);
-    if (st == DTX_OK) {
-        st = dtx_h5_space_shape(dset, path, dims, NULL);
-    }
-    st = dtx_par_agree(run->par, st);
+    st = dtx_par_agree(run->par, dtx_h5_open(run->file, group, name, rows, width, &dset, found));
     if (st == DTX_OK && run->par->rank == 0) {
-        size_t item = H5Tget_size(type);
-        data = __builtin_mul_overflow((size_t)dims[0] * item, (size_t)dims[1], &bytes) ? NULL : dtx_malloc(bytes, 1);
-        st = dtx_mem_check(data, (size_t)dims[0], (size_t)dims[1] * item, path);
+        const bool fits = (size_t)found[0] <= SIZE_MAX / item && !__builtin_mul_overflow((size_t)found[0] * item, (size_t)found[1], &bytes);
+        data = fits ? dtx_malloc(bytes, 1) : NULL;
+        st = dtx_mem_check(data, (size_t)found[0], (size_t)found[1] * item, path);
         if (st == DTX_OK) {
-            st = dtx_h5_read_open(dset, path, type, 0, dims[0], data);
+            st = dtx_h5_read_open(dset, path, type, 0, (hsize_t)found[0], (hsize_t)found[1], data);
         }
     }
     if (dset >= 0) {
-        H5Oclose(dset);
+        H5Dclose(dset);
     }
     st = dtx_par_agree(run->par, st);
     if (st == DTX_OK) {
@@ -275,7 +280,9 @@ dtx_status dtx_run_read(dtx_run *run, const char *path, hid_t type, void **x, hs
         return st;
     }
     *x = data;
-    shape[0] = dims[0];
-    shape[1] = dims[1];
+    if (shape != NULL) {
+        shape[0] = found[0];
+        shape[1] = found[1];
+    }
     return DTX_OK;
 }

@@ -8,7 +8,7 @@ tool=$DTX_BUILD/tests/run_tool
 /usr/bin/python3 - <<'PY'
 import h5py
 with h5py.File("two/run.h5", "r+") as f:
-    f["variants/IT/c/tokens"][5, 2] = 123456
+    f["variants/IT/completions/tokens"][5, 2] = 123456
 PY
 expect() {
     rc=0

@@ -94,7 +94,7 @@ for n in 1 2; do
     rm small/filler
     expect 0 "" $run grow small/run 2
     # a hole where the values stand, and no space to fill it
-    at=$(/usr/bin/python3 -c 'import h5py; print(h5py.File("small/run/run.h5")["big/x"].id.get_offset())')
+    at=$(/usr/bin/python3 -c 'import h5py; print(h5py.File("small/run/run.h5")["variants/IT/attribution/big/value"].id.get_offset())')
     if fallocate --punch-hole --offset $((at + 100000)) --length 1000000 small/run/run.h5; then
         head -c 6000000 /dev/zero > small/filler 2> /dev/null
         expect 4 "cannot write\|No space left" $run rewrite small/run

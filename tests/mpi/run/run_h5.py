@@ -60,17 +60,17 @@ for ranks in (2, 3, 5):
 # --- an analyst's view ---
 path = "r3/run.h5"
 with h5py.File(path) as file:
-    c = file["variants/IT/c"]
+    c, t = file["variants/IT/attribution/c"], file["variants/IT/completions/tokens"]
     assert c.attrs["complete"] == 1 and file.attrs["schema_version"] == 1
-    assert c["tokens"].dtype == "<i4" and c["tokens"].shape == (2000, 24)
-    assert (c["tokens"][...] == np.arange(2000 * 24).reshape(2000, 24)).all()
+    assert t.dtype == "<i4" and t.shape == (2000, 24)
+    assert (t[...] == np.arange(2000 * 24).reshape(2000, 24)).all()
     assert np.isnan(c["entropy"][:, 3:]).all() and not np.isnan(c["entropy"][:, :3]).any()
     assert c["entropy"].attrs["units"] == b"nat" and c["entropy"].attrs["long_name"] == b"entropy"
-    assert c["tokens"].dims[0][0].name == "/row" and c["tokens"].dims[1][0].name == "/step"
+    assert t.dims[0][0].name == "/row" and t.dims[1][0].name == "/step"
     assert c["row_offset"].dtype == "<u8" and c["row_offset"][-1] == c["value"].shape[0]
     assert c["value"].chunks is None and c["value"].id.get_storage_size() == 4 * c["value"].shape[0]
-    assert c["value_item"].id.get_storage_size() == 0
-    for dataset in (c["tokens"], c["value"], c["done"]):
+    assert c["score"].id.get_storage_size() == 0
+    for dataset in (t, c["value"], c["done"]):
         assert dataset.id.get_create_plist().get_alloc_time() == h5py.h5d.ALLOC_TIME_EARLY
     p = file["provenance/0"].attrs
     assert p["ranks"] == 3 and p["exit_code"] == 0 and p["job"] == b"resume"
@@ -85,16 +85,17 @@ for engine in ("h5netcdf", "netcdf4"):
     for group in names:
         with xarray.open_dataset(path, engine=engine, group=group) as data:
             data.load()
-            if group == "/variants/IT/c":
+            if group == "/variants/IT/attribution/c":
                 assert dict(data.sizes)["row"] == 2000 and dict(data.sizes)["step"] == 24
-                assert data["value"].dims == ("value_item",) and "value_item" not in data.variables
+                assert data["value"].dims == ("score",) and "score" not in data.variables
+            if group == "/variants/IT/completions":
                 with h5py.File(path) as file:
-                    assert (data["tokens"].values == file["variants/IT/c/tokens"][...]).all()
-dump = subprocess.run(["h5dump", "-d", "/variants/IT/c/tokens", "-s", "7,0", "-c", "1,2", path], capture_output=True, text=True)
+                    assert (data["tokens"].values == file["variants/IT/completions/tokens"][...]).all()
+dump = subprocess.run(["h5dump", "-d", "/variants/IT/completions/tokens", "-s", "7,0", "-c", "1,2", path], capture_output=True, text=True)
 assert dump.returncode == 0 and "(7,0): 168, 169" in dump.stdout, dump.stdout + dump.stderr
 assert subprocess.run(["h5dump", path], capture_output=True).returncode == 0
 listing = subprocess.run(["h5ls", "-r", "-v", path], capture_output=True, text=True)
-assert listing.returncode == 0 and "value_item" in listing.stdout and "Modified" not in listing.stdout  # no times
+assert listing.returncode == 0 and "score" in listing.stdout and "Modified" not in listing.stdout  # no times
 
 # --- planted differences ---
 
@@ -110,7 +111,7 @@ def planted(change, *words):
 
 
 def one_bit(file):
-    raw = file["variants/IT/c/entropy"]
+    raw = file["variants/IT/attribution/c/entropy"]
     row = raw[17]
     bits = row.view(np.uint32)
     bits[20] ^= 1  # of a NaN
@@ -118,17 +119,17 @@ def one_bit(file):
 
 
 def set_token(file):
-    file["variants/IT/c/tokens"][1999, 23] = -5
+    file["variants/IT/completions/tokens"][1999, 23] = -5
 
 
 def remake(file):
-    d = file["variants/IT/c/done"][...]
-    del file["variants/IT/c/done"]
-    file["variants/IT/c/done"] = d.astype("i1")
+    d = file["variants/IT/attribution/c/done"][...]
+    del file["variants/IT/attribution/c/done"]
+    file["variants/IT/attribution/c/done"] = d.astype("i1")
 
 
 def other_scale(file):
-    c = file["variants/IT/c"]
+    c = file["variants/IT/attribution/c"]
     c["rows"] = np.arange(2000)
     c["rows"].make_scale("rows")
     c["done"].dims[0].detach_scale(file["row"])
@@ -154,13 +155,13 @@ def not_timing(file):
 
 planted(lambda file: None)
 planted(provenance)
-planted(one_bit, "/variants/IT/c/entropy[17, 20]", "(0100c07f)")
-planted(set_token, "/variants/IT/c/tokens[1999, 23]: 47999 (7fbb0000), -5 (fbffffff)")
-planted(remake, "/variants/IT/c/done: another type")
-planted(other_scale, "/variants/IT/c/done: axis 0 has the scale '/row', '/variants/IT/c/rows'", "only in the second file")
+planted(one_bit, "/variants/IT/attribution/c/entropy[17, 20]", "(0100c07f)")
+planted(set_token, "/variants/IT/completions/tokens[1999, 23]: 47999 (7fbb0000), -5 (fbffffff)")
+planted(remake, "/variants/IT/attribution/c/done: another type")
+planted(other_scale, "/variants/IT/attribution/c/done: axis 0 has the scale '/row', '/variants/IT/attribution/c/rows'", "only in the second file")
 planted(set_attribute, "/variants/IT@base_model")
-planted(lambda file: file.__delitem__("variants/IT/c/value"), "/variants/IT/c/value: only in the first file")
-planted(lambda file: file["variants/IT/c"].attrs.__setitem__("x", 1), "/variants/IT/c@x: only in the second file")
+planted(lambda file: file.__delitem__("variants/IT/attribution/c/value"), "/variants/IT/attribution/c/value: only in the first file")
+planted(lambda file: file["variants/IT/attribution/c"].attrs.__setitem__("x", 1), "/variants/IT/attribution/c@x: only in the second file")
 planted(not_timing, "/training: only in the second file")
 shutil.copy(path, "timed.h5")
 with h5py.File("timed.h5", "r+") as file:

@@ -66,14 +66,15 @@ def check(path):
         if "variants" not in file:
             return 0
         with h5py.File("reference/run.h5") as reference:
-            c, r = file["variants/IT/c"], reference["variants/IT/c"]
+            c, r = file["variants/IT/attribution/c"], reference["variants/IT/attribution/c"]
             done = c["done"][...].astype(bool)
             edge, size = r["row_offset"][...], r["value"].shape[0]
             items = np.zeros(size, bool)
             for row in np.flatnonzero(done):
                 items[edge[row]:edge[row + 1]] = True
             assert (c["row_offset"][...] == edge).all()
-            for name, some in (("tokens", done), ("entropy", done), ("value", items)):
+            ids = "/variants/IT/completions/tokens"
+            for name, some in ((ids, done), ("entropy", done), ("value", items)):
                 ours, right = c[name][...][some], r[name][...][some]
                 assert ours.tobytes() == right.tobytes(), f"{path}: {name} is wrong in a row that is done"
             return int(done.sum())

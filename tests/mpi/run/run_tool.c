@@ -33,25 +33,25 @@ static dtx_status make_tables(hid_t file, void *user)
 {
     uint64_t *offset = user;
     const dtx_h5_spec specs[] = {
-        {"/variants/IT/c/tokens", H5T_NATIVE_INT32, 2, {ROWS, WIDTH}, {"/row", "/step"}, -1, "generated ids", "1"},
-        {"/variants/IT/c/entropy", H5T_NATIVE_FLOAT, 2, {ROWS, WIDTH}, {"/row", "/step"}, 0, "entropy", "nat"},
-        {"/variants/IT/c/row_offset", H5T_NATIVE_UINT64, 1, {ROWS + 1, 0}, {"/row_edge", NULL}, 0, "start of a row", "1"},
-        {"/variants/IT/c/value", H5T_NATIVE_FLOAT, 1, {offset[ROWS], 0}, {"flat:value_item", NULL}, 0, "values", "1"},
-        {"/variants/IT/c/nothing", H5T_NATIVE_UINT8, 1, {0, 0}, {"flat:nothing_item", NULL}, 0, "no bytes", "1"},
-        {"/variants/IT/c/done", H5T_NATIVE_UINT8, 1, {ROWS, 0}, {"/row", NULL}, 0, "row is on disk", "1"},
+        {"/variants/IT/completions/tokens", H5T_NATIVE_INT32, 2, {ROWS, WIDTH}, {"/row", "/step"}, -1, "generated ids", "1"},
+        {"/variants/IT/attribution/c/entropy", H5T_NATIVE_FLOAT, 2, {ROWS, WIDTH}, {"/row", "/step"}, 0, "entropy", "nat"},
+        {"/variants/IT/attribution/c/row_offset", H5T_NATIVE_UINT64, 1, {ROWS + 1, 0}, {"/row_edge", NULL}, 0, "start of a row", "1"},
+        {"/variants/IT/attribution/c/value", H5T_NATIVE_FLOAT, 1, {offset[ROWS], 0}, {"flat:score", NULL}, 0, "values", "1"},
+        {"/variants/IT/completions/text_bytes", H5T_NATIVE_UINT8, 1, {0, 0}, {"flat:text_byte", NULL}, 0, "no bytes", "1"},
+        {"/variants/IT/attribution/c/done", H5T_NATIVE_UINT8, 1, {ROWS, 0}, {"/row", NULL}, 0, "row is on disk", "1"},
     };
 
     for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
-        DTX_TRY(dtx_h5_make(file, &specs[i]));
+        DTX_TRY(dtx_h5_make_spec(file, &specs[i]));
     }
     DTX_TRY(dtx_h5_attr_str(file, "/variants/IT", "base_model", "a small model, for tests"));
-    return dtx_h5_write(file, "/variants/IT/c/row_offset", H5T_NATIVE_UINT64, offset);
+    return dtx_h5_write(file, "/variants/IT/attribution/c", "row_offset", H5T_NATIVE_UINT64, ROWS, 1, offset);
 }
 
 static dtx_status finish(hid_t file, void *user)
 {
     (void)user;
-    return dtx_h5_attr_int(file, "/variants/IT/c", "complete", 1);
+    return dtx_h5_attr_int(file, "/variants/IT/attribution/c", "complete", 1);
 }
 
 /* Collective. Rows `rows` of this rank: data, flush, done, flush. */
@@ -75,11 +75,11 @@ static dtx_status write_round(dtx_run *run, int64_t n, const int64_t *rows, cons
             value[items++] = (float)mix((uint64_t)(at[k] + i));
         }
     }
-    DTX_TRY(dtx_run_write(run, "/variants/IT/c/tokens", H5T_NATIVE_INT32, n, rows, one, tokens));
-    DTX_TRY(dtx_run_write(run, "/variants/IT/c/entropy", H5T_NATIVE_FLOAT, n, rows, one, entropy));
-    DTX_TRY(dtx_run_write(run, "/variants/IT/c/value", H5T_NATIVE_FLOAT, n, at, len, value));
+    DTX_TRY(dtx_run_write(run, &(dtx_write){"/variants/IT/completions", "tokens", H5T_NATIVE_INT32, DTX_H5_ANY, WIDTH, n, rows, one, tokens}));
+    DTX_TRY(dtx_run_write(run, &(dtx_write){"/variants/IT/attribution/c", "entropy", H5T_NATIVE_FLOAT, DTX_H5_ANY, WIDTH, n, rows, one, entropy}));
+    DTX_TRY(dtx_run_write(run, &(dtx_write){"/variants/IT/attribution/c", "value", H5T_NATIVE_FLOAT, DTX_H5_ANY, 1, n, at, len, value}));
     DTX_TRY(dtx_run_flush(run));
-    DTX_TRY(dtx_run_write(run, "/variants/IT/c/done", H5T_NATIVE_UINT8, n, rows, one, done));
+    DTX_TRY(dtx_run_write(run, &(dtx_write){"/variants/IT/attribution/c", "done", H5T_NATIVE_UINT8, DTX_H5_ANY, 1, n, rows, one, done}));
     return dtx_run_flush(run);
 }
 
@@ -88,7 +88,6 @@ static dtx_status resume(const dtx_par *par, const char *dir, int argc, char **a
     static uint64_t offset[ROWS + 1];
     dtx_run *run = NULL;
     void *done = NULL;
-    hsize_t shape[2];
     int64_t rows[PER_ROUND], cursor = 0;
     dtx_status st;
 
@@ -97,10 +96,10 @@ static dtx_status resume(const dtx_par *par, const char *dir, int argc, char **a
     }
     DTX_GO(dtx_run_open(par, dir, &run));
     DTX_GO(dtx_run_provenance_begin(run, "resume", argc, argv, "{}"));
-    if (!dtx_h5_exists(run->file, "/variants/IT/c/done")) {
+    if (!dtx_h5_exists(run->file, "/variants/IT/attribution/c/done")) {
         DTX_GO(dtx_run_edit(run, make_tables, offset));
     }
-    DTX_GO(dtx_run_read(run, "/variants/IT/c/done", H5T_NATIVE_UINT8, &done, shape));
+    DTX_GO(dtx_run_read(run, "/variants/IT/attribution/c", "done", H5T_NATIVE_UINT8, ROWS, 1, &done, NULL));
     while (cursor < ROWS) { /* the rows left go round the ranks, 700 rows apart */
         int64_t n = 0;
         for (int64_t taken = 0; cursor < ROWS && taken < PER_ROUND * par->size; cursor++) {
@@ -139,12 +138,12 @@ static dtx_status open_only(const dtx_par *par, const char *dir)
 static dtx_status add_big(hid_t file, void *user)
 {
     hsize_t n = *(hsize_t *)user;
-    const dtx_h5_spec spec = {"/big/x", H5T_NATIVE_FLOAT, 1, {n, 0}, {"flat:x_item", NULL}, 0, "big", "1"};
+    const dtx_h5_spec spec = {"/variants/IT/attribution/big/value", H5T_NATIVE_FLOAT, 1, {n, 0}, {"flat:score", NULL}, 0, "big", "1"};
 
-    if (dtx_h5_exists(file, "/big")) {
-        DTX_TRY(dtx_h5_delete(file, "/big"));
+    if (dtx_h5_exists(file, "/variants/IT/attribution/big")) {
+        DTX_TRY(dtx_h5_delete(file, "/variants/IT/attribution/big"));
     }
-    return dtx_h5_make(file, &spec);
+    return dtx_h5_make_spec(file, &spec);
 }
 
 static dtx_status grow(const dtx_par *par, const char *dir, double megabytes)
@@ -161,15 +160,15 @@ static dtx_status grow(const dtx_par *par, const char *dir, double megabytes)
 static dtx_status rewrite(const dtx_par *par, const char *dir)
 {
     dtx_run *run = NULL;
-    hsize_t shape[2];
+    int64_t shape[2];
     float *x = NULL;
     dtx_status st;
 
     DTX_GO(dtx_run_open(par, dir, &run));
-    DTX_GO(dtx_h5_shape(run->file, "/big/x", shape));
-    int64_t first = (int64_t)shape[0] * par->rank / par->size, count = (int64_t)shape[0] * (par->rank + 1) / par->size - first;
+    DTX_GO(dtx_h5_shape(run->file, "/variants/IT/attribution/big", "value", DTX_H5_ANY, 1, shape));
+    int64_t first = shape[0] * par->rank / par->size, count = shape[0] * (par->rank + 1) / par->size - first;
     DTX_GO(DTX_NEW(x, count));
-    DTX_GO(dtx_run_write(run, "/big/x", H5T_NATIVE_FLOAT, 1, &first, &count, x));
+    DTX_GO(dtx_run_write(run, &(dtx_write){"/variants/IT/attribution/big", "value", H5T_NATIVE_FLOAT, DTX_H5_ANY, 1, 1, &first, &count, x}));
     DTX_GO(dtx_run_flush(run));
 done:
     dtx_free(x);

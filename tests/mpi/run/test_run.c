@@ -26,18 +26,18 @@ static dtx_status make_tables(hid_t file, void *user)
 {
     int64_t flat = *(int64_t *)user;
     const dtx_h5_spec specs[] = {
-        {"/variants/IT/c/tokens", H5T_NATIVE_INT32, 2, {ROWS, WIDTH}, {"/row", "/step"}, -1, "generated ids", "1"},
-        {"/variants/IT/c/logprob", H5T_NATIVE_FLOAT, 2, {ROWS, WIDTH}, {"/row", "/step"}, 0, "log probability", "nat"},
-        {"/variants/IT/c/offset", H5T_NATIVE_UINT64, 1, {ROWS + 1, 0}, {"/row_edge", NULL}, 0, "start of a row", "1"},
-        {"/variants/IT/c/value", H5T_NATIVE_FLOAT, 1, {(hsize_t)flat, 0}, {"flat:value_item", NULL}, 0, "values", "1"},
-        {"/variants/IT/c/done", H5T_NATIVE_UINT8, 1, {ROWS, 0}, {"/row", NULL}, 0, "row is on disk", "1"},
-        {"/variants/FT/c/length", H5T_NATIVE_INT32, 1, {2 * ROWS, 0}, {"/row", NULL}, 9, "two samples a row", "1"},
-        {"/variants/FT/c/nothing", H5T_NATIVE_FLOAT, 2, {0, WIDTH}, {"none", "/step"}, 0, "no rows", "1"},
-        {"/variants/FT/c/no_text", H5T_NATIVE_UINT8, 1, {0, 0}, {"flat:no_byte", NULL}, 0, "no bytes", "1"},
+        {"/variants/IT/completions/tokens", H5T_NATIVE_INT32, 2, {ROWS, WIDTH}, {"/row", "/step"}, -1, "generated ids", "1"},
+        {"/variants/IT/completions/logprob", H5T_NATIVE_FLOAT, 2, {ROWS, WIDTH}, {"/row", "/step"}, 0, "log probability", "nat"},
+        {"/variants/IT/attribution/c/row_offset", H5T_NATIVE_UINT64, 1, {ROWS + 1, 0}, {"/row_edge", NULL}, 0, "start of a row", "1"},
+        {"/variants/IT/attribution/c/value", H5T_NATIVE_FLOAT, 1, {(hsize_t)flat, 0}, {"flat:score", NULL}, 0, "values", "1"},
+        {"/variants/IT/attribution/c/done", H5T_NATIVE_UINT8, 1, {ROWS, 0}, {"/row", NULL}, 0, "row is on disk", "1"},
+        {"/variants/FT/completions/length", H5T_NATIVE_INT32, 1, {2 * ROWS, 0}, {"/row", NULL}, 9, "two samples a row", "1"},
+        {"/variants/FT/completions/logprob", H5T_NATIVE_FLOAT, 2, {0, WIDTH}, {"none", "/step"}, 0, "no rows", "1"},
+        {"/variants/FT/completions/text_bytes", H5T_NATIVE_UINT8, 1, {0, 0}, {"flat:no_byte", NULL}, 0, "no bytes", "1"},
     };
 
     for (size_t i = 0; i < sizeof specs / sizeof specs[0]; i++) {
-        DTX_TRY(dtx_h5_make(file, &specs[i]));
+        DTX_TRY(dtx_h5_make_spec(file, &specs[i]));
     }
     return dtx_h5_attr_str(file, "/variants/IT", "base_model", "ein kleines Modell, für Prüfungen");
 }
@@ -76,15 +76,15 @@ static void fill(const dtx_par *par, dtx_run *run, int writers)
             n++;
         }
     }
-    CHECK(par, dtx_run_write(run, "/variants/IT/c/tokens", H5T_NATIVE_INT32, n, rows, one, tokens) == DTX_OK);
-    CHECK(par, dtx_run_write(run, "/variants/IT/c/logprob", H5T_NATIVE_FLOAT, n, rows, one, logprob) == DTX_OK);
-    CHECK(par, dtx_run_write(run, "/variants/IT/c/value", H5T_NATIVE_FLOAT, n, at, len, value) == DTX_OK);
+    CHECK(par, dtx_run_write(run, &(dtx_write){"/variants/IT/completions", "tokens", H5T_NATIVE_INT32, ROWS, WIDTH, n, rows, one, tokens}) == DTX_OK);
+    CHECK(par, dtx_run_write(run, &(dtx_write){"/variants/IT/completions", "logprob", H5T_NATIVE_FLOAT, DTX_H5_ANY, WIDTH, n, rows, one, logprob}) == DTX_OK);
+    CHECK(par, dtx_run_write(run, &(dtx_write){"/variants/IT/attribution/c", "value", H5T_NATIVE_FLOAT, DTX_H5_ANY, 1, n, at, len, value}) == DTX_OK);
     int64_t all = par->rank == 0 ? ROWS + 1 : 0; /* one rank writes, the others take part */
-    CHECK(par, dtx_run_write(run, "/variants/IT/c/offset", H5T_NATIVE_UINT64, par->rank == 0, &first, &all, offset) == DTX_OK);
-    CHECK(par, dtx_run_write(run, "/variants/FT/c/nothing", H5T_NATIVE_FLOAT, 0, NULL, NULL, NULL) == DTX_OK);
-    CHECK(par, dtx_run_write(run, "/variants/FT/c/no_text", H5T_NATIVE_UINT8, 0, NULL, NULL, NULL) == DTX_OK);
+    CHECK(par, dtx_run_write(run, &(dtx_write){"/variants/IT/attribution/c", "row_offset", H5T_NATIVE_UINT64, DTX_H5_ANY, 1, par->rank == 0, &first, &all, offset}) == DTX_OK);
+    CHECK(par, dtx_run_write(run, &(dtx_write){"/variants/FT/completions", "logprob", H5T_NATIVE_FLOAT, DTX_H5_ANY, WIDTH, 0, NULL, NULL, NULL}) == DTX_OK);
+    CHECK(par, dtx_run_write(run, &(dtx_write){"/variants/FT/completions", "text_bytes", H5T_NATIVE_UINT8, DTX_H5_ANY, 1, 0, NULL, NULL, NULL}) == DTX_OK);
     CHECK(par, dtx_run_flush(run) == DTX_OK);
-    CHECK(par, dtx_run_write(run, "/variants/IT/c/done", H5T_NATIVE_UINT8, n, rows, one, done) == DTX_OK);
+    CHECK(par, dtx_run_write(run, &(dtx_write){"/variants/IT/attribution/c", "done", H5T_NATIVE_UINT8, DTX_H5_ANY, 1, n, rows, one, done}) == DTX_OK);
     CHECK(par, dtx_run_flush(run) == DTX_OK);
     dtx_free(rows);
     dtx_free(one);
@@ -109,40 +109,40 @@ static int64_t flat_size(void)
 
 static void compare(const dtx_par *par, dtx_run *run)
 {
-    hsize_t shape[2];
+    int64_t shape[2];
     int32_t *tokens;
     float *x;
     uint8_t *done;
     void *p;
 
-    CHECK(par, dtx_run_read(run, "/variants/IT/c/tokens", H5T_NATIVE_INT32, &p, shape) == DTX_OK);
+    CHECK(par, dtx_run_read(run, "/variants/IT/completions", "tokens", H5T_NATIVE_INT32, DTX_H5_ANY, WIDTH, &p, shape) == DTX_OK);
     tokens = p;
     CHECK(par, shape[0] == ROWS && shape[1] == WIDTH);
     for (int64_t i = 0; i < ROWS * WIDTH; i++) {
         CHECK(par, tokens[i] == i);
     }
     dtx_free(p);
-    CHECK(par, dtx_run_read(run, "/variants/IT/c/value", H5T_NATIVE_FLOAT, &p, shape) == DTX_OK);
+    CHECK(par, dtx_run_read(run, "/variants/IT/attribution/c", "value", H5T_NATIVE_FLOAT, DTX_H5_ANY, 1, &p, shape) == DTX_OK);
     x = p;
-    CHECK(par, (int64_t)shape[0] == flat_size() && shape[1] == 1);
-    for (int64_t i = 0; i < (int64_t)shape[0]; i++) {
+    CHECK(par, shape[0] == flat_size() && shape[1] == 1);
+    for (int64_t i = 0; i < shape[0]; i++) {
         CHECK(par, x[i] == (float)mix((uint64_t)i));
     }
     dtx_free(p);
-    CHECK(par, dtx_run_read(run, "/variants/IT/c/done", H5T_NATIVE_UINT8, &p, shape) == DTX_OK);
+    CHECK(par, dtx_run_read(run, "/variants/IT/attribution/c", "done", H5T_NATIVE_UINT8, DTX_H5_ANY, 1, &p, shape) == DTX_OK);
     done = p;
     for (int64_t i = 0; i < ROWS; i++) {
         CHECK(par, done[i] == 1);
     }
     dtx_free(p);
-    CHECK(par, dtx_run_read(run, "/variants/FT/c/length", H5T_NATIVE_INT32, &p, shape) == DTX_OK);
+    CHECK(par, dtx_run_read(run, "/variants/FT/completions", "length", H5T_NATIVE_INT32, DTX_H5_ANY, 1, &p, shape) == DTX_OK);
     CHECK(par, shape[0] == 2 * ROWS && ((int32_t *)p)[0] == 9 && ((int32_t *)p)[2 * ROWS - 1] == 9);
     dtx_free(p);
-    CHECK(par, dtx_run_read(run, "/variants/FT/c/nothing", H5T_NATIVE_FLOAT, &p, shape) == DTX_OK);
+    CHECK(par, dtx_run_read(run, "/variants/FT/completions", "logprob", H5T_NATIVE_FLOAT, DTX_H5_ANY, WIDTH, &p, shape) == DTX_OK);
     CHECK(par, shape[0] == 0 && shape[1] == WIDTH);
     dtx_free(p);
-    CHECK(par, dtx_run_read(run, "/variants/FT/c/absent", H5T_NATIVE_FLOAT, &p, shape) == DTX_ERR_MISSING);
-    CHECK(par, strstr(dtx_error_text(), "/variants/FT/c/absent") != NULL);
+    CHECK(par, dtx_run_read(run, "/variants/FT/completions", "finish", H5T_NATIVE_FLOAT, DTX_H5_ANY, 1, &p, shape) == DTX_ERR_MISSING);
+    CHECK(par, strstr(dtx_error_text(), "/variants/FT/completions/finish") != NULL);
 }
 
 /* What must be refused, on all ranks alike, before anything is written. */
@@ -152,11 +152,11 @@ static void refusals(const dtx_par *par, dtx_run *run)
     uint8_t zero[4] = {0};
     int last = par->rank == par->size - 1;
 
-    CHECK(par, dtx_run_write(run, "/variants/IT/c/done", H5T_NATIVE_UINT8, last ? 2 : 0, start, count, zero) == DTX_ERR_CHECK);
-    CHECK(par, strstr(dtx_error_text(), "do not lie in /variants/IT/c/done") != NULL);
-    CHECK(par, dtx_run_write(run, "/variants/IT/c/done", H5T_NATIVE_UINT8, last ? 2 : 0, twice, one, zero) == DTX_ERR_CHECK);
+    CHECK(par, dtx_run_write(run, &(dtx_write){"/variants/IT/attribution/c", "done", H5T_NATIVE_UINT8, DTX_H5_ANY, 1, last ? 2 : 0, start, count, zero}) == DTX_ERR_CHECK);
+    CHECK(par, strstr(dtx_error_text(), "do not lie in /variants/IT/attribution/c/done") != NULL);
+    CHECK(par, dtx_run_write(run, &(dtx_write){"/variants/IT/attribution/c", "done", H5T_NATIVE_UINT8, DTX_H5_ANY, 1, last ? 2 : 0, twice, one, zero}) == DTX_ERR_CHECK);
     CHECK(par, strstr(dtx_error_text(), "written twice") != NULL);
-    CHECK(par, dtx_run_write(run, "/no/such", H5T_NATIVE_UINT8, 0, NULL, NULL, NULL) == DTX_ERR_MISSING);
+    CHECK(par, dtx_run_write(run, &(dtx_write){"/variants/FT/completions", "finish", H5T_NATIVE_UINT8, DTX_H5_ANY, 1, 0, NULL, NULL, NULL}) == DTX_ERR_MISSING);
     compare(par, run);
 }
 
@@ -171,31 +171,31 @@ static dtx_status remakes(hid_t file, void *user)
 {
     (void)user;
     DTX_TRY(dtx_h5_delete(file, "/variants/FT"));
-    const dtx_h5_spec again = {"/variants/FT/c/length", H5T_NATIVE_INT32, 1, {ROWS, 0}, {"/row", NULL}, 4, "length", "1"};
-    DTX_TRY(dtx_h5_make(file, &again));
-    if (!(dtx_h5_make(file, &again) == DTX_ERR_CHECK)) {
+    const dtx_h5_spec again = {"/variants/FT/completions/length", H5T_NATIVE_INT32, 1, {ROWS, 0}, {"/row", NULL}, 4, "length", "1"};
+    DTX_TRY(dtx_h5_make_spec(file, &again));
+    if (!(dtx_h5_make_spec(file, &again) == DTX_ERR_CHECK)) {
         return DTX_FAIL(DTX_ERR_NUMERIC, "the second dataset was not refused");
     }
-    const dtx_h5_spec clash = {"/variants/FT/c/x", H5T_NATIVE_INT32, 1, {3, 0}, {"length", NULL}, 4, "x", "1"};
-    if (!(dtx_h5_make(file, &clash) == DTX_ERR_CHECK)) {
+    const dtx_h5_spec clash = {"/variants/FT/completions/x", H5T_NATIVE_INT32, 1, {3, 0}, {"length", NULL}, 4, "x", "1"};
+    if (!(dtx_h5_make_spec(file, &clash) == DTX_ERR_INPUT)) {
         return DTX_FAIL(DTX_ERR_NUMERIC, "the second dataset was not refused");
     }
-    return dtx_h5_delete(file, "/variants/FT/c/x");
+    return dtx_h5_delete(file, "/variants/FT/completions/x");
 }
 
 static void edits(const dtx_par *par, dtx_run *run)
 {
-    hsize_t shape[2];
+    int64_t shape[2];
     void *p;
 
     CHECK(par, dtx_run_edit(run, fails_late, NULL) == DTX_ERR_INPUT);
     CHECK(par, strcmp(dtx_error_text(), "changed my mind") == 0);
     compare(par, run);
     CHECK(par, dtx_run_edit(run, remakes, NULL) == DTX_OK);
-    CHECK(par, dtx_run_read(run, "/variants/FT/c/length", H5T_NATIVE_INT32, &p, shape) == DTX_OK);
+    CHECK(par, dtx_run_read(run, "/variants/FT/completions", "length", H5T_NATIVE_INT32, DTX_H5_ANY, 1, &p, shape) == DTX_OK);
     CHECK(par, shape[0] == ROWS && ((int32_t *)p)[ROWS - 1] == 4);
     dtx_free(p);
-    CHECK(par, !dtx_h5_exists(run->file, "/variants/FT/c/nothing") && !dtx_h5_exists(run->file, "/nowhere/at/all"));
+    CHECK(par, !dtx_h5_exists(run->file, "/variants/FT/completions/logprob") && !dtx_h5_exists(run->file, "/nowhere/at/all"));
 }
 
 static void provenance(const dtx_par *par, const char *dir)
