@@ -110,7 +110,7 @@ static dtx_status lay_out(attribution *g)
             return DTX_FAIL(DTX_ERR_INPUT, "%s: %s, row %" PRId64 ": %" PRId64 " prompt and %" PRId64 " generated tokens are not possible",
                             g->run->path, g->source, r, P, G);
         }
-        while (drop && G > 0 && g->tokens[r * g->width + G - 1] == (int32_t)g->m.arch.eos_id) {
+        while (drop && G > 0 && dtx_eos_has(&g->m.arch.eos, g->tokens[r * g->width + G - 1])) {
             G--;
         }
         g->steps[r] = (int32_t)G;

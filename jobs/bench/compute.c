@@ -16,7 +16,7 @@ dtx_arch dtx_bench_redpajama_3b(int64_t n_layers)
     return (dtx_arch){.model_type = "gpt_neox", .n_layers = n_layers, .hidden = 2560, .n_heads = 32,
                       .head_dim = 80, .ffn = 10240, .vocab = 50432, .n_kv = 32, .max_positions = 2048, .causal = true,
                       .fused_qkv = true, .linear_bias = true, .position = DTX_POS_ROTARY, .rotary_dims = 80,
-                      .rotary_base = 10000.0, .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5f, .bos_id = 0, .eos_id = 0,
+                      .rope = {{.base = 10000.0}}, .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5f, .bos_id = 0, .eos = {.n = 1, .id = {0}},
                       .pad_id = -1};
 }
 

@@ -134,7 +134,7 @@ dtx_status dtx_bench_generate(const dtx_job *job, int repeat, dtx_bench_result *
                                     .top_k = job->config.generate.top_k,
                                     .top_p = job->config.generate.top_p,
                                     .no_repeat_ngram = job->config.generate.no_repeat_ngram_size,
-                                    .eos = (int32_t)a->eos_id};
+                                    .eos = a->eos};
     for (int t = 0; t < PROMPT; t++) {
         c.prompt[t] = (t * 7919 + 13) % (int32_t)a->vocab;
     }

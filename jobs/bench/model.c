@@ -20,7 +20,7 @@ static dtx_status add_tokenizer(const char *from, const char *dir, dtx_arch *a)
         const char *const text = "";
         const size_t len = 0;
         a->bos_id = 0;
-        a->eos_id = !a->causal ? 2 : 0;
+        a->eos = dtx_eos_of(a->causal ? 0 : 2);
         return dtx_bpe_train(&text, &len, 1, !a->causal ? 261 : 258, !a->causal, dir);
     }
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {

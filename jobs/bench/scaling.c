@@ -46,7 +46,7 @@ static dtx_status attribute_unit(bench *b)
 static dtx_status generate_unit(bench *b)
 {
     const dtx_sampling sampling = {.do_sample = true, .temperature = 0.7, .max_new_tokens = NEW, .min_new_tokens = NEW, .top_k = 50,
-                                   .top_p = 0.8, .no_repeat_ngram = 2, .eos = 0};
+                                   .top_p = 0.8, .no_repeat_ngram = 2, .eos = dtx_eos_of(0)};
     const dtx_generate_options o = {.sampling = sampling, .batch = STREAMS, .seed = 1, .domain = DTX_RNG_SAMPLE};
 
     for (int64_t i = 0; i < STREAMS; i++) {

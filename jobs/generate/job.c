@@ -13,6 +13,7 @@
 #include "jobs/plan/forecast.h"
 #include "jobs/shared/prompts.h"
 #include "jobs/shared/stage.h"
+#include "jobs/shared/eos.h"
 #include "src/data/dataset.h"
 #include "src/answer/generate.h"
 #include "src/base/json.h"
@@ -61,7 +62,7 @@ static dtx_status settings_json(generation *g)
     cJSON_AddNumberToObject(s, "top_p", g->sampling.top_p);
     cJSON_AddNumberToObject(s, "no_repeat_ngram_size", (double)g->sampling.no_repeat_ngram);
     cJSON_AddNumberToObject(s, "samples", (double)g->samples);
-    cJSON_AddNumberToObject(s, "eos_token_id", (double)g->sampling.eos);
+    dtx_eos_add(s, &g->sampling.eos);
     cJSON_AddStringToObject(s, "precision", dtx_config_word(c, "compute.precision"));
     char *text = cJSON_PrintUnformatted(s);
     g->generation_json = text != NULL ? dtx_strdup(text) : NULL;
@@ -139,7 +140,7 @@ static dtx_status finish_stage(hid_t file, void *user)
 {
     const generation *g = user;
 
-    return dtx_prompts_decode(file, g->run->path, g->group, g->tokenizer, g->sampling.eos);
+    return dtx_prompts_decode(file, g->run->path, g->group, g->tokenizer, &g->sampling.eos);
 }
 
 /* --- does the file fit? (rank 0) --- */
@@ -455,7 +456,7 @@ static dtx_status run(dtx_job *job)
     g.sampling = (dtx_sampling){.max_new_tokens = c->generate.max_new_tokens, .min_new_tokens = c->generate.min_new_tokens,
                                 .do_sample = c->generate.do_sample, .temperature = c->generate.temperature,
                                 .top_k = c->generate.top_k, .top_p = c->generate.top_p,
-                                .no_repeat_ngram = c->generate.no_repeat_ngram_size, .eos = (int32_t)g.m.arch.eos_id};
+                                .no_repeat_ngram = c->generate.no_repeat_ngram_size, .eos = g.m.arch.eos};
     DTX_GO(share_input(&g));
     if (job->dry_run) {
         DTX_GO(order_rows(&g));

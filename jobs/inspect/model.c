@@ -3,12 +3,13 @@
 #include <string.h>
 
 #include "jobs/inspect/inspect.h"
+#include "jobs/shared/eos.h"
 #include "src/base/file.h"
 #include "src/model/families/table.h"
 #include "src/model/model.h"
 #include "src/text/tokenizer.h"
 
-static const char *const activation_name[] = {"gelu (erf)", "gelu (tanh)", "relu"};
+static const char *const activation_name[] = {"gelu (erf)", "gelu (tanh)", "relu", "silu"};
 
 static void add_id(dtx_facts *f, const char *key, const char *label, int64_t id)
 {
@@ -16,6 +17,42 @@ static void add_id(dtx_facts *f, const char *key, const char *label, int64_t id)
         dtx_facts_int(f, key, label, id, "");
     } else {
         dtx_facts_value(f, key, label, "none", cJSON_CreateNull());
+    }
+}
+
+/* One id as a number, several as a list. */
+static void add_eos(dtx_facts *f, const dtx_eos *e)
+{
+    char text[200];
+
+    if (e->n <= 1) {
+        add_id(f, "eos", "end-of-text id", dtx_eos_first(e));
+    } else {
+        dtx_facts_value(f, "eos", "end-of-text ids", dtx_eos_text(e, text, sizeof text), cJSON_CreateIntArray(e->id, e->n));
+    }
+}
+
+/* What the layers' attention is like where it is not the plain one. */
+static void add_layers(const dtx_arch *a, dtx_facts *f)
+{
+    int64_t windows = 0, bare = 0;
+
+    for (int64_t i = 0; i < a->n_layers; i++) {
+        windows += (a->layer[i] & DTX_LAYER_WINDOW) != 0;
+        bare += (a->layer[i] & DTX_LAYER_NO_ROPE) != 0;
+    }
+    if (windows > 0) {
+        dtx_facts_int(f, "window", "window of attention", a->window, "");
+        dtx_facts_int(f, "window_layers", "layers with it", windows, "");
+    }
+    if (bare > 0) {
+        dtx_facts_int(f, "bare_layers", "layers without positions", bare, "");
+    }
+    if (a->score_cap > 0) {
+        dtx_facts_number(f, "score_cap", "cap of scores", a->score_cap, "");
+    }
+    if (a->logit_cap > 0) {
+        dtx_facts_number(f, "logit_cap", "cap of logits", a->logit_cap, "");
     }
 }
 
@@ -32,23 +69,29 @@ static void add_shape(const dtx_arch *a, dtx_facts *f)
     dtx_facts_int(f, "max_positions", "positions", a->max_positions, "");
     if (a->position == DTX_POS_ROTARY) {
         dtx_facts_text(f, "position", "position code", "rotary, %lld of %lld dimensions, base %g",
-                       (long long)a->rotary_dims, (long long)a->head_dim, a->rotary_base);
+                       (long long)a->rotary_dims, (long long)a->head_dim, a->rope[0].base);
     } else {
         dtx_facts_text(f, "position", "position code", "%s", a->position == DTX_POS_ALIBI ? "ALiBi" : "learned");
     }
     dtx_facts_text(f, "block", "block", "%s",
                    a->post_norm     ? "sequential, norms after the branches"
+                   : a->branch_norm ? (a->bare_input ? "sequential residual, norms at the branches' end"
+                                                     : "sequential residual, norms at the branches' begin and end")
                    : !a->parallel   ? "sequential residual"
                    : a->shared_norm ? "parallel residual, one norm for both branches"
                                     : "parallel residual, a norm for each branch");
     dtx_facts_text(f, "activation", "activation", "%s", activation_name[a->activation]);
+    dtx_facts_text(f, "norm", "norm", "%s%s%s", a->rms_norm ? "RMSNorm" : "LayerNorm", a->norm_plus_one ? ", 1 + w" : "",
+                   a->qk_norm ? ", queries and keys too" : "");
+    dtx_facts_bool(f, "gated", "gated feed-forward", a->gated);
     dtx_facts_bool(f, "bias", "biases of linears", a->linear_bias);
+    add_layers(a, f);
     if (a->causal) {
         dtx_facts_bool(f, "tied_head", "head tied", a->tied_head);
     }
     dtx_facts_number(f, "norm_eps", "norm epsilon", (double)a->norm_eps, "");
     add_id(f, "bos", "begin-of-text id", a->bos_id);
-    add_id(f, "eos", "end-of-text id", a->eos_id);
+    add_eos(f, &a->eos);
     add_id(f, "pad", "padding id", a->pad_id);
     for (int64_t i = 0; i < a->n_labels; i++) {
         char key[32], label[32];
@@ -189,7 +232,8 @@ static dtx_status add_tokenizer(const char *dir, const dtx_arch *a, dtx_facts *f
     dtx_facts_int(f, "ids", "ids", n, "");
     dtx_facts_int(f, "special", "special tokens", special, "");
     dtx_facts_bool(f, "fits", "fits the vocabulary", n <= a->vocab);
-    const char *piece = a->eos_id >= 0 && a->eos_id < n ? dtx_tokenizer_piece(t, (int32_t)a->eos_id) : NULL;
+    const int32_t end = dtx_eos_first(&a->eos);
+    const char *piece = end >= 0 && end < n ? dtx_tokenizer_piece(t, end) : NULL;
     if (piece != NULL) {
         dtx_facts_text(f, "eos", "end of text", "%s", piece);
     }

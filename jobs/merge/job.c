@@ -9,6 +9,7 @@
 #include "jobs/merge/merge.h"
 #include "jobs/shared/prompts.h"
 #include "jobs/shared/stage.h"
+#include "jobs/shared/eos.h"
 #include "mpi/h5/merge.h"
 #include "src/base/file.h"
 #include "src/base/json.h"
@@ -168,7 +169,7 @@ static dtx_status decode(hid_t file, merge *g, const char *variant_group, const 
     char *json = NULL;
     cJSON *root = NULL;
     dtx_tokenizer *tokenizer = NULL;
-    int64_t eos = -1;
+    dtx_eos eos = {0};
     dtx_status st;
 
     DTX_TRY(find_model(file, g));
@@ -180,10 +181,10 @@ static dtx_status decode(hid_t file, merge *g, const char *variant_group, const 
     DTX_GO(dtx_h5_attr_get_str(file, variant_group, "generation", &json));
     if (json != NULL) {
         DTX_GO(dtx_json_parse(json, strlen(json), variant_group, 0, &root));
-        DTX_GO(dtx_json_int(root, variant_group, "eos_token_id", -1, INT32_MAX, &eos));
+        DTX_GO(dtx_eos_get(root, variant_group, &eos));
     }
     DTX_GO(dtx_tokenizer_open(g->model, &tokenizer));
-    DTX_GO(dtx_prompts_decode(file, g->h5, group, tokenizer, (int32_t)eos));
+    DTX_GO(dtx_prompts_decode(file, g->h5, group, tokenizer, &eos));
     dtx_log(DTX_LOG_INFO, "merge", "%s is complete", group);
 done:
     dtx_tokenizer_close(tokenizer);

@@ -180,7 +180,7 @@ static dtx_status read_dialogues(dtx_plan *p)
         goto done;
     }
     DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
-    DTX_GO(dtx_samples_from_dialogues(tok, &d, c->finetune.context, (int32_t)p->arch.eos_id,
+    DTX_GO(dtx_samples_from_dialogues(tok, &d, c->finetune.context, dtx_eos_first(&p->arch.eos),
                                       c->finetune.loss_on == DTX_SET_LOSS_ON_ASSISTANT, &s));
     DTX_GO(dtx_plan_room(p, s.n, 1));
     for (int64_t i = 0; i < s.n; i++) {
@@ -219,7 +219,7 @@ static dtx_status read_pairs(dtx_plan *p)
         goto done;
     }
     DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
-    DTX_GO(dtx_pairs_from_dialogues(tok, &d, c->model.tmpl.user, c->model.tmpl.bot, c->dpo.context, (int32_t)p->arch.eos_id, &s));
+    DTX_GO(dtx_pairs_from_dialogues(tok, &d, c->model.tmpl.user, c->model.tmpl.bot, c->dpo.context, dtx_eos_first(&p->arch.eos), &s));
     DTX_GO(dtx_plan_room(p, s.n, 2));
     for (int64_t i = 0; i < 2 * s.n; i++) {
         p->len[i] = s.offset[i + 1] - s.offset[i];

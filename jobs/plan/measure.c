@@ -105,7 +105,7 @@ static dtx_status pass_decode_head(bench *b)
     const dtx_config *c = b->t->c;
     const dtx_sampling how = {.max_new_tokens = c->generate.max_new_tokens, .min_new_tokens = c->generate.min_new_tokens,
                               .do_sample = c->generate.do_sample, .temperature = c->generate.temperature, .top_k = c->generate.top_k,
-                              .top_p = c->generate.top_p, .no_repeat_ngram = c->generate.no_repeat_ngram_size, .eos = -1};
+                              .top_p = c->generate.top_p, .no_repeat_ngram = c->generate.no_repeat_ngram_size};
     const int64_t V = b->a->vocab, n = b->t->streams;
 
     if (b->t->single) {

@@ -191,9 +191,9 @@ dtx_status dtx_prompts_write_answers(hid_t file, const char *group, int64_t rows
 
 /* Without the final end of text, whether or not the tokenizer calls it special; ids beyond the tokenizer's decode to
  * nothing. Newlines become spaces, as in the study's tables. */
-static dtx_status decode_row(const dtx_tokenizer *tokenizer, const int32_t *ids, int32_t length, int32_t eos, char **text, size_t *len)
+static dtx_status decode_row(const dtx_tokenizer *tokenizer, const int32_t *ids, int32_t length, const dtx_eos *eos, char **text, size_t *len)
 {
-    length -= length > 0 && ids[length - 1] == eos;
+    length -= length > 0 && dtx_eos_has(eos, ids[length - 1]);
     DTX_TRY(dtx_tokenizer_decode(tokenizer, ids, (size_t)length, true, true, text, len));
     for (size_t i = 0; i < *len; i++) {
         if ((*text)[i] == '\n') {
@@ -203,7 +203,7 @@ static dtx_status decode_row(const dtx_tokenizer *tokenizer, const int32_t *ids,
     return DTX_OK;
 }
 
-dtx_status dtx_prompts_decode(hid_t file, const char *path, const char *group, const dtx_tokenizer *tokenizer, int32_t eos)
+dtx_status dtx_prompts_decode(hid_t file, const char *path, const char *group, const dtx_tokenizer *tokenizer, const dtx_eos *eos)
 {
     void *tokens = NULL, *lengths = NULL;
     uint64_t *offset = NULL;

@@ -42,7 +42,7 @@ dtx_status dtx_prompts_write_ids(hid_t file, const char *group, const dtx_prompt
 /* Makes text_offset and text_bytes of the completions below `group`, whose stage is then complete. */
 dtx_status dtx_prompts_write_answers(hid_t file, const char *group, int64_t rows, const uint64_t *offset, const char *bytes);
 /* The same from tokens and length of all rows, which are done. `path` is the file's name, for messages. */
-dtx_status dtx_prompts_decode(hid_t file, const char *path, const char *group, const dtx_tokenizer *tokenizer, int32_t eos);
+dtx_status dtx_prompts_decode(hid_t file, const char *path, const char *group, const dtx_tokenizer *tokenizer, const dtx_eos *eos);
 /* Makes tokens, length, prompt_offset and prompt_tokens of an imported variant, one answer to each text, from the answers'
  * texts by the rule's tokenizer and template; the attribute tokenizer_sha256 tells the tokenizer. */
 dtx_status dtx_prompts_write_imported(hid_t file, const char *group, const dtx_prompt_rule *rule, const dtx_texts *texts,

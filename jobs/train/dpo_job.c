@@ -59,7 +59,7 @@ static dtx_status read_data(void *user, void **message, size_t *size)
 
     DTX_GO(dtx_lora_dialogues(t->l.job, &d));
     DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
-    DTX_GO(dtx_pairs_from_dialogues(tok, &d, c->model.tmpl.user, c->model.tmpl.bot, c->dpo.context, (int32_t)t->l.base.arch.eos_id,
+    DTX_GO(dtx_pairs_from_dialogues(tok, &d, c->model.tmpl.user, c->model.tmpl.bot, c->dpo.context, dtx_eos_first(&t->l.base.arch.eos),
                                     &p));
     facts.n = p.n;
     facts.rows = p.offset[2 * p.n];

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "jobs/train/dpo.h"
+#include "jobs/shared/eos.h"
 #include "src/answer/generate.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
@@ -15,7 +16,8 @@ dtx_status dtx_dpo_sampler_open(const dtx_job *job, const dtx_stage_model *base,
     const bool judged = c->reward.models.n > 0 || c->reward.path[0] != '\0';
     dtx_dpo_sampler s = {.job = job, .sampling = {c->generate.max_new_tokens, c->generate.min_new_tokens, c->generate.do_sample,
                                                   c->generate.temperature, c->generate.top_k, c->generate.top_p,
-                                                  c->generate.no_repeat_ngram_size, (int32_t)base->arch.eos_id}};
+                                                  c->generate.no_repeat_ngram_size, base->arch.eos}};
+    char eos[200];
     const int64_t positions = base->arch.max_positions;
     const int64_t context = positions > 0 && positions < c->dpo.context ? positions : c->dpo.context;
     dtx_status st = DTX_OK;
@@ -35,9 +37,9 @@ dtx_status dtx_dpo_sampler_open(const dtx_job *job, const dtx_stage_model *base,
     DTX_GO(dtx_tokenizer_open(c->model.path, &s.tokenizer));
     snprintf(s.settings, sizeof s.settings, "prompts=%s context=%" PRId64 " weights=%s adapter=%s seed=%" PRId64 " max_new=%" PRId64
              " min_new=%" PRId64 " do_sample=%d temperature=%.9g top_k=%" PRId64 " top_p=%.9g no_repeat_ngram=%" PRId64
-             " eos=%d single=%d precision=%s", pairs_digest, c->dpo.context, base->fingerprint, base->adapter_sha256, c->seed,
+             " eos=%s single=%d precision=%s", pairs_digest, c->dpo.context, base->fingerprint, base->adapter_sha256, c->seed,
              s.sampling.max_new_tokens, s.sampling.min_new_tokens, s.sampling.do_sample, s.sampling.temperature, s.sampling.top_k,
-             s.sampling.top_p, s.sampling.no_repeat_ngram, s.sampling.eos, c->generate.batch == 1, dtx_config_word(c, "compute.precision"));
+             s.sampling.top_p, s.sampling.no_repeat_ngram, dtx_eos_text(&s.sampling.eos, eos, sizeof eos), c->generate.batch == 1, dtx_config_word(c, "compute.precision"));
     DTX_GO(job->par.rank == 0 ? dtx_answers_describe_judge(&s.judge, s.settings, sizeof s.settings) : DTX_OK);
     *out = s;
     return DTX_OK;

@@ -46,7 +46,7 @@ static dtx_status read_data(void *user, void **message, size_t *size)
         dtx_log(DTX_LOG_INFO, "finetune", "the last turn of %" PRId64 " dialogues of odd length is left out", d.n_odd);
     }
     DTX_GO(dtx_tokenizer_open(c->model.path, &tok));
-    DTX_GO(dtx_samples_from_dialogues(tok, &d, c->finetune.context, (int32_t)t->l.base.arch.eos_id,
+    DTX_GO(dtx_samples_from_dialogues(tok, &d, c->finetune.context, dtx_eos_first(&t->l.base.arch.eos),
                                       c->finetune.loss_on == DTX_SET_LOSS_ON_ASSISTANT, &s));
     facts.n = s.n;
     facts.rows = s.offset[s.n];

@@ -10,6 +10,7 @@
 #include "jobs/train/lora.h"
 #include "jobs/train/ppo.h"
 #include "jobs/train/training.h"
+#include "jobs/shared/eos.h"
 #include "src/data/dialogue.h"
 #include "src/base/file.h"
 #include "src/base/json.h"
@@ -161,6 +162,7 @@ static dtx_status identify(dtx_ppo *p)
     const dtx_config *c = p->c;
     char *s = p->state.identity;
     const size_t size = sizeof p->state.identity;
+    char eos[200];
 
     size_t n = (size_t)snprintf(
         s, size,
@@ -168,13 +170,13 @@ static dtx_status identify(dtx_ppo *p)
         " epochs=%" PRId64 " lr=%.9g kl_coef=%.9g kl_target=%.9g kl_horizon=%.9g kl_estimator=%s gamma=%.9g lambda=%.9g clip=%.9g"
         " value_clip=%.9g vf_coef=%.9g max_grad_norm=%.9g compat=%s context=%" PRId64 " save_every=%" PRId64 " guard=%.9g,%.9g,%.9g,"
         "%.9g,%.9g,%.9g,%.9g patience=%" PRId64 " max_new=%" PRId64 " min_new=%" PRId64 " do_sample=%d temperature=%.9g top_k=%" PRId64
-        " top_p=%.9g no_repeat_ngram=%" PRId64 " eos=%d reward=%s seed=%" PRId64 " reduce=%s prompts=%s weights=%s adapter=%s precision=%s",
+        " top_p=%.9g no_repeat_ngram=%" PRId64 " eos=%s reward=%s seed=%" PRId64 " reduce=%s prompts=%s weights=%s adapter=%s precision=%s",
         c->ppo.init, c->lora.r, c->lora.alpha, p->trl ? p->adapter->dropout : 0, p->n_steps, c->ppo.batch, c->ppo.mini_batch, c->ppo.accumulate, c->ppo.epochs,
         c->ppo.lr, c->ppo.kl_coef, c->ppo.kl_target, c->ppo.kl_horizon, dtx_config_word(c, "ppo.kl_estimator"), c->ppo.gamma, c->ppo.lambda,
         c->ppo.clip, c->ppo.value_clip, c->ppo.vf_coef, c->ppo.max_grad_norm, dtx_config_word(c, "ppo.compat"), c->ppo.context, c->ppo.save_every,
         p->guard.kl_min, p->guard.kl_max, p->guard.entropy, p->guard.value_error, p->guard.repeat, p->guard.empty, p->guard.reward, c->ppo.patience,
         p->sampling.max_new_tokens, p->sampling.min_new_tokens, p->sampling.do_sample, p->sampling.temperature, p->sampling.top_k,
-        p->sampling.top_p, p->sampling.no_repeat_ngram, p->sampling.eos, dtx_config_word(c, "reward.kind"), c->seed, dtx_config_word(c, "reduce"), p->digest,
+        p->sampling.top_p, p->sampling.no_repeat_ngram, dtx_eos_text(&p->sampling.eos, eos, sizeof eos), dtx_config_word(c, "reward.kind"), c->seed, dtx_config_word(c, "reduce"), p->digest,
         p->base.fingerprint, p->base.adapter_sha256, dtx_config_word(c, "compute.precision"));
     if (p->job->par.rank == 0) {
         DTX_TRY(dtx_answers_describe_judge(&p->reward, s, size));
@@ -201,7 +203,7 @@ static dtx_status set_up(dtx_ppo *p)
                            c->ppo.guard_repeat, c->ppo.guard_empty, c->ppo.guard_reward};
     p->sampling = (dtx_sampling){c->generate.max_new_tokens, c->generate.min_new_tokens, c->generate.do_sample,
                                  c->generate.temperature, c->generate.top_k, c->generate.top_p, c->generate.no_repeat_ngram_size,
-                                 (int32_t)p->base.arch.eos_id};
+                                 p->base.arch.eos};
     DTX_TRY(dtx_lora_begin(c, &p->base, &p->adapter)); /* the reference is the base in any case */
     DTX_TRY(dtx_adapter_like(p->adapter, &p->grads));
     DTX_TRY(dtx_tape_new(p->base.model, false, &p->tape));

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "jobs/verify/verify.h"
+#include "jobs/shared/eos.h"
 #include "src/base/mem.h"
 #include "src/answer/sampler.h"
 
@@ -14,12 +15,10 @@ typedef struct {
 static dtx_status read_settings(const cJSON *c, const char *name, dtx_sampling *s, int64_t *prompt_len)
 {
     const cJSON *settings = dtx_json_get(c, "settings");
-    int64_t eos = -1;
 
     *s = (dtx_sampling){.do_sample = true, .temperature = 1, .top_p = 1};
     DTX_TRY(dtx_json_int(c, name, "prompt_len", 0, INT32_MAX, prompt_len));
-    DTX_TRY(dtx_json_int(c, name, "eos_token_id", -1, INT32_MAX, &eos));
-    s->eos = (int32_t)eos;
+    DTX_TRY(dtx_eos_get(c, name, &s->eos));
     if (settings != NULL) {
         DTX_TRY(dtx_json_int(settings, name, "no_repeat_ngram_size", 0, INT32_MAX, &s->no_repeat_ngram));
         DTX_TRY(dtx_json_int(settings, name, "min_new_tokens", 0, INT32_MAX, &s->min_new_tokens));
@@ -81,7 +80,7 @@ static dtx_status run_case(dtx_verify *v, int64_t i, const dtx_sampling *s, int6
     DTX_GO(DTX_NEW(got, V));
 
     /* the n-gram stage alone */
-    const dtx_sampling ngram = {.do_sample = true, .temperature = 1, .top_p = 1, .eos = -1, .no_repeat_ngram = s->no_repeat_ngram};
+    const dtx_sampling ngram = {.do_sample = true, .temperature = 1, .top_p = 1, .no_repeat_ngram = s->no_repeat_ngram};
     dtx_sampler_process(&ngram, ids, n_ids, prompt_len, V, x, scratch);
     for (int64_t j = 0; j < V; j++) {
         got[j] = x[j] < 0;

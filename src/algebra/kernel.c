@@ -144,6 +144,112 @@ void dtx_norm_backward(int64_t R, int64_t d, const int32_t *map, const float *x,
     }
 }
 
+/* --- RMSNorm --- */
+
+DTX_CLONES
+static float rms_row(int64_t d, const float *x, const float *w, float shift, float eps, float *y)
+{
+    dtx_v16 lanes = {0};
+    int64_t i = 0;
+
+    for (; i + 16 <= d; i += 16) {
+        dtx_v16 v = *(const dtx_v16 *)(x + i);
+        lanes += v * v;
+    }
+    double sum = lanes_sum(&lanes);
+    for (; i < d; i++) {
+        sum += (double)x[i] * x[i];
+    }
+    float s = (float)(1.0 / sqrt(sum / (double)d + (double)eps));
+    for (i = 0; i < d; i++) {
+        y[i] = x[i] * s * (shift + w[i]);
+    }
+    return s;
+}
+
+void dtx_rms_forward(int64_t R, int64_t n, int64_t d, const float *x, int64_t ldx, const float *w, float shift, float eps, float *y,
+                     int64_t ldy, float *rstd)
+{
+    int threads = threads_for(R * n * d);
+
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (int64_t r = 0; r < R; r++) {
+        for (int64_t k = 0; k < n; k++) {
+            float s = rms_row(d, x + r * ldx + k * d, w, shift, eps, y + r * ldy + k * d);
+            if (rstd != NULL) {
+                rstd[r * n + k] = s;
+            }
+        }
+    }
+}
+
+/* With g = d_y (shift + w) and xhat = x rstd: d_x = rstd (g - xhat mean(g xhat)). */
+DTX_CLONES
+static void rms_row_backward(int64_t d, const float *x, float rstd, const float *w, float shift, const float *d_y, float *d_x,
+                             bool accumulate)
+{
+    dtx_v16 dots = {0};
+    int64_t i = 0;
+
+    for (; i + 16 <= d; i += 16) {
+        dots += *(const dtx_v16 *)(d_y + i) * (*(const dtx_v16 *)(w + i) + shift) * *(const dtx_v16 *)(x + i);
+    }
+    double dot = lanes_sum(&dots);
+    for (; i < d; i++) {
+        dot += (double)d_y[i] * (shift + w[i]) * x[i];
+    }
+    float b = (float)(dot * rstd * rstd / (double)d);
+    if (accumulate) {
+        for (i = 0; i < d; i++) {
+            d_x[i] += rstd * (d_y[i] * (shift + w[i]) - x[i] * b);
+        }
+    } else {
+        for (i = 0; i < d; i++) {
+            d_x[i] = rstd * (d_y[i] * (shift + w[i]) - x[i] * b);
+        }
+    }
+}
+
+/* Gradient of the scale: sums over rows and vectors, in order, of some columns. */
+DTX_CLONES
+static void rms_columns_backward(int64_t R, int64_t n, int64_t d, int64_t cols, const float *x, int64_t ldx, const float *rstd,
+                                 const float *d_y, int64_t ld, float *dw)
+{
+    double sum[COLUMNS] = {0};
+
+    for (int64_t r = 0; r < R; r++) {
+        for (int64_t k = 0; k < n; k++) {
+            for (int64_t i = 0; i < cols; i++) {
+                sum[i] += d_y[r * ld + k * d + i] * (x[r * ldx + k * d + i] * rstd[r * n + k]);
+            }
+        }
+    }
+    for (int64_t i = 0; i < cols; i++) {
+        dw[i] += (float)sum[i];
+    }
+}
+
+void dtx_rms_backward(int64_t R, int64_t n, int64_t d, const int32_t *map, const float *x, int64_t ldx, const float *rstd,
+                      const float *w, float shift, const float *d_y, float *d_x, int64_t ld, bool accumulate, float *dw)
+{
+    int threads = threads_for(R * n * d);
+
+    if (dw != NULL) {
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+        for (int64_t i = 0; i < d; i += COLUMNS) {
+            rms_columns_backward(R, n, d, d - i < COLUMNS ? d - i : COLUMNS, x + i, ldx, rstd, d_y + i, ld, dw + i);
+        }
+    }
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (int64_t r = 0; r < R; r++) {
+        int64_t f = map != NULL ? map[r] : r;
+        for (int64_t k = 0; k < n; k++) {
+            rms_row_backward(d, x + f * ldx + k * d, rstd[f * n + k], w, shift, d_y + r * ld + k * d, d_x + r * ld + k * d,
+                             accumulate);
+        }
+    }
+}
+
 /* --- activations --- */
 
 #define GELU_TANH_C 0.797884561f /* sqrt(2 / pi) */
@@ -210,23 +316,67 @@ static void relu_backward(int64_t n, const float *x, const float *d_y, float *d_
     }
 }
 
+DTX_CLONES
+static void silu(int64_t n, const float *x, float *y)
+{
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = x[i] / (1.0f + dtx_expf(-x[i]));
+    }
+}
+
+/* s (1 + x (1 - s)) with the sigmoid s = 1 / (1 + e^-x); 1 - s = e^-x s without cancellation. */
+DTX_CLONES
+static void silu_backward(int64_t n, const float *x, const float *d_y, float *d_x)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float e = dtx_expf(-x[i]), s = 1.0f / (1.0f + e);
+        d_x[i] = d_y[i] * s * (1.0f + x[i] * e * s);
+    }
+}
+
+static void act_row(dtx_activation act, int64_t d, const float *x, float *y)
+{
+    switch (act) {
+    case DTX_ACT_GELU_ERF:
+        gelu_erf(d, x, y);
+        break;
+    case DTX_ACT_GELU_TANH:
+        gelu_tanh(d, x, y);
+        break;
+    case DTX_ACT_RELU:
+        relu(d, x, y);
+        break;
+    case DTX_ACT_SILU:
+        silu(d, x, y);
+        break;
+    }
+}
+
+static void act_row_backward(dtx_activation act, int64_t d, const float *x, const float *d_y, float *d_x)
+{
+    switch (act) {
+    case DTX_ACT_GELU_ERF:
+        gelu_erf_backward(d, x, d_y, d_x);
+        break;
+    case DTX_ACT_GELU_TANH:
+        gelu_tanh_backward(d, x, d_y, d_x);
+        break;
+    case DTX_ACT_RELU:
+        relu_backward(d, x, d_y, d_x);
+        break;
+    case DTX_ACT_SILU:
+        silu_backward(d, x, d_y, d_x);
+        break;
+    }
+}
+
 void dtx_act_forward(dtx_activation act, int64_t R, int64_t d, const float *x, float *y)
 {
     int threads = threads_for(R * d);
 
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t r = 0; r < R; r++) {
-        switch (act) {
-        case DTX_ACT_GELU_ERF:
-            gelu_erf(d, x + r * d, y + r * d);
-            break;
-        case DTX_ACT_GELU_TANH:
-            gelu_tanh(d, x + r * d, y + r * d);
-            break;
-        case DTX_ACT_RELU:
-            relu(d, x + r * d, y + r * d);
-            break;
-        }
+        act_row(act, d, x + r * d, y + r * d);
     }
 }
 
@@ -237,32 +387,77 @@ void dtx_act_backward(dtx_activation act, int64_t R, int64_t d, const int32_t *m
 
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t r = 0; r < R; r++) {
-        const float *row = x + (map != NULL ? map[r] : r) * d;
-        switch (act) {
-        case DTX_ACT_GELU_ERF:
-            gelu_erf_backward(d, row, d_y + r * d, d_x + r * d);
-            break;
-        case DTX_ACT_GELU_TANH:
-            gelu_tanh_backward(d, row, d_y + r * d, d_x + r * d);
-            break;
-        case DTX_ACT_RELU:
-            relu_backward(d, row, d_y + r * d, d_x + r * d);
-            break;
-        }
+        act_row_backward(act, d, x + (map != NULL ? map[r] : r) * d, d_y + r * d, d_x + r * d);
+    }
+}
+
+/* --- gated feed-forward: act(gate) * up --- */
+
+DTX_CLONES
+static void times(int64_t n, const float *x, float *y)
+{
+    for (int64_t i = 0; i < n; i++) {
+        y[i] *= x[i];
+    }
+}
+
+void dtx_gate_forward(dtx_activation act, int64_t R, int64_t d, const float *x, float *y)
+{
+    int threads = threads_for(R * d);
+
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (int64_t r = 0; r < R; r++) {
+        act_row(act, d, x + 2 * r * d, y + r * d);
+        times(d, x + 2 * r * d + d, y + r * d);
+    }
+}
+
+void dtx_gate_backward(dtx_activation act, int64_t R, int64_t d, const int32_t *map, const float *x, const float *d_y, float *d_x)
+{
+    int threads = threads_for(R * d);
+
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (int64_t r = 0; r < R; r++) {
+        const float *gate = x + 2 * (map != NULL ? map[r] : r) * d, *up = gate + d, *dy = d_y + r * d;
+        float *d_gate = d_x + 2 * r * d, *d_up = d_gate + d;
+        act_row(act, d, gate, d_up);
+        times(d, dy, d_up);
+        act_row_backward(act, d, gate, dy, d_gate);
+        times(d, up, d_gate);
+    }
+}
+
+/* --- soft caps --- */
+
+DTX_CLONES
+void dtx_cap_forward(int64_t n, float cap, float *x)
+{
+    const float inv = 1.0f / cap;
+
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = cap * dtx_tanhf(x[i] * inv);
+    }
+}
+
+DTX_CLONES
+void dtx_cap_backward(int64_t n, float cap, const float *x, float *d)
+{
+    const float inv = 1.0f / cap;
+
+    for (int64_t i = 0; i < n; i++) {
+        float t = x[i] * inv;
+        d[i] *= (1.0f - t) * (1.0f + t);
     }
 }
 
 /* --- rotary positions --- */
 
-void dtx_rotary_table(int64_t n, int64_t dims, double base, float *cos_out, float *sin_out)
+void dtx_rotary_table(int64_t n, int64_t half, const double *step, double factor, float *cos_out, float *sin_out)
 {
-    int64_t half = dims / 2;
-
     for (int64_t i = 0; i < half; i++) {
-        double step = pow(base, -2.0 * (double)i / (double)dims);
         for (int64_t p = 0; p < n; p++) {
-            cos_out[p * half + i] = (float)cos((double)p * step);
-            sin_out[p * half + i] = (float)sin((double)p * step);
+            cos_out[p * half + i] = (float)(factor * cos((double)p * step[i]));
+            sin_out[p * half + i] = (float)(factor * sin((double)p * step[i]));
         }
     }
 }

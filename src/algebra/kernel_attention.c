@@ -20,6 +20,35 @@ static int64_t min64(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static float score_scale(const dtx_heads *h)
+{
+    return h->scale > 0.0f ? h->scale : (float)(1.0 / sqrt((double)h->head_dim));
+}
+
+/* What the scores are multiplied by in the softmax: capped ones are scaled already. */
+static float softmax_scale(const dtx_heads *h)
+{
+    return h->cap > 0.0f ? 1.0f : score_scale(h);
+}
+
+/* Capped scores from q.k; nothing without a cap. */
+static void cap_row(const dtx_heads *h, float *s, int64_t n)
+{
+    if (h->cap > 0.0f) {
+        const float scale = score_scale(h);
+        for (int64_t j = 0; j < n; j++) {
+            s[j] *= scale;
+        }
+        dtx_cap_forward(n, h->cap, s);
+    }
+}
+
+/* The first key that the window leaves to a query which sees the keys below `end`. */
+static int64_t first_seen(const dtx_heads *h, int64_t end)
+{
+    return h->window > 0 && end > h->window ? end - h->window : 0;
+}
+
 /* q.k of the first n keys -> softmax weights; the other `ld - n` entries become zero. */
 DTX_CLONES
 static void weights_row(float *s, int64_t n, int64_t ld, float scale, bool alibi, float slope)
@@ -53,6 +82,14 @@ static void weights_row(float *s, int64_t n, int64_t ld, float scale, bool alibi
         s[j] *= inv;
     }
     memset(s + n, 0, (size_t)(ld - n) * sizeof *s);
+}
+
+/* The same of a row with ld keys of which those from `begin` to `end` - 1 are seen; weights of the others are zero. */
+static void row_weights(const dtx_heads *h, float *s, int64_t begin, int64_t end, int64_t ld, const float *slope, int64_t head)
+{
+    memset(s, 0, (size_t)begin * sizeof *s);
+    cap_row(h, s + begin, end - begin);
+    weights_row(s + begin, end - begin, ld - begin, softmax_scale(h), slope != NULL, slope != NULL ? slope[head] : 0.0f);
 }
 
 /* -sum p ln p over n keys. */
@@ -152,11 +189,11 @@ static void query_values(int64_t hd, const float *p, const float *v, int64_t ld,
 /* A step of decoding: one query, nothing kept. No product of matrices, whose packing would cost more than the work. */
 static void forward_query(const dtx_heads *h, const float *slope, const dtx_attn_seq *a, int64_t head)
 {
-    int64_t hd = h->head_dim, group = head / (h->n_heads / h->n_kv), n = a->past + 1;
-    const float *k = a->k + group * a->kv_step, *v = a->v + group * a->kv_step;
+    int64_t hd = h->head_dim, group = head / (h->n_heads / h->n_kv), from = first_seen(h, a->past + 1), n = a->past + 1 - from;
+    const float *k = a->k + group * a->kv_step + from * a->ld_kv, *v = a->v + group * a->kv_step + from * a->ld_kv;
 
     query_keys(hd, a->qkv + dtx_heads_q(h, head), k, a->ld_kv, n, scratch, v);
-    weights_row(scratch, n, n, (float)(1.0 / sqrt((double)hd)), slope != NULL, slope != NULL ? slope[head] : 0.0f);
+    row_weights(h, scratch, 0, n, n, slope, head);
     query_values(hd, scratch, v, a->ld_kv, n, a->out + head * hd, group + 1 < h->n_kv ? k + a->kv_step : k);
 }
 
@@ -174,7 +211,8 @@ typedef struct {
     const float *q, *k;         /* of the block's first query, of the group's first key */
     const float *slope;         /* this head's, or NULL */
     bool causal;
-    int64_t seen;               /* keys that the first query of the block sees */
+    int64_t seen;               /* end of the keys that the first query of the block sees */
+    const dtx_heads *h;
 } block_scores;
 
 static int64_t seen_of_piece(const block_scores *b, int64_t i, int64_t k0, int64_t n)
@@ -182,6 +220,14 @@ static int64_t seen_of_piece(const block_scores *b, int64_t i, int64_t k0, int64
     const int64_t seen = b->causal ? b->seen + i - k0 : n;
 
     return seen < 0 ? 0 : min64(seen, n);
+}
+
+/* The first of them that the window leaves. */
+static int64_t begin_of_piece(const block_scores *b, int64_t i, int64_t k0, int64_t seen)
+{
+    const int64_t begin = b->causal ? first_seen(b->h, b->seen + i) - k0 : 0;
+
+    return begin < 0 ? 0 : min64(begin, seen);
 }
 
 /* s (rows, n) = q.k of keys k0 .. k0 + n - 1, before scale and softmax. */
@@ -193,26 +239,28 @@ static void piece_scores(const block_scores *b, int64_t rows, int64_t k0, int64_
             s[i * n + j] += dtx_alibi_bias(*b->slope, k0 + j);
         }
     }
+    cap_row(b->h, s, rows * n);
 }
 
-/* s -> e of the first `seen` keys of a piece, zero beyond; returns what earlier sums are multiplied by. */
+/* s -> e of the keys begin .. seen - 1 of a piece, zero elsewhere; returns what earlier sums are multiplied by. */
 DTX_CLONES
-static float piece_weights(float *s, int64_t seen, int64_t n, float scale, running *r)
+static float piece_weights(float *s, int64_t begin, int64_t seen, int64_t n, float scale, running *r)
 {
     float top = r->top;
     double sum = 0.0, moment = 0.0;
 
 #pragma omp simd reduction(max : top)
-    for (int64_t j = 0; j < seen; j++) {
+    for (int64_t j = begin; j < seen; j++) {
         top = s[j] > top ? s[j] : top;
     }
     const double old = r->sum > 0.0 ? ((double)r->top - top) * scale : 0.0, factor = exp(old);
-    for (int64_t j = 0; j < seen; j++) {
+    for (int64_t j = begin; j < seen; j++) {
         const float x = (s[j] - top) * scale;
         s[j] = dtx_expf(x);
         sum += s[j];
         moment += s[j] > 0.0f ? (double)s[j] * x : 0.0;
     }
+    memset(s, 0, (size_t)begin * sizeof *s);
     memset(s + seen, 0, (size_t)(n - seen) * sizeof *s);
     *r = (running){top, r->sum * factor + sum, factor * (r->moment + old * r->sum) + moment};
     return (float)factor;
@@ -231,9 +279,9 @@ static double forward_pieces(const dtx_heads *h, bool causal, const float *slope
 {
     const int64_t hd = h->head_dim, group = head / (h->n_heads / h->n_kv), ld_out = h->n_heads * hd;
     const int64_t keys = causal ? a->past + i0 + rows : a->past + a->n_q;
-    const float scale = (float)(1.0 / sqrt((double)hd)), *v = a->v + group * a->kv_step;
+    const float scale = softmax_scale(h), *v = a->v + group * a->kv_step;
     const block_scores b = {hd, h->width, a->ld_kv, a->qkv + i0 * h->width + dtx_heads_q(h, head), a->k + group * a->kv_step,
-                            slope != NULL ? slope + head : NULL, causal, a->past + i0 + 1};
+                            slope != NULL ? slope + head : NULL, causal, a->past + i0 + 1, h};
     float *out = a->out + i0 * ld_out + head * hd;
     running run[BLOCK];
     double entropy = 0.0;
@@ -242,11 +290,16 @@ static double forward_pieces(const dtx_heads *h, bool causal, const float *slope
         run[i] = (running){-INFINITY, 0.0, 0.0};
         memset(out + i * ld_out, 0, (size_t)hd * sizeof *out);
     }
-    for (int64_t k0 = 0; k0 < keys; k0 += PIECE) {
+    for (int64_t k0 = causal ? first_seen(h, b.seen) : 0; k0 < keys; k0 += PIECE) {
         const int64_t n = min64(PIECE, keys - k0);
         piece_scores(&b, rows, k0, n, scratch);
         for (int64_t i = 0; i < rows; i++) {
-            scale_row(out + i * ld_out, hd, piece_weights(scratch + i * n, seen_of_piece(&b, i, k0, n), n, scale, &run[i]));
+            const int64_t seen = seen_of_piece(&b, i, k0, n), begin = begin_of_piece(&b, i, k0, seen);
+            if (begin < seen) {
+                scale_row(out + i * ld_out, hd, piece_weights(scratch + i * n, begin, seen, n, scale, &run[i]));
+            } else {
+                memset(scratch + i * n, 0, (size_t)n * sizeof *scratch);
+            }
         }
         dtx_linear_product(rows, hd, n, scratch, n, false, v + k0 * a->ld_kv, a->ld_kv, false, out, ld_out, true);
     }
@@ -273,27 +326,32 @@ static void forward_head(const dtx_heads *h, bool causal, const float *slope, co
 {
     int64_t hd = h->head_dim, group = head / (h->n_heads / h->n_kv), total = a->past + a->n_q;
     int64_t ld_out = h->n_heads * hd, rows;
-    const float *k = a->k + group * a->kv_step, *v = a->v + group * a->kv_step;
-    float scale = (float)(1.0 / sqrt((double)hd));
     double entropy = 0.0;
 
     for (int64_t i0 = 0; i0 < a->n_q; i0 += rows) {
+        /* keys before `from` are seen by none of the block's queries */
+        const int64_t from = causal ? first_seen(h, a->past + i0 + 1) : 0;
+        const float *k = a->k + group * a->kv_step + from * a->ld_kv, *v = a->v + group * a->kv_step + from * a->ld_kv;
         rows = a->probs != NULL ? min64(BLOCK, a->n_q - i0)
-                                : rows_that_fit(SCRATCH, a->n_q - i0, total, causal ? a->past + i0 + 1 : total, causal);
+                                : rows_that_fit(SCRATCH, a->n_q - i0, total - from, (causal ? a->past + i0 + 1 : total) - from, causal);
         if (rows == 0) {
             rows = min64(BLOCK, a->n_q - i0);
             entropy += forward_pieces(h, causal, slope, a, head, i0, rows);
             continue;
         }
-        int64_t keys = causal ? a->past + i0 + rows : total;
-        float *s = a->probs != NULL ? a->probs + (head * a->n_q + i0) * total : scratch;
+        int64_t keys = (causal ? a->past + i0 + rows : total) - from;
+        float *s = a->probs != NULL ? a->probs + (head * a->n_q + i0) * total + from : scratch;
         int64_t ld = a->probs != NULL ? total : keys;
         dtx_linear_product(rows, keys, hd, a->qkv + i0 * h->width + dtx_heads_q(h, head), h->width, false, k,
                            a->ld_kv, true, s, ld, false);
         for (int64_t i = 0; i < rows; i++) {
-            int64_t n = causal ? a->past + i0 + i + 1 : total;
-            weights_row(s + i * ld, n, ld, scale, slope != NULL, slope != NULL ? slope[head] : 0.0f);
-            entropy += a->entropy != NULL ? row_entropy(s + i * ld, n) : 0.0;
+            int64_t end = causal ? a->past + i0 + i + 1 : total, begin = (causal ? first_seen(h, end) : 0) - from;
+            float *row = s + i * ld;
+            if (a->probs != NULL) {
+                memset(row - from, 0, (size_t)from * sizeof *row);
+            }
+            row_weights(h, row, begin, end - from, ld - (a->probs != NULL ? from : 0), slope, head);
+            entropy += a->entropy != NULL ? row_entropy(row + begin, end - from - begin) : 0.0;
         }
         dtx_linear_product(rows, hd, keys, s, ld, false, v, a->ld_kv, false, a->out + i0 * ld_out + head * hd,
                            ld_out, false);
@@ -308,7 +366,9 @@ void dtx_attention_forward(const dtx_heads *h, bool causal, const float *slope, 
     int64_t work = 0;
 
     for (int64_t s = 0; s < n_seq; s++) {
-        work += seq[s].n_q * (seq[s].past + seq[s].n_q) * h->n_heads * h->head_dim;
+        int64_t keys = seq[s].past + seq[s].n_q;
+        keys = h->window > 0 ? min64(keys, h->window + BLOCK) : keys;
+        work += seq[s].n_q * keys * h->n_heads * h->head_dim;
     }
     int threads = work > 65536 ? dtx_linear_threads() : 1;
     int64_t tasks = n_seq * h->n_heads, share = tasks / (16 * threads) + 1; /* few keys each: some at a time */
@@ -361,34 +421,41 @@ static void row_entropy_backward(const float *p, float *d_p, int64_t n, float en
 static void backward_pieces(const dtx_heads *h, bool causal, const float *slope, const dtx_attn_seg *g, int64_t head, int64_t i0,
                             int64_t rows)
 {
-    enum { HALF = PIECE / 2 };
+    enum { HALF = PIECE / 2, THIRD = PIECE / 4 };
+    const int64_t piece = h->cap > 0.0f ? THIRD : HALF; /* the derivatives of capped scores stand in the last third */
     const int64_t hd = h->head_dim, ld = h->width, ld_out = h->n_heads * hd, group = head / (h->n_heads / h->n_kv);
     const int64_t keys = causal ? i0 + rows : g->len, cq = dtx_heads_q(h, head), ck = dtx_heads_k(h, group), cv = dtx_heads_v(h, group);
-    const float scale = (float)(1.0 / sqrt((double)hd)), *q = g->qkv + i0 * ld + cq;
+    const float scale = softmax_scale(h), *q = g->qkv + i0 * ld + cq;
     const float *d_out = g->d_out + (i0 - g->first) * ld_out + head * hd;
-    const block_scores b = {hd, ld, ld, q, g->qkv + ck, slope != NULL ? slope + head : NULL, causal, i0 + 1};
-    float *p = scratch, *d_s = scratch + BLOCK * HALF;
+    const block_scores b = {hd, ld, ld, q, g->qkv + ck, slope != NULL ? slope + head : NULL, causal, i0 + 1, h};
+    float *p = scratch, *d_s = scratch + BLOCK * HALF, *capped = scratch + BLOCK * THIRD;
     running run[BLOCK];
     double mean[BLOCK] = {0};
 
     for (int64_t i = 0; i < rows; i++) {
         run[i] = (running){-INFINITY, 0.0, 0.0};
     }
+    const int64_t from = causal ? first_seen(h, b.seen) : 0;
     for (int pass = g->probs != NULL ? 1 : 0; pass < 3; pass++) {
-        for (int64_t k0 = 0; k0 < keys; k0 += HALF) {
-            const int64_t n = min64(HALF, keys - k0);
+        for (int64_t k0 = from; k0 < keys; k0 += piece) {
+            const int64_t n = min64(piece, keys - k0);
             if (g->probs == NULL) {
                 piece_scores(&b, rows, k0, n, p);
             }
+            if (h->cap > 0.0f) {
+                memcpy(capped, p, (size_t)(rows * n) * sizeof *p);
+            }
             for (int64_t i = 0; i < rows; i++) {
-                const int64_t seen = seen_of_piece(&b, i, k0, n);
-                if (g->probs != NULL) {
+                const int64_t seen = seen_of_piece(&b, i, k0, n), begin = begin_of_piece(&b, i, k0, seen);
+                if (begin >= seen) {
+                    memset(p + i * n, 0, (size_t)n * sizeof *p);
+                } else if (g->probs != NULL) {
                     memcpy(p + i * n, g->probs + (head * g->len_seq + i0 + i) * g->len_seq + k0, (size_t)n * sizeof *p);
                 } else if (pass == 0) {
-                    piece_weights(p + i * n, seen, n, scale, &run[i]);
+                    piece_weights(p + i * n, begin, seen, n, scale, &run[i]);
                 } else {
                     running known = {run[i].top, 0.0, 0.0};
-                    piece_weights(p + i * n, seen, n, scale, &known);
+                    piece_weights(p + i * n, begin, seen, n, scale, &known);
                     scale_row(p + i * n, seen, (float)(1.0 / run[i].sum));
                 }
             }
@@ -406,12 +473,15 @@ static void backward_pieces(const dtx_heads *h, bool causal, const float *slope,
                     mean[i] += (double)p[i * n + j] * row[j];
                 }
                 for (int64_t j = 0; pass == 2 && j < n; j++) {
-                    row[j] = j < seen ? p[i * n + j] * (float)(row[j] - mean[i]) * scale : 0.0f;
+                    row[j] = j < seen ? p[i * n + j] * (float)(row[j] - mean[i]) * score_scale(h) : 0.0f;
+                }
+                if (pass == 2 && h->cap > 0.0f) {
+                    dtx_cap_backward(n, h->cap, capped + i * n, row);
                 }
             }
             if (pass == 2) {
                 dtx_linear_product(n, hd, rows, p, n, true, d_out, ld_out, false, g->d_qkv + k0 * ld + cv, ld, true);
-                dtx_linear_product(rows, hd, n, d_s, n, false, g->qkv + k0 * ld + ck, ld, false, g->d_qkv + i0 * ld + cq, ld, k0 > 0);
+                dtx_linear_product(rows, hd, n, d_s, n, false, g->qkv + k0 * ld + ck, ld, false, g->d_qkv + i0 * ld + cq, ld, k0 > from);
                 dtx_linear_product(n, hd, rows, d_s, n, true, q, ld, false, g->d_qkv + k0 * ld + ck, ld, true);
             }
         }
@@ -422,13 +492,12 @@ static void backward_pieces(const dtx_heads *h, bool causal, const float *slope,
 static void backward_group(const dtx_heads *h, bool causal, const float *slope, const dtx_attn_seg *g, int64_t group)
 {
     int64_t hd = h->head_dim, per = h->n_heads / h->n_kv, ld = h->width, ld_out = h->n_heads * hd;
-    const float *k = g->qkv + dtx_heads_k(h, group), *v = g->qkv + dtx_heads_v(h, group);
-    float *d_k = g->d_qkv + dtx_heads_k(h, group), *d_v = g->d_qkv + dtx_heads_v(h, group);
-    float scale = (float)(1.0 / sqrt((double)hd));
+    const int64_t part = h->cap > 0.0f ? SCRATCH / 3 : SCRATCH / 2; /* of the buffer: d_s, weights, capped scores */
+    float *capped = h->cap > 0.0f ? scratch + 2 * part : NULL;
 
     for (int64_t i = 0; i < g->len; i++) {
-        memset(d_k + i * ld, 0, (size_t)hd * sizeof *d_k);
-        memset(d_v + i * ld, 0, (size_t)hd * sizeof *d_v);
+        memset(g->d_qkv + i * ld + dtx_heads_k(h, group), 0, (size_t)hd * sizeof *g->d_qkv);
+        memset(g->d_qkv + i * ld + dtx_heads_v(h, group), 0, (size_t)hd * sizeof *g->d_qkv);
     }
     for (int64_t head = group * per; head < (group + 1) * per; head++) {
         const float *q = g->qkv + dtx_heads_q(h, head);
@@ -437,35 +506,45 @@ static void backward_group(const dtx_heads *h, bool causal, const float *slope, 
             memset(d_q + i * ld, 0, (size_t)hd * sizeof *d_q);
         }
         for (int64_t i0 = g->first, rows; i0 < g->len; i0 += rows) {
-            rows = rows_that_fit(SCRATCH / 2, g->len - i0, g->len, causal ? i0 + 1 : g->len, causal);
+            const int64_t from = causal ? first_seen(h, i0 + 1) : 0;
+            const float *k = g->qkv + from * ld + dtx_heads_k(h, group), *v = g->qkv + from * ld + dtx_heads_v(h, group);
+            float *d_k = g->d_qkv + from * ld + dtx_heads_k(h, group), *d_v = g->d_qkv + from * ld + dtx_heads_v(h, group);
+            rows = rows_that_fit(part, g->len - i0, g->len - from, (causal ? i0 + 1 : g->len) - from, causal);
             if (rows == 0) {
                 rows = min64(BLOCK, g->len - i0);
                 backward_pieces(h, causal, slope, g, head, i0, rows);
                 continue;
             }
-            int64_t keys = causal ? i0 + rows : g->len, ld_p = g->len_seq;
+            int64_t keys = (causal ? i0 + rows : g->len) - from, ld_p = g->len_seq;
             const float *p, *d_out = g->d_out + (i0 - g->first) * ld_out + head * hd;
             float *d_s = scratch;
             if (g->probs != NULL) {
-                p = g->probs + (head * g->len_seq + i0) * g->len_seq;
+                p = g->probs + (head * g->len_seq + i0) * g->len_seq + from;
             } else {
-                float *s = scratch + SCRATCH / 2;
+                float *s = scratch + part;
                 ld_p = keys;
                 dtx_linear_product(rows, keys, hd, q + i0 * ld, ld, false, k, ld, true, s, ld_p, false);
                 for (int64_t i = 0; i < rows; i++) {
-                    weights_row(s + i * ld_p, causal ? i0 + i + 1 : keys, keys, scale, slope != NULL,
-                                slope != NULL ? slope[head] : 0.0f);
+                    int64_t end = causal ? i0 + i + 1 : g->len, begin = (causal ? first_seen(h, end) : 0) - from;
+                    if (capped != NULL) {
+                        memcpy(capped + i * keys, s + i * keys, (size_t)keys * sizeof *s);
+                        cap_row(h, capped + i * keys, keys);
+                    }
+                    row_weights(h, s + i * ld_p, begin, end - from, keys, slope, head);
                 }
                 p = s;
             }
             dtx_linear_product(rows, keys, hd, d_out, ld_out, false, v, ld, true, d_s, keys, false);
             dtx_linear_product(keys, hd, rows, p, ld_p, true, d_out, ld_out, false, d_v, ld, true);
             for (int64_t i = 0; i < rows; i++) {
-                int64_t n = causal ? i0 + i + 1 : keys;
+                int64_t n = causal ? i0 + i + 1 - from : keys;
                 if (g->entropy != 0.0f) {
                     row_entropy_backward(p + i * ld_p, d_s + i * keys, n, g->entropy);
                 }
-                weights_row_backward(p + i * ld_p, d_s + i * keys, n, keys, scale);
+                weights_row_backward(p + i * ld_p, d_s + i * keys, n, keys, score_scale(h));
+                if (capped != NULL) {
+                    dtx_cap_backward(keys, h->cap, capped + i * keys, d_s + i * keys);
+                }
             }
             dtx_linear_product(rows, hd, keys, d_s, keys, false, k, ld, false, d_q + i0 * ld, ld, false);
             dtx_linear_product(keys, hd, rows, d_s, keys, true, q + i0 * ld, ld, false, d_k, ld, true);
@@ -478,7 +557,8 @@ void dtx_attention_backward(const dtx_heads *h, bool causal, const float *slope,
     int64_t work = 0;
 
     for (int64_t s = 0; s < n_seg; s++) {
-        work += (seg[s].len - seg[s].first) * seg[s].len * h->n_heads * h->head_dim;
+        int64_t keys = h->window > 0 ? min64(seg[s].len, h->window + BLOCK) : seg[s].len;
+        work += (seg[s].len - seg[s].first) * keys * h->n_heads * h->head_dim;
     }
     int threads = work > 65536 ? dtx_linear_threads() : 1;
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)

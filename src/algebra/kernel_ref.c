@@ -70,6 +70,8 @@ static double act(dtx_activation a, double x)
         return 0.5 * x * (1.0 + tanh(TANH_C * (x + 0.044715 * x * x * x)));
     case DTX_ACT_RELU:
         return x > 0.0 ? x : 0.0;
+    case DTX_ACT_SILU:
+        return x / (1.0 + exp(-x));
     }
     return x;
 }
@@ -85,6 +87,10 @@ static double act_slope(dtx_activation a, double x)
     }
     case DTX_ACT_RELU:
         return x > 0.0 ? 1.0 : 0.0;
+    case DTX_ACT_SILU: {
+        double g = 1.0 / (1.0 + exp(-x));
+        return g * (1.0 + x * (1.0 - g));
+    }
     }
     return 1.0;
 }
@@ -103,6 +109,67 @@ void dtx_act_backward_ref(dtx_activation a, int64_t R, int64_t d, const int32_t 
         const float *row = x + (map != NULL ? map[r] : r) * d;
         for (int64_t i = 0; i < d; i++) {
             d_x[r * d + i] = (float)(d_y[r * d + i] * act_slope(a, row[i]));
+        }
+    }
+}
+
+void dtx_gate_forward_ref(dtx_activation a, int64_t R, int64_t d, const float *x, float *y)
+{
+    for (int64_t i = 0; i < R * d; i++) {
+        const float *row = x + i / d * 2 * d + i % d;
+        y[i] = (float)(act(a, row[0]) * row[d]);
+    }
+}
+
+void dtx_gate_backward_ref(dtx_activation a, int64_t R, int64_t d, const int32_t *map, const float *x, const float *d_y,
+                           float *d_x)
+{
+    for (int64_t i = 0; i < R * d; i++) {
+        int64_t r = i / d;
+        const float *row = x + (map != NULL ? map[r] : r) * 2 * d + i % d;
+        float *to = d_x + r * 2 * d + i % d;
+        to[0] = (float)(d_y[i] * row[d] * act_slope(a, row[0]));
+        to[d] = (float)(d_y[i] * act(a, row[0]));
+    }
+}
+
+void dtx_rms_forward_ref(int64_t R, int64_t n, int64_t d, const float *x, int64_t ldx, const float *w, float shift, float eps,
+                         float *y, int64_t ldy, float *rstd)
+{
+    for (int64_t t = 0; t < R * n; t++) {
+        const float *from = x + t / n * ldx + t % n * d;
+        float *to = y + t / n * ldy + t % n * d;
+        double sum = 0.0;
+        for (int64_t i = 0; i < d; i++) {
+            sum += (double)from[i] * from[i];
+        }
+        double s = 1.0 / sqrt(sum / (double)d + (double)eps);
+        for (int64_t i = 0; i < d; i++) {
+            to[i] = (float)(from[i] * s * ((double)shift + w[i]));
+        }
+        if (rstd != NULL) {
+            rstd[t] = (float)s;
+        }
+    }
+}
+
+void dtx_rms_backward_ref(int64_t R, int64_t n, int64_t d, const int32_t *map, const float *x, int64_t ldx, const float *rstd,
+                          const float *w, float shift, const float *d_y, float *d_x, int64_t ld, bool accumulate, float *dw)
+{
+    for (int64_t t = 0; t < R * n; t++) {
+        int64_t r = t / n, k = t % n, f = map != NULL ? map[r] : r;
+        const float *from = x + f * ldx + k * d, *dy = d_y + r * ld + k * d;
+        float *to = d_x + r * ld + k * d;
+        double s = rstd[f * n + k], dot = 0.0;
+        for (int64_t i = 0; i < d; i++) {
+            dot += dy[i] * ((double)shift + w[i]) * from[i] * s;
+            if (dw != NULL) {
+                dw[i] = (float)(dw[i] + dy[i] * from[i] * s);
+            }
+        }
+        for (int64_t i = 0; i < d; i++) {
+            double dx = s * (dy[i] * ((double)shift + w[i]) - from[i] * s * dot / (double)d);
+            to[i] = (float)(accumulate ? to[i] + dx : dx);
         }
     }
 }
@@ -132,8 +199,15 @@ typedef struct {
     int64_t ld_k, hd, n_keys;
     const float *slope;
     int64_t head;
+    const dtx_heads *h;
+    int64_t begin;
     double top, sum;
 } query;
+
+static double scale_of(const dtx_heads *h)
+{
+    return h->scale > 0.0f ? h->scale : 1.0 / sqrt((double)h->head_dim);
+}
 
 static double score(const query *a, int64_t j)
 {
@@ -142,18 +216,22 @@ static double score(const query *a, int64_t j)
     for (int64_t c = 0; c < a->hd; c++) {
         dot += (double)a->q[c] * a->k[j * a->ld_k + c];
     }
-    return dot / sqrt((double)a->hd);
+    dot *= scale_of(a->h);
+    return a->h->cap > 0.0f ? a->h->cap * tanh(dot / a->h->cap) : dot;
 }
 
-static query ask(const float *q, const float *k, int64_t ld_k, int64_t hd, int64_t n_keys, const float *slope,
+static query ask(const dtx_heads *h, const float *q, const float *k, int64_t ld_k, int64_t n_keys, const float *slope,
                  int64_t head)
 {
-    query a = {q, k, ld_k, hd, n_keys, slope, head, -INFINITY, 0.0};
+    query a = {q, k, ld_k, h->head_dim, n_keys, slope, head, h, 0, -INFINITY, 0.0};
 
-    for (int64_t j = 0; j < n_keys; j++) {
+    if (h->window > 0 && n_keys > h->window) {
+        a.begin = n_keys - h->window;
+    }
+    for (int64_t j = a.begin; j < n_keys; j++) {
         a.top = fmax(a.top, score(&a, j));
     }
-    for (int64_t j = 0; j < n_keys; j++) {
+    for (int64_t j = a.begin; j < n_keys; j++) {
         a.sum += exp(score(&a, j) - a.top);
     }
     return a;
@@ -161,7 +239,7 @@ static query ask(const float *q, const float *k, int64_t ld_k, int64_t hd, int64
 
 static double weight_of(const query *a, int64_t j)
 {
-    return j < a->n_keys ? exp(score(a, j) - a->top) / a->sum : 0.0;
+    return j >= a->begin && j < a->n_keys ? exp(score(a, j) - a->top) / a->sum : 0.0;
 }
 
 void dtx_attention_forward_ref(const dtx_heads *h, bool causal, const float *slope, int64_t n_seq,
@@ -177,7 +255,7 @@ void dtx_attention_forward_ref(const dtx_heads *h, bool causal, const float *slo
         for (int64_t t = 0; t < h->n_heads * seq[s].n_q; t++) {
             int64_t head = t / seq[s].n_q, i = t % seq[s].n_q;
             const float *k = seq[s].k + head / per * seq[s].kv_step, *v = seq[s].v + head / per * seq[s].kv_step;
-            query a = ask(seq[s].qkv + i * h->width + dtx_heads_q(h, head), k, ld, hd,
+            query a = ask(h, seq[s].qkv + i * h->width + dtx_heads_q(h, head), k, ld,
                           causal ? seq[s].past + i + 1 : total, slope, head);
             float *out = seq[s].out + (i * h->n_heads + head) * hd;
             for (int64_t c = 0; c < hd; c++) {
@@ -203,7 +281,6 @@ void dtx_attention_backward_ref(const dtx_heads *h, bool causal, const float *sl
                                 const dtx_attn_seg *seg)
 {
     int64_t hd = h->head_dim, per = h->n_heads / h->n_kv, ld = h->width;
-    double scale = 1.0 / sqrt((double)hd);
 
     for (int64_t s = 0; s < n_seg; s++) {
         const dtx_attn_seg *g = &seg[s];
@@ -214,10 +291,10 @@ void dtx_attention_backward_ref(const dtx_heads *h, bool causal, const float *sl
             int64_t cq = dtx_heads_q(h, head), ck = dtx_heads_k(h, head / per), cv = dtx_heads_v(h, head / per);
             for (int64_t i = g->first; i < g->len; i++) {
                 const float *q = g->qkv + i * ld + cq, *d_out = g->d_out + ((i - g->first) * h->n_heads + head) * hd;
-                query a = ask(q, g->qkv + ck, ld, hd, causal ? i + 1 : g->len, slope, head);
+                query a = ask(h, q, g->qkv + ck, ld, causal ? i + 1 : g->len, slope, head);
                 double mean = 0.0; /* sum_j p_j dp_j */
                 for (int pass = 0; pass < 2; pass++) {
-                    for (int64_t j = 0; j < a.n_keys; j++) {
+                    for (int64_t j = a.begin; j < a.n_keys; j++) {
                         double p = g->probs != NULL ? g->probs[(head * g->len_seq + i) * g->len_seq + j]
                                                     : weight_of(&a, j);
                         const float *k = g->qkv + j * ld + ck, *v = g->qkv + j * ld + cv;
@@ -230,7 +307,11 @@ void dtx_attention_backward_ref(const dtx_heads *h, bool causal, const float *sl
                             mean += p * dp;
                             continue;
                         }
-                        double ds = p * (dp - mean) * scale;
+                        double ds = p * (dp - mean) * scale_of(h);
+                        if (h->cap > 0.0f) {
+                            double t = score(&a, j) / h->cap;
+                            ds *= 1.0 - t * t;
+                        }
                         for (int64_t c = 0; c < hd; c++) {
                             float *dq = g->d_qkv + i * ld + cq + c, *dk = g->d_qkv + j * ld + ck + c;
                             float *dv = g->d_qkv + j * ld + cv + c;

@@ -9,6 +9,13 @@ void dtx_norm_forward_ref(int64_t R, int64_t d, const float *x, const float *w, 
                           float *mean, float *rstd);
 void dtx_norm_backward_ref(int64_t R, int64_t d, const int32_t *map, const float *x, const float *mean,
                            const float *rstd, const float *w, const float *d_y, float *d_x, float *dw, float *db);
+void dtx_rms_forward_ref(int64_t R, int64_t n, int64_t d, const float *x, int64_t ldx, const float *w, float shift, float eps,
+                         float *y, int64_t ldy, float *rstd);
+void dtx_rms_backward_ref(int64_t R, int64_t n, int64_t d, const int32_t *map, const float *x, int64_t ldx, const float *rstd,
+                          const float *w, float shift, const float *d_y, float *d_x, int64_t ld, bool accumulate, float *dw);
+void dtx_gate_forward_ref(dtx_activation act, int64_t R, int64_t d, const float *x, float *y);
+void dtx_gate_backward_ref(dtx_activation act, int64_t R, int64_t d, const int32_t *map, const float *x, const float *d_y,
+                           float *d_x);
 void dtx_act_forward_ref(dtx_activation act, int64_t R, int64_t d, const float *x, float *y);
 void dtx_act_backward_ref(dtx_activation act, int64_t R, int64_t d, const int32_t *map, const float *x,
                           const float *d_y, float *d_x);

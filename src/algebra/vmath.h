@@ -34,6 +34,19 @@ DTX_INLINE float dtx_expf(float x)
     return x < -87.0f ? 0.0f : p * scale;
 }
 
+/* tanh x within 3 ulp: a polynomial of Moshier's (Cephes) below 0.625, 1 - 2 / (e^2x + 1) beyond. */
+DTX_INLINE float dtx_tanhf(float x)
+{
+    float u = x < 0.0f ? -x : x, s = x * x, p = -5.70498872745e-3f;
+
+    p = p * s + 2.06390887954e-2f;
+    p = p * s - 5.37397155531e-2f;
+    p = p * s + 1.33314422036e-1f;
+    p = p * s - 3.33332819422e-1f;
+    float near = x + x * s * p, far = 1.0f - 2.0f / (dtx_expf(2.0f * u) + 1.0f);
+    return u < 0.625f ? near : x < 0.0f ? -far : far;
+}
+
 /* e^x in double for -700 <= x <= 700, within a few ulp; 0 below. */
 DTX_INLINE double dtx_exp(double x)
 {

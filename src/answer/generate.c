@@ -134,7 +134,7 @@ static dtx_status choose(const decoder *c, stream *s, const float *logits, float
         it->behaviour_logprob[it->length] = behaviour;
     }
     it->length++;
-    if (token == sampling->eos) {
+    if (dtx_eos_has(&sampling->eos, token)) {
         it->finish = DTX_FINISH_EOS;
     } else if (it->length == sampling->max_new_tokens) {
         it->finish = DTX_FINISH_LENGTH;

@@ -146,8 +146,10 @@ void dtx_sampler_process(const dtx_sampling *s, const int32_t *ids, int64_t n_id
     if (s->no_repeat_ngram > 0) {
         ban_repeated_ngrams(s->no_repeat_ngram, ids, n_ids, V, logits);
     }
-    if (n_ids - prompt_len < s->min_new_tokens && s->eos >= 0 && s->eos < V) {
-        logits[s->eos] = -INFINITY;
+    for (int i = 0; n_ids - prompt_len < s->min_new_tokens && i < s->eos.n; i++) {
+        if (s->eos.id[i] < V) {
+            logits[s->eos.id[i]] = -INFINITY;
+        }
     }
     if (!s->do_sample) {
         return; /* greedy search has the processors, not the warpers */

@@ -8,6 +8,7 @@
 
 #include "src/base/rng.h"
 #include "src/base/status.h"
+#include "src/model/families/arch.h"
 
 typedef struct {
     int64_t max_new_tokens, min_new_tokens;
@@ -16,7 +17,7 @@ typedef struct {
     int64_t top_k;           /* 0 = off */
     double top_p;            /* 1 = off */
     int64_t no_repeat_ngram; /* 0 = off */
-    int32_t eos;             /* -1 = none */
+    dtx_eos eos;             /* ids that end an answer */
 } dtx_sampling;
 
 /* In place: logits (V) -> scores; removed entries become -inf. ids are the row's prompt + generated tokens so far.

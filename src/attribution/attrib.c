@@ -28,6 +28,7 @@ typedef struct {
     double *node, *weight;
     float *e, *b, *x;        /* (n, d): embeddings; baseline (d) or NULL; input of the pass */
     float *hidden, *logits;  /* (n, d), (G, V) */
+    float *capped;           /* (G, V) logits as the model gave them, where it caps them; else NULL */
     float *d_hidden, *seed;  /* (G, d); copy that a backward pass may destroy */
     double *factor;          /* (G): weight of the node, times p where that is the target */
     float *grad, *score;     /* rows of one block, of one range */
@@ -55,6 +56,7 @@ static void attributor_free(attributor *c)
     dtx_free(c->x);
     dtx_free(c->hidden);
     dtx_free(c->logits);
+    dtx_free(c->capped);
     dtx_free(c->d_hidden);
     dtx_free(c->seed);
     dtx_free(c->factor);
@@ -137,6 +139,9 @@ static dtx_status make_buffers(attributor *c)
     DTX_TRY(DTX_NEW_RAW(c->x, c->n * c->d));
     DTX_TRY(DTX_NEW_RAW(c->hidden, c->n * c->d));
     DTX_TRY(DTX_NEW_RAW(c->logits, c->G * c->V));
+    if (dtx_model_arch(c->model)->logit_cap > 0) {
+        DTX_TRY(DTX_NEW_RAW(c->capped, c->G * c->V));
+    }
     DTX_TRY(DTX_NEW_RAW(c->d_hidden, c->G * c->d));
     DTX_TRY(DTX_NEW_RAW(c->seed, c->G * c->d));
     DTX_TRY(DTX_NEW(c->factor, c->G));
@@ -205,6 +210,9 @@ static dtx_status go_to_node(attributor *c, int64_t k)
         }
     }
     DTX_TRY(forward(c, c->set->method == DTX_IG ? c->x : c->e, c->tape));
+    if (c->capped != NULL) {
+        memcpy(c->capped, c->logits, (size_t)(c->G * c->V) * sizeof *c->logits);
+    }
     for (int64_t g = 0; g < c->G; g++) {
         double p = softmax_cotangent(c->set->target, c->V, c->ids[c->P + g], c->logits + g * c->V);
         c->factor[g] = c->weight[k] * (c->set->target == DTX_TARGET_PROBABILITY ? p : 1);
@@ -212,6 +220,7 @@ static dtx_status go_to_node(attributor *c, int64_t k)
             c->out->probability[g] = (float)p;
         }
     }
+    dtx_model_cap_backward(c->model, c->G, c->capped, c->logits);
     dtx_model_logits_backward(c->model, c->G, c->logits, NULL, c->d_hidden, NULL);
     c->at = k;
     return DTX_OK;

@@ -143,7 +143,8 @@ dtx_status dtx_adapter_new(const dtx_arch *a, int64_t r, double alpha, double dr
             double bound = 1 / sqrt((double)l->n_in);
             for (int64_t i = 0; i < r * l->n_in; i++) {
                 /* the high half of `a` keeps these streams apart from those of the base's parameters */
-                double u = dtx_rng_uniform(seed, DTX_RNG_INIT, (uint64_t)1 << 32 | (uint64_t)s, 0, (uint32_t)i);
+                const int64_t stream = dtx_module_stream(s / DTX_MODULES, (dtx_module_kind)(s % DTX_MODULES));
+                double u = dtx_rng_uniform(seed, DTX_RNG_INIT, (uint64_t)1 << 32 | (uint64_t)stream, 0, (uint32_t)i);
                 l->A[i] = (float)((2 * u - 1) * bound);
             }
         }

@@ -30,6 +30,12 @@ typedef struct {
     int n_targets;
 } dtx_adapter;
 
+/* Number of a module's stream of random numbers: those of the modules that were there first never change. */
+static inline int64_t dtx_module_stream(int64_t layer, dtx_module_kind kind)
+{
+    return kind < DTX_MOD_GATE ? layer * DTX_MOD_GATE + kind : ((int64_t)kind << 24) + layer;
+}
+
 /* A ~ U(-1/sqrt(in), 1/sqrt(in)) from the seed, B = 0, for every module whose dotted name ends with a target (PEFT's
  * rule). No match is DTX_ERR_USAGE naming the modules there are. */
 dtx_status dtx_adapter_new(const dtx_arch *a, int64_t r, double alpha, double dropout, const char *const *targets,

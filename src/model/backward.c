@@ -26,7 +26,7 @@ typedef struct {
     dtx_attn_seg *attn; /* room for n_seg */
     model_pass pass;    /* for recompute */
     /* scratch: cotangents (D, E: of the residual stream), inputs of modules, A x and its cotangent */
-    float *D, *E, *norm, *ffn, *attn_out, *qkv, *lora, *d_lora, *u_norm, *u_act;
+    float *D, *E, *norm, *ffn, *up, *attn_out, *qkv, *lora, *d_lora, *u_norm, *u_act;
 } backward;
 
 static float *grad_of(const backward *b, int64_t param)
@@ -50,7 +50,7 @@ static void lora_backward(const backward *b, int64_t layer, dtx_module_kind kind
     if (l == NULL) {
         return;
     }
-    const int64_t r = ad->r, slot = layer * DTX_MODULES + kind;
+    const int64_t r = ad->r, slot = dtx_module_stream(layer, kind);
     const bool drop = b->t->dropout.p > 0;
     const dtx_matrix A = dtx_f32_matrix(l->A, r, l->n_in), B = dtx_f32_matrix(l->B, l->n_out, r);
     if (du != NULL || g != NULL) {
@@ -86,20 +86,39 @@ static void module_backward(const backward *b, int64_t layer, dtx_module_kind ki
     const model_linear *l = &b->m->layers[layer].module[kind];
 
     if (du != NULL) {
-        dtx_linear_backward_input(&l->w, M, dy, lddy, du, l->w.n_in, accumulate);
+        dtx_model_linear_input(l, M, dy, lddy, du, accumulate);
     }
     if (b->want->params != NULL) {
-        dtx_linear_backward_weight(l->w.n_out, l->w.n_in, M, dy, lddy, u, l->w.n_in, grad_of(b, l->w_param),
-                                   grad_of(b, l->b_param));
+        dtx_model_linear_weight(l, M, dy, lddy, u, grad_of(b, l->w_param), grad_of(b, l->b_param));
     }
     lora_backward(b, layer, kind, M, dy, lddy, u, du);
 }
 
+/* dx += backward of n at x. */
 static void norm_backward(const backward *b, const model_norm *n, const row_set *rows, const float *x,
                           const float *mean, const float *rstd, const float *dy, float *dx)
 {
-    dtx_norm_backward(rows->M, b->m->arch.hidden, rows->map, x, mean, rstd, n->w, dy, dx, grad_of(b, n->w_param),
-                      grad_of(b, n->b_param));
+    const dtx_arch *a = &b->m->arch;
+
+    if (a->rms_norm) {
+        dtx_rms_backward(rows->M, 1, a->hidden, rows->map, x, a->hidden, rstd, n->w, a->norm_plus_one ? 1.0f : 0.0f, dy, dx, a->hidden,
+                         true, grad_of(b, n->w_param));
+    } else {
+        dtx_norm_backward(rows->M, a->hidden, rows->map, x, mean, rstd, n->w, dy, dx, grad_of(b, n->w_param), grad_of(b, n->b_param));
+    }
+}
+
+/* The cotangent of what a branch's last linear gives, from dy, the cotangent of what the branch adds: dy itself, or through the norm
+ * at the branch's end into `room`. */
+static const float *end_backward(const backward *b, const model_norm *n, const row_set *rows, const float *x, const float *rstd,
+                                 const float *dy, float *room)
+{
+    if (!b->m->arch.branch_norm) {
+        return dy;
+    }
+    memset(room, 0, (size_t)(rows->M * b->m->arch.hidden) * sizeof *room);
+    norm_backward(b, n, rows, x, NULL, rstd, dy, room);
+    return room;
 }
 
 /* Which cotangents a layer has to form. */
@@ -108,7 +127,7 @@ typedef struct {
     bool qkv;       /* of the fused projection's output */
     bool attn;      /* of the attention's output */
     bool mlp_input; /* of what the up projection reads */
-    bool up;        /* of the up projection's output */
+    bool up;        /* of the up and gate projections' outputs */
 } layer_needs;
 
 static layer_needs needs_of(const backward *b, int64_t layer, bool input)
@@ -122,33 +141,61 @@ static layer_needs needs_of(const backward *b, int64_t layer, bool input)
     n.attn = n.qkv || dtx_adapter_at(g, layer, DTX_MOD_OUT) != NULL;
     /* in a parallel layer the attention branch does not lie below the MLP */
     n.mlp_input = input || (!b->m->arch.parallel && n.attn);
-    n.up = n.mlp_input || dtx_adapter_at(g, layer, DTX_MOD_UP) != NULL;
+    n.up = n.mlp_input || dtx_adapter_at(g, layer, DTX_MOD_UP) != NULL || dtx_adapter_at(g, layer, DTX_MOD_GATE) != NULL;
     return n;
 }
 
-/* MLP: from dy (rows.M, d), cotangent of its output, to d_in (NULL = not needed; accumulate adds). The up projection's
- * input was norm(x); it is formed again where a gradient needs it. */
+/* MLP: from dy (rows.M, d), cotangent of its last linear's output, to d_in (NULL = not needed; accumulate adds). The up
+ * projection's input was norm(x), or x (norm NULL); it is formed again where a gradient needs it. */
 static void mlp_backward(const backward *b, int64_t layer, const row_set *rows, const model_record *rec,
                          const layer_needs *need, const float *x, const model_norm *norm, const float *dy, float *d_in,
                          bool accumulate)
 {
     const dtx_arch *a = &b->m->arch;
-    const float *act = NULL, *in = NULL;
+    const int64_t width = dtx_up_width(a);
+    const float *act = NULL, *in = x;
+    float *d_up = a->gated ? b->up : b->ffn, *to = need->mlp_input ? d_in : NULL;
 
     if (needs_input(b, layer, DTX_MOD_DOWN)) {
-        dtx_act_forward(a->activation, rows->M, a->ffn, rec->up, b->u_act);
+        if (a->gated) {
+            dtx_gate_forward(a->activation, rows->M, a->ffn, rec->up, b->u_act);
+        } else {
+            dtx_act_forward(a->activation, rows->M, a->ffn, rec->up, b->u_act);
+        }
         act = b->u_act;
     }
     module_backward(b, layer, DTX_MOD_DOWN, rows->M, dy, a->hidden, act, need->up ? b->ffn : NULL, false);
     if (!need->up) {
         return;
     }
-    dtx_act_backward(a->activation, rows->M, a->ffn, rows->map, rec->up, b->ffn, b->ffn);
-    if (needs_input(b, layer, DTX_MOD_UP)) {
-        dtx_norm_forward(rows->M, a->hidden, x, norm->w, norm->b, a->norm_eps, b->u_norm, NULL, NULL);
+    if (a->gated) {
+        dtx_gate_backward(a->activation, rows->M, a->ffn, rows->map, rec->up, b->ffn, d_up);
+    } else {
+        dtx_act_backward(a->activation, rows->M, a->ffn, rows->map, rec->up, b->ffn, d_up);
+    }
+    if (norm != NULL && (needs_input(b, layer, DTX_MOD_UP) || needs_input(b, layer, DTX_MOD_GATE))) {
+        dtx_model_norm(b->m, norm, rows->M, x, b->u_norm, NULL, NULL);
         in = b->u_norm;
     }
-    module_backward(b, layer, DTX_MOD_UP, rows->M, b->ffn, a->ffn, in, need->mlp_input ? d_in : NULL, accumulate);
+    module_backward(b, layer, DTX_MOD_UP, rows->M, d_up + dtx_module_column(b->m, DTX_MOD_UP), width, in, to, accumulate);
+    if (b->m->layers[layer].module[DTX_MOD_GATE].w.w != NULL) {
+        module_backward(b, layer, DTX_MOD_GATE, rows->M, d_up, width, in, to, true);
+    }
+}
+
+/* From the cotangents of normed queries and keys to those of the projections' outputs, in place. */
+static void norm_queries_and_keys_backward(const backward *b, int64_t layer, const model_record *rec)
+{
+    const dtx_arch *a = &b->m->arch;
+    const model_layer *l = &b->m->layers[layer];
+    const int64_t width = b->m->heads.width, q = a->n_heads * a->head_dim, k = a->n_kv * a->head_dim;
+    const int64_t n_q = a->qk_norm_wide ? 1 : a->n_heads, n_k = a->qk_norm_wide ? 1 : a->n_kv;
+    const float shift = a->norm_plus_one ? 1.0f : 0.0f;
+
+    dtx_rms_backward(b->full.M, n_q, q / n_q, b->full.map, rec->qk, q + k, rec->rstd_qk, l->q_norm.w, shift, b->qkv, b->qkv, width, false,
+                     grad_of(b, l->q_norm.w_param));
+    dtx_rms_backward(b->full.M, n_k, k / n_k, b->full.map, rec->qk + q, q + k, rec->rstd_qk + b->t->R * n_q, l->k_norm.w, shift, b->qkv + q,
+                     b->qkv + q, width, false, grad_of(b, l->k_norm.w_param));
 }
 
 /* Attention: from dy (rows.M, d), cotangent of its output projection's output, to b->qkv (full.M, width), cotangents
@@ -156,7 +203,7 @@ static void mlp_backward(const backward *b, int64_t layer, const row_set *rows, 
 static void attention_backward(const backward *b, int64_t layer, const row_set *rows, const model_record *rec,
                                const layer_needs *need, const float *dy)
 {
-    const dtx_heads *h = &b->m->heads;
+    const dtx_heads heads = dtx_layer_heads(b->m, layer), *h = &heads;
     const dtx_tape *t = b->t;
     const int64_t out = h->n_heads * h->head_dim;
 
@@ -179,9 +226,9 @@ static void attention_backward(const backward *b, int64_t layer, const row_set *
                                     .entropy = b->want->entropy};
     }
     dtx_attention_backward(h, b->m->arch.causal, b->m->slopes, b->n_seg, b->attn);
-    if (b->m->arch.position == DTX_POS_ROTARY) {
-        dtx_rotary(h, b->m->arch.rotary_dims, b->m->rotary->cos_t, b->m->rotary->sin_t, b->full.M, b->pos, b->qkv,
-                   true);
+    dtx_model_rotate(b->m, layer, b->full.M, b->pos, b->qkv, true);
+    if (b->m->arch.qk_norm) {
+        norm_queries_and_keys_backward(b, layer, rec);
     }
 }
 
@@ -192,7 +239,7 @@ static void qkv_backward(const backward *b, int64_t layer, const float *u, float
 
     for (dtx_module_kind k = DTX_MOD_QKV; k <= DTX_MOD_V; k++) {
         if (b->m->layers[layer].module[k].w.w != NULL) {
-            module_backward(b, layer, k, b->full.M, b->qkv + dtx_module_column(h, k), h->width, u, d_in,
+            module_backward(b, layer, k, b->full.M, b->qkv + dtx_module_column(b->m, k), h->width, u, d_in,
                             accumulate || k != DTX_MOD_QKV);
         }
     }
@@ -218,7 +265,8 @@ static void layer_backward(backward *b, int64_t layer, const row_set *rows, cons
                            bool input)
 {
     const dtx_arch *a = &b->m->arch;
-    const model_norm *n1 = &b->m->layers[layer].norm1, *n2 = &b->m->layers[layer].norm2;
+    const model_layer *l = &b->m->layers[layer];
+    const model_norm *n1 = &l->norm1, *n2 = &l->norm2;
     const layer_needs need = needs_of(b, layer, input);
     const int64_t d = a->hidden;
     const bool expand = rows == &b->top && b->expand;
@@ -246,12 +294,18 @@ static void layer_backward(backward *b, int64_t layer, const row_set *rows, cons
             }
         }
     } else {
-        mlp_backward(b, layer, rows, rec, &need, rec->mid, n2, b->D, b->norm, false);
-        if (need.mlp_input) {
+        const float *dy = end_backward(b, &l->end2, rows, rec->end2, rec->rstd_end2, b->D, b->E);
+        if (a->bare_input) {
+            mlp_backward(b, layer, rows, rec, &need, rec->mid, NULL, dy, b->D, true);
+        } else {
+            mlp_backward(b, layer, rows, rec, &need, rec->mid, n2, dy, b->norm, false);
+        }
+        if (need.mlp_input && !a->bare_input) {
             norm_backward(b, n2, rows, rec->mid, rec->mean2, rec->rstd2, b->norm, b->D);
         }
         if (need.attn) {
-            attention_backward(b, layer, rows, rec, &need, b->D);
+            dy = end_backward(b, &l->end1, rows, rec->end1, rec->rstd_end1, b->D, b->E);
+            attention_backward(b, layer, rows, rec, &need, dy);
         }
     }
     if (!need.qkv) {
@@ -269,12 +323,12 @@ static void layer_backward(backward *b, int64_t layer, const row_set *rows, cons
             b->E = swap;
         }
     }
-    if (a->post_norm) {
+    if (a->post_norm || a->bare_input) {
         qkv_backward(b, layer, x, need.input ? b->D : NULL, true);
         return;
     }
-    if (needs_input(b, layer, DTX_MOD_QKV)) {
-        dtx_norm_forward(b->full.M, d, x, n1->w, n1->b, a->norm_eps, b->u_norm, NULL, NULL);
+    if (needs_input(b, layer, DTX_MOD_Q) || needs_input(b, layer, DTX_MOD_K) || needs_input(b, layer, DTX_MOD_V)) {
+        dtx_model_norm(b->m, n1, b->full.M, x, b->u_norm, NULL, NULL);
         u = b->u_norm;
     }
     qkv_backward(b, layer, u, need.input ? b->norm : NULL, a->shared_norm);
@@ -381,6 +435,7 @@ static dtx_status make_scratch(backward *b)
     DTX_TRY(dtx_buffer_need(&w[BACK_E], M * a->hidden, &b->E));
     DTX_TRY(dtx_buffer_need(&w[BACK_NORM], M * a->hidden, &b->norm));
     DTX_TRY(dtx_buffer_need(&w[BACK_FFN], M * a->ffn, &b->ffn));
+    DTX_TRY(dtx_buffer_need(&w[BACK_UP], a->gated ? M * 2 * a->ffn : 0, &b->up));
     DTX_TRY(dtx_buffer_need(&w[BACK_ATTN], M * a->n_heads * a->head_dim, &b->attn_out));
     DTX_TRY(dtx_buffer_need(&w[BACK_QKV], M * b->m->heads.width, &b->qkv));
     DTX_TRY(dtx_buffer_need(&w[BACK_LORA], 2 * M * r, &b->lora));
@@ -397,6 +452,7 @@ static dtx_status make_scratch(backward *b)
                            .seq = b->pass.seq};
     DTX_TRY(dtx_buffer_need(&w[WORK_NORM], b->t->R * a->hidden, &b->pass.norm));
     DTX_TRY(dtx_buffer_need(&w[WORK_ACT], b->t->R * a->ffn, &b->pass.act));
+    DTX_TRY(dtx_buffer_need(&w[WORK_END], a->branch_norm ? b->t->R * a->hidden : 0, &b->pass.end));
     DTX_TRY(dtx_buffer_need(&w[WORK_LORA], b->t->R * r, &b->pass.lora));
     DTX_TRY(dtx_buffer_need(&w[WORK_DROP], dtx_drop_size(b->t->adapter, &b->t->dropout, b->t->R), &b->pass.drop));
     b->u_norm = b->pass.norm;
@@ -421,6 +477,7 @@ static void embed_backward(backward *b)
     const dtx_model *m = b->m;
     const dtx_tape *t = b->t;
     const int64_t M = b->full.M, d = m->arch.hidden;
+    const float scale = (float)m->arch.embed_scale;
 
     if (m->arch.post_norm) {
         memset(b->E, 0, (size_t)(M * d) * sizeof(float));
@@ -429,15 +486,20 @@ static void embed_backward(backward *b)
         b->D = b->E;
         b->E = swap;
     }
-    if (b->want->params != NULL) {
-        add_rows(M, d, t->ids, b->D, grad_of(b, m->words.w_param));
-        if (m->arch.post_norm) {
-            add_rows(M, d, t->pos, b->D, grad_of(b, m->positions.w_param));
-            add_rows(M, d, NULL, b->D, grad_of(b, m->types.w_param));
-        }
-    }
     if (b->want->embeds != NULL) {
         memcpy(b->want->embeds, b->D, (size_t)(M * d) * sizeof(float));
+    }
+    if (b->want->params != NULL) {
+        if (m->positions.w.w != NULL) {
+            add_rows(M, d, t->pos, b->D, grad_of(b, m->positions.w_param));
+        }
+        if (m->types.w.w != NULL) {
+            add_rows(M, d, NULL, b->D, grad_of(b, m->types.w_param));
+        }
+        for (int64_t i = 0; scale != 0 && i < M * d; i++) {
+            b->D[i] *= scale;
+        }
+        add_rows(M, d, t->ids, b->D, grad_of(b, m->words.w_param));
     }
 }
 
@@ -494,6 +556,29 @@ dtx_status dtx_model_backward(const dtx_model *m, dtx_tape *tape, int64_t n_seg,
     return DTX_OK;
 }
 
+void dtx_model_linear_weight(const model_linear *l, int64_t M, const float *dy, int64_t lddy, const float *x, float *dw, float *db)
+{
+    const int64_t n_out = dtx_linear_out(l), n_in = dtx_linear_in(l);
+
+    if (!l->transposed) {
+        dtx_linear_backward_weight(n_out, n_in, M, dy, lddy, x, n_in, dw, db);
+        return;
+    }
+    dtx_linear_backward_weight(n_in, n_out, M, x, n_in, dy, lddy, dw, NULL);
+    for (int64_t r = 0; db != NULL && r < M; r++) {
+        for (int64_t i = 0; i < n_out; i++) {
+            db[i] += dy[r * lddy + i];
+        }
+    }
+}
+
+void dtx_model_cap_backward(const dtx_model *m, int64_t R, const float *logits, float *d_logits)
+{
+    if (m->arch.logit_cap > 0) {
+        dtx_cap_backward(R * m->arch.vocab, (float)m->arch.logit_cap, logits, d_logits);
+    }
+}
+
 void dtx_model_logits_backward(const dtx_model *m, int64_t R, const float *d_logits, const float *hidden,
                                float *d_hidden, float *grads)
 {
@@ -509,8 +594,8 @@ void dtx_model_logits_backward(const dtx_model *m, int64_t R, const float *d_log
 int64_t dtx_model_backward_bytes_per_row(const dtx_model *m)
 {
     const dtx_arch *a = &m->arch;
-    /* D, E, norm; ffn; attention; projections; two maps and the position. An adapter adds 2 r floats. */
-    const int64_t floats = 3 * a->hidden + a->ffn + a->n_heads * a->head_dim + m->heads.width + 3;
+    /* D, E, norm; ffn, and gate | up; attention; projections; two maps and the position. An adapter adds 2 r floats. */
+    const int64_t floats = 3 * a->hidden + a->ffn + (a->gated ? 2 * a->ffn : 0) + a->n_heads * a->head_dim + m->heads.width + 3;
 
     return floats * (int64_t)sizeof(float);
 }

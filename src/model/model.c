@@ -347,8 +347,10 @@ void dtx_model_del(dtx_model *m)
         dtx_free(m->owned[i]);
     }
     if (m->rotary != NULL) {
-        dtx_free(m->rotary->cos_t);
-        dtx_free(m->rotary->sin_t);
+        for (int k = 0; k < 2; k++) {
+            dtx_free(m->rotary->cos_t[k]);
+            dtx_free(m->rotary->sin_t[k]);
+        }
         dtx_free(m->rotary);
     }
     dtx_weights_close(m->weights);

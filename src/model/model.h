@@ -114,6 +114,10 @@ void dtx_model_logits_single(const dtx_model *m, const float *hidden, float *log
 void dtx_model_logits_backward(const dtx_model *m, int64_t R, const float *d_logits, const float *hidden,
                                float *d_hidden, float *grads);
 
+/* Logits may be capped (dtx_arch.logit_cap): d_logits (R, V) of capped logits become those of the head's output. Nothing
+ * without a cap; to be called before dtx_model_logits_backward with the logits as dtx_model_logits gave them. */
+void dtx_model_cap_backward(const dtx_model *m, int64_t R, const float *logits, float *d_logits);
+
 typedef struct {
     int64_t seq;
     int64_t first, len;         /* rows first..len-1 of the sequence; 0 <= first < len <= its length */

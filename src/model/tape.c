@@ -37,7 +37,8 @@ int64_t dtx_record_layout(const dtx_model *m, int64_t R, bool stats, int64_t n_p
 {
     const dtx_arch *a = &m->arch;
     const int64_t d = a->hidden, attn = a->n_heads * a->head_dim;
-    const bool mid = !a->parallel || a->post_norm, sum = a->post_norm;
+    const bool mid = !a->parallel || a->post_norm, sum = a->post_norm, end = stats && a->branch_norm, qk = stats && a->qk_norm;
+    const int64_t heads = a->n_heads + a->n_kv;
     int64_t at = 0;
     model_record r;
     struct {
@@ -45,8 +46,10 @@ int64_t dtx_record_layout(const dtx_model *m, int64_t R, bool stats, int64_t n_p
         int64_t n;
     } part[] = {
         {&r.mean1, stats ? R : 0},    {&r.rstd1, stats ? R : 0}, {&r.mean2, stats ? R : 0}, {&r.rstd2, stats ? R : 0},
-        {&r.qkv, R * m->heads.width}, {&r.attn, R * attn},       {&r.mid, mid ? R * d : 0}, {&r.up, R * a->ffn},
-        {&r.sum, sum ? R * d : 0},    {&r.probs, n_probs},
+        {&r.qkv, R * m->heads.width}, {&r.attn, R * attn},       {&r.mid, mid ? R * d : 0}, {&r.up, R * dtx_up_width(a)},
+        {&r.sum, sum ? R * d : 0},    {&r.probs, n_probs},       {&r.end1, end ? R * d : 0}, {&r.end2, end ? R * d : 0},
+        {&r.rstd_end1, end ? R : 0},  {&r.rstd_end2, end ? R : 0}, {&r.qk, qk ? R * heads * a->head_dim : 0},
+        {&r.rstd_qk, qk ? R * heads : 0},
     };
 
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
@@ -92,9 +95,9 @@ double dtx_tape_entropy(const dtx_tape *t)
 }
 
 /* Softmax weights are kept where they take at most twice the MLP's activations: len <= 640 for RedPajama 3B. */
-static bool keeps_probs(const dtx_arch *a, int64_t len)
+bool dtx_tape_keeps_probs(const dtx_arch *a, int64_t len)
 {
-    return a->n_heads * len <= 2 * a->ffn;
+    return a->score_cap == 0 && a->n_heads * len <= 2 * a->ffn; /* the derivative of a cap needs the scores themselves */
 }
 
 dtx_status dtx_tape_begin(dtx_tape *t, const dtx_batch *b, const int32_t *pos)
@@ -134,7 +137,7 @@ dtx_status dtx_tape_begin(dtx_tape *t, const dtx_batch *b, const int32_t *pos)
     for (int64_t s = 0; s < b->n_seq; s++) {
         int64_t len = b->offset[s + 1] - b->offset[s];
         t->probs_at[s] = -1;
-        if (keeps_probs(a, len)) {
+        if (dtx_tape_keeps_probs(a, len)) {
             t->probs_at[s] = t->n_probs;
             t->n_probs += a->n_heads * len * len;
         }

@@ -16,12 +16,25 @@ dtx_flops dtx_flops_sum(dtx_flops a, dtx_flops b)
                        .spare = a.spare + b.spare};
 }
 
+/* Pairs of query and key of a sequence, mean over the layers: those with a window see fewer. */
+static double dtx_cost_pairs(const dtx_arch *a, int64_t len)
+{
+    const double n = (double)len, w = (double)a->window, all = 0.5 * n * (n + 1);
+    int64_t windows = 0;
+
+    for (int64_t i = 0; i < a->n_layers; i++) {
+        windows += a->window > 0 && a->window < len && (a->layer[i] & DTX_LAYER_WINDOW);
+    }
+    const double part = a->n_layers > 0 ? (double)windows / (double)a->n_layers : 0;
+    return all - part * 0.5 * (n - w) * (n - w + 1);
+}
+
 void dtx_cost_add(const dtx_arch *a, dtx_cost_work *w, int64_t len, int64_t head)
 {
     double n = (double)len;
 
     w->rows += n;
-    w->pairs += a->causal ? 0.5 * n * (n + 1) : n * n;
+    w->pairs += a->causal ? dtx_cost_pairs(a, len) : n * n;
     w->head += (double)head;
 }
 
@@ -42,7 +55,7 @@ static double module_size(const dtx_arch *a, dtx_module_kind kind)
 {
     int64_t n_out = 0, n_in = 0;
 
-    if (a->fused_qkv && (kind == DTX_MOD_K || kind == DTX_MOD_V)) {
+    if (!dtx_arch_has(a, (int)kind)) {
         return 0;
     }
     dtx_module_shape(a, kind, &n_out, &n_in);
@@ -109,9 +122,10 @@ dtx_flops dtx_cost_lora(const dtx_arch *a, const dtx_adapter *ad, const dtx_cost
             has[k] = dtx_adapter_at(ad, i, (dtx_module_kind)k) != NULL;
         }
         bool qkv = input || has[DTX_MOD_Q] || has[DTX_MOD_K] || has[DTX_MOD_V], attn = qkv || has[DTX_MOD_OUT];
-        bool mlp_input = input || (!a->parallel && attn), up = mlp_input || has[DTX_MOD_UP];
+        bool mlp_input = input || (!a->parallel && attn), up = mlp_input || has[DTX_MOD_UP] || has[DTX_MOD_GATE];
         double row = backward_row(a, ad, i, DTX_MOD_DOWN, up, has[DTX_MOD_DOWN]);
         row += up ? backward_row(a, ad, i, DTX_MOD_UP, mlp_input, has[DTX_MOD_UP]) : 0;
+        row += up ? backward_row(a, ad, i, DTX_MOD_GATE, mlp_input, has[DTX_MOD_GATE]) : 0;
         row += attn ? backward_row(a, ad, i, DTX_MOD_OUT, qkv, has[DTX_MOD_OUT]) : 0;
         for (int k = DTX_MOD_Q; qkv && k <= DTX_MOD_V; k++) {
             row += backward_row(a, ad, i, (dtx_module_kind)k, input, has[k]);
@@ -142,7 +156,7 @@ dtx_flops dtx_cost_attribution(const dtx_arch *a, const dtx_adapter *ad, int64_t
     for (int64_t g = 0; g < G; g++) { /* step g's cotangents reach the rows 0 .. P + g - 1 */
         double len = (double)(P + g);
         rows += len;
-        pairs += 0.5 * len * (len + 1);
+        pairs += dtx_cost_pairs(a, P + g);
     }
     dtx_cost_add(a, &pass, P + G - 1, G);
     const dtx_flops once = dtx_cost_forward(a, ad, &pass);
@@ -154,7 +168,7 @@ dtx_flops dtx_cost_attribution(const dtx_arch *a, const dtx_adapter *ad, int64_t
     /* the top layer begins at one row a step; its projections see the whole prefix, but queries of one row alone count */
     const int64_t last = a->n_layers - 1;
     top = steps * (backward_row(a, ad, last, DTX_MOD_OUT, true, false) + backward_row(a, ad, last, DTX_MOD_UP, true, false)
-                   + backward_row(a, ad, last, DTX_MOD_DOWN, true, false));
+                   + backward_row(a, ad, last, DTX_MOD_GATE, true, false) + backward_row(a, ad, last, DTX_MOD_DOWN, true, false));
     for (int k = DTX_MOD_Q; k <= DTX_MOD_V; k++) {
         top += rows * backward_row(a, ad, last, (dtx_module_kind)k, true, false);
     }
@@ -199,10 +213,12 @@ double dtx_cost_read_bytes(const dtx_arch *a, double element_size)
 /* Floats of one layer's record (dtx_record_layout) for R rows. */
 static double record_floats(const dtx_arch *a, double R, bool stats, double probs)
 {
-    double d = (double)a->hidden, row = qkv_width(a) + attention_width(a) + (double)a->ffn;
+    double d = (double)a->hidden, row = qkv_width(a) + attention_width(a) + (double)dtx_up_width(a);
 
     row += !a->parallel || a->post_norm ? d : 0;
     row += a->post_norm ? d : 0;
+    row += stats && a->branch_norm ? 2 * (d + 1) : 0;
+    row += stats && a->qk_norm ? (double)((a->n_heads + a->n_kv) * (a->head_dim + 1)) : 0;
     return R * row + (stats ? 4 * R : 0) + probs;
 }
 
@@ -213,7 +229,7 @@ static double tape_floats(const dtx_arch *a, int64_t n, const int64_t *len, bool
 
     for (int64_t i = 0; i < n; i++) {
         R += (double)len[i];
-        if (a->n_heads * len[i] <= 2 * a->ffn) {
+        if (dtx_tape_keeps_probs(a, len[i])) {
             probs += (double)a->n_heads * (double)len[i] * (double)len[i];
         }
     }
@@ -234,12 +250,12 @@ static double widest_input(const dtx_adapter *ad)
 /* Floats of scratch: of a forward pass over R rows, of a backward pass over M cotangent rows. */
 static double forward_floats(const dtx_arch *a, const dtx_adapter *ad, double R, bool dropout)
 {
-    return R * ((double)(a->hidden + a->ffn) + (ad != NULL ? (double)ad->r : 0) + (dropout ? widest_input(ad) : 0));
+    return R * ((double)(a->hidden + a->ffn + (a->branch_norm ? a->hidden : 0)) + (ad != NULL ? (double)ad->r : 0) + (dropout ? widest_input(ad) : 0));
 }
 
 static double backward_floats(const dtx_arch *a, const dtx_adapter *ad, double M)
 {
-    return M * (3 * (double)a->hidden + (double)a->ffn + attention_width(a) + qkv_width(a) + 3
+    return M * (3 * (double)a->hidden + (double)(a->ffn + (a->gated ? 2 * a->ffn : 0)) + attention_width(a) + qkv_width(a) + 3
                 + (ad != NULL ? 2 * (double)ad->r : 0));
 }
 
@@ -284,7 +300,10 @@ double dtx_cost_generation_bytes(const dtx_arch *a, const dtx_adapter *ad, int64
     double cap = (double)(max_prompt > JOIN_ROWS ? max_prompt : JOIN_ROWS) + B, R = B * (double)max_prompt;
 
     R = R < cap ? R : cap;
-    double cache = (double)a->n_layers * B * 2 * longest * (double)(a->n_kv * a->head_dim);
+    double cache = 0;
+    for (int64_t i = 0; i < a->n_layers; i++) {
+        cache += B * 2 * (double)dtx_kv_room(a, i, max_prompt + max_new) * (double)(a->n_kv * a->head_dim);
+    }
     double pass = 2 * R * d + record_floats(a, R, false, 0) + forward_floats(a, ad, R, false);
     return 4 * (cache + pass + cap * (d + 1) + B * (d + V + longest) + 2 * V);
 }

@@ -282,7 +282,7 @@ dtx_status dtx_labelled_arch(const dtx_labelled *l, const char *arch, int64_t la
 
     DTX_TRY(dtx_arch_fresh(arch, true, layers, hidden, heads, vocab, tokens + PAD + 1, &a));
     a.bos_id = BOS;
-    a.eos_id = EOS;
+    a.eos = dtx_eos_of(EOS);
     a.pad_id = PAD;
     a.n_labels = l->n_labels;
     memcpy(a.labels, l->labels, sizeof a.labels);

@@ -40,7 +40,7 @@ dtx_status dtx_head_loss(const dtx_model *m, int64_t R, const float *hidden, con
                          double *loss, float *d_hidden, float *grads)
 {
     const int64_t d = dtx_model_arch(m)->hidden, V = dtx_model_arch(m)->vocab;
-    float *h = NULL, *dh = NULL, *z = NULL;
+    float *h = NULL, *dh = NULL, *z = NULL, *capped = NULL;
     int32_t *lab = NULL;
     int64_t *row = NULL;
     double *part = NULL;
@@ -49,6 +49,9 @@ dtx_status dtx_head_loss(const dtx_model *m, int64_t R, const float *hidden, con
     DTX_GO(DTX_NEW_RAW(h, HEAD_BLOCK * d));
     DTX_GO(DTX_NEW_RAW(dh, HEAD_BLOCK * d));
     DTX_GO(DTX_NEW_RAW(z, HEAD_BLOCK * V));
+    if (d_hidden != NULL && dtx_model_arch(m)->logit_cap > 0) {
+        DTX_GO(DTX_NEW_RAW(capped, HEAD_BLOCK * V));
+    }
     DTX_GO(DTX_NEW(lab, HEAD_BLOCK));
     DTX_GO(DTX_NEW(row, HEAD_BLOCK));
     DTX_GO(DTX_NEW(part, HEAD_BLOCK));
@@ -73,8 +76,12 @@ dtx_status dtx_head_loss(const dtx_model *m, int64_t R, const float *hidden, con
             continue;
         }
         dtx_model_logits(m, n, h, z);
+        if (capped != NULL) {
+            memcpy(capped, z, (size_t)(n * V) * sizeof *z);
+        }
         dtx_cross_entropy(n, V, z, lab, scale, part);
         if (d_hidden != NULL) {
+            dtx_model_cap_backward(m, n, capped, z);
             dtx_model_logits_backward(m, n, z, h, dh, grads);
         }
         for (int64_t i = 0; i < n; i++) {
@@ -88,6 +95,7 @@ done:
     dtx_free(part);
     dtx_free(row);
     dtx_free(lab);
+    dtx_free(capped);
     dtx_free(z);
     dtx_free(dh);
     dtx_free(h);

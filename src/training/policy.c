@@ -221,7 +221,7 @@ dtx_status dtx_policy_gradient(const dtx_model *m, const dtx_adapter *adapter, d
                                const dtx_policy_rows *r, dtx_policy_loss loss, void *user, dtx_adapter *grads, float *d_head)
 {
     const int64_t d = dtx_model_arch(m)->hidden, V = dtx_model_arch(m)->vocab, R = r->offset[r->n], E = dtx_policy_entries(r);
-    float *hidden = NULL, *d_hidden = NULL, *h = NULL, *dh = NULL, *z = NULL, *dropped = NULL, *back = NULL;
+    float *hidden = NULL, *d_hidden = NULL, *h = NULL, *dh = NULL, *z = NULL, *capped = NULL, *dropped = NULL, *back = NULL;
     int64_t *row = NULL, n_seg = 0;
     int32_t *token = NULL;
     uint64_t *key = NULL;
@@ -238,6 +238,9 @@ dtx_status dtx_policy_gradient(const dtx_model *m, const dtx_adapter *adapter, d
     DTX_GO(DTX_NEW_RAW(h, BLOCK * d));
     DTX_GO(DTX_NEW_RAW(dh, BLOCK * d));
     DTX_GO(DTX_NEW_RAW(z, BLOCK * V));
+    if (dtx_model_arch(m)->logit_cap > 0) {
+        DTX_GO(DTX_NEW_RAW(capped, BLOCK * V));
+    }
     DTX_GO(DTX_NEW(sum, d + 1));
     DTX_GO(DTX_NEW_RAW(seg, r->n));
     const dtx_dropout branches = {key != NULL ? r->dropout->lora : 0, key != NULL ? r->dropout->seed : 0, key};
@@ -250,7 +253,11 @@ dtx_status dtx_policy_gradient(const dtx_model *m, const dtx_adapter *adapter, d
         for (int64_t i = 0; head != NULL && i < n; i++) {
             drop_for_head(r, key, row[e + i], d, h + i * d, dropped + i * d);
         }
+        if (capped != NULL) {
+            memcpy(capped, z, (size_t)(n * V) * sizeof *z);
+        }
         block_loss(V, d, head, dropped, token + e, e, n, loss, user, z, d_value);
+        dtx_model_cap_backward(m, n, capped, z);
         dtx_model_logits_backward(m, n, z, h, dh, NULL);
         for (int64_t i = 0; i < n; i++) {
             const double dv = head != NULL ? d_value[i] : 0;
@@ -280,6 +287,7 @@ done:
     dtx_free(key);
     dtx_free(seg);
     dtx_free(sum);
+    dtx_free(capped);
     dtx_free(z);
     dtx_free(dh);
     dtx_free(h);

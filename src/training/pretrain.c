@@ -120,7 +120,8 @@ dtx_status dtx_pretrain_arch(const char *arch, int64_t layers, int64_t hidden, i
                              int64_t context, int32_t eos, int32_t pad, dtx_arch *out)
 {
     DTX_TRY(dtx_arch_fresh(arch, false, layers, hidden, heads, vocab, context, out));
-    out->bos_id = out->eos_id = eos;
+    out->bos_id = eos;
+    out->eos = dtx_eos_of(eos);
     out->pad_id = pad;
     return DTX_OK;
 }

@@ -34,7 +34,7 @@ static dtx_status read_any(const dtx_cfg *s, dtx_arch *a)
         return DTX_FAIL(DTX_ERR_INPUT, "%s: a JSON object is expected", s->path);
     }
     memset(a, 0, sizeof *a);
-    a->bos_id = a->eos_id = a->pad_id = -1;
+    a->bos_id = a->pad_id = -1;
     DTX_TRY(dtx_json_str(s->root, s->path, "model_type", sizeof a->model_type, a->model_type));
     DTX_TRY(dtx_cfg_check_common(s));
     const dtx_family *f = dtx_family_find(a->model_type);
@@ -74,7 +74,7 @@ static dtx_status read_generation(const char *dir, dtx_arch *a)
     }
     DTX_TRY(dtx_json_read(file, &root));
     dtx_cfg s = {root, file};
-    dtx_status st = dtx_cfg_token(&s, "eos_token_id", a->vocab, &a->eos_id);
+    dtx_status st = dtx_cfg_eos(&s, a->vocab, &a->eos);
     if (st == DTX_OK) {
         st = dtx_cfg_token(&s, "pad_token_id", a->vocab, &a->pad_id);
     }
@@ -130,8 +130,10 @@ static dtx_status write_all(cJSON *o, const dtx_arch *a, const char *torch_dtype
     if (a->bos_id >= 0) {
         dtx_cfg_add_number(o, "bos_token_id", (double)a->bos_id);
     }
-    if (a->eos_id >= 0) {
-        dtx_cfg_add_number(o, "eos_token_id", (double)a->eos_id);
+    if (a->eos.n == 1) {
+        dtx_cfg_add_number(o, "eos_token_id", (double)a->eos.id[0]);
+    } else if (a->eos.n > 1) {
+        cJSON_AddItemToObject(o, "eos_token_id", cJSON_CreateIntArray(a->eos.id, a->eos.n));
     }
     if (a->pad_id >= 0) {
         dtx_cfg_add_number(o, "pad_token_id", (double)a->pad_id);
@@ -174,8 +176,7 @@ dtx_status dtx_arch_fresh(const char *model_type, bool encoder, int64_t layers, 
 {
     const dtx_family *f = strcmp(model_type, "auto") == 0 ? first_fresh(encoder) : dtx_family_find(model_type);
     dtx_arch a = {.n_layers = layers, .hidden = hidden, .n_heads = heads, .ffn = 4 * hidden, .vocab = vocab,
-                  .max_positions = positions, .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5f, .bos_id = -1, .eos_id = -1,
-                  .pad_id = -1};
+                  .max_positions = positions, .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5f, .bos_id = -1, .pad_id = -1};
 
     if (f == NULL || f->fresh == NULL || f->encoder != encoder) {
         char all[512];
@@ -200,19 +201,50 @@ int64_t dtx_arch_max_tokens(const dtx_arch *a)
     return a->position == DTX_POS_LEARNED && !a->causal ? a->max_positions - a->pad_id - 1 : a->max_positions;
 }
 
+/* What the description says beyond the fields that the first families had: nothing where none of it is in use, so that their
+ * fingerprints stay. */
+static dtx_status describe_rest(const dtx_arch *a, char *text, size_t size)
+{
+    char layers[65] = "none";
+    size_t n;
+
+    for (int64_t i = 0; i < a->n_layers; i++) {
+        if (a->layer[i] != 0) {
+            DTX_TRY(dtx_sha256_bytes(a->layer, (size_t)a->n_layers, layers));
+            break;
+        }
+    }
+    n = (size_t)snprintf(text, size, " norm %d%d%d%d%d%d qkv %d gated %d%d stored %d bias %d%d%d window %" PRId64 " layers %s scale %.17g caps %.17g %.17g embed %.17g",
+                         a->rms_norm, a->norm_plus_one, a->bare_input, a->branch_norm, a->qk_norm, a->qk_norm_wide, a->qkv_blocks, a->gated,
+                         a->fused_gate, a->transposed, a->qkv_bias, a->out_bias, a->mlp_bias, a->window, layers, a->score_scale, a->score_cap,
+                         a->logit_cap, a->embed_scale);
+    for (int k = 0; k < 2; k++) {
+        const dtx_rope *r = &a->rope[k];
+        if (k == 1 || r->type != DTX_ROPE_PLAIN) {
+            n += (size_t)snprintf(text + n, size - n, " rope %d %.17g %.17g %.17g %.17g %.17g %.17g %d", (int)r->type, r->base, r->factor,
+                                  r->old_length, r->low, r->high, r->attention, r->exact);
+        }
+    }
+    if (strcmp(text, " norm 000000 qkv 0 gated 00 stored 0 bias 000 window 0 layers none scale 0 caps 0 0 embed 0 rope 0 0 0 0 0 0 0 0") == 0) {
+        text[0] = '\0';
+    }
+    return DTX_OK;
+}
+
 dtx_status dtx_arch_fingerprint(const dtx_arch *a, const char *weights, char out[65])
 {
-    char text[768];
+    char text[2048], rest[1024];
     /* the pad token starts RoBERTa's positions; elsewhere it has no part in a pass */
-    const int64_t first = a->position == DTX_POS_LEARNED ? a->pad_id : -1;
+    const int64_t first = a->position == DTX_POS_LEARNED && !a->causal ? a->pad_id : -1;
 
+    DTX_TRY(describe_rest(a, rest, sizeof rest));
     snprintf(text, sizeof text,
              "%s family %d layers %" PRId64 " hidden %" PRId64 " heads %" PRId64 " of %" PRId64 " kv %" PRId64 " ffn %" PRId64
              " vocab %" PRId64 " causal %d parallel %d shared_norm %d post_norm %d fused %d bias %d head_bias %d tied %d position %d"
-             " from %" PRId64 " rotary %" PRId64 " base %.17g act %d eps %.9g types %" PRId64 " labels %" PRId64 " multi %d",
+             " from %" PRId64 " rotary %" PRId64 " base %.17g act %d eps %.9g types %" PRId64 " labels %" PRId64 " multi %d%s",
              weights, dtx_family_of(a)->code, a->n_layers, a->hidden, a->n_heads, a->head_dim, a->n_kv, a->ffn, a->vocab, a->causal,
              a->parallel, a->shared_norm, a->post_norm, a->fused_qkv, a->linear_bias, a->head_bias, a->tied_head, (int)a->position,
-             first, a->rotary_dims, a->rotary_base, (int)a->activation, (double)a->norm_eps, a->type_vocab, a->n_labels,
-             a->multi_label);
+             first, a->rotary_dims, a->rope[0].base, (int)a->activation, (double)a->norm_eps, a->type_vocab, a->n_labels,
+             a->multi_label, rest);
     return dtx_sha256_bytes(text, strlen(text), out);
 }

@@ -20,8 +20,9 @@ typedef enum {
     DTX_MOD_K,
     DTX_MOD_V,
     DTX_MOD_OUT,
-    DTX_MOD_UP,
+    DTX_MOD_UP,             /* gate | up where they are fused */
     DTX_MOD_DOWN,
+    DTX_MOD_GATE,
     DTX_MODULES
 } dtx_module_kind;
 
@@ -29,6 +30,10 @@ typedef enum {
 typedef enum {
     DTX_PART_NORM1 = DTX_MODULES, /* of the attention's branch */
     DTX_PART_NORM2,               /* of the MLP's */
+    DTX_PART_NORM1_END,           /* at the end of the attention's branch */
+    DTX_PART_NORM2_END,
+    DTX_PART_Q_NORM,
+    DTX_PART_K_NORM,
     DTX_PART_WORDS,
     DTX_PART_POSITIONS,
     DTX_PART_TYPES,
@@ -40,7 +45,53 @@ typedef enum {
     DTX_PARTS
 } dtx_part;
 
-enum { DTX_MAX_LABELS = 64 };
+enum { DTX_MAX_LABELS = 64, DTX_MAX_LAYERS = 4096, DTX_MAX_EOS = 16 };
+
+/* Ids that end a text; the first is the one that training appends. */
+typedef struct {
+    int n;
+    int32_t id[DTX_MAX_EOS];
+} dtx_eos;
+static inline bool dtx_eos_has(const dtx_eos *e, int64_t id)
+{
+    for (int i = 0; i < e->n; i++) {
+        if (e->id[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+/* The one that training appends; -1 = none. */
+static inline int32_t dtx_eos_first(const dtx_eos *e)
+{
+    return e->n > 0 ? e->id[0] : -1;
+}
+/* Of one id, or of none when it is negative. */
+static inline dtx_eos dtx_eos_of(int64_t id)
+{
+    return (dtx_eos){.n = id >= 0 ? 1 : 0, .id = {(int32_t)id}};
+}
+
+/* Rotary positions: pair i of `dims` dimensions turns by p * step[i] at position p. */
+typedef enum { DTX_ROPE_PLAIN, DTX_ROPE_LINEAR, DTX_ROPE_LLAMA3, DTX_ROPE_YARN } dtx_rope_type;
+typedef struct {
+    dtx_rope_type type;
+    double base;                 /* step[i] = base^(-2 i / dims) before any scaling */
+    double factor;               /* by which the trained length was stretched */
+    double old_length;           /* trained length: llama3, yarn */
+    double low, high;            /* llama3: low_freq_factor, high_freq_factor; yarn: beta_slow, beta_fast */
+    double attention;            /* yarn: cos and sin are multiplied by it */
+    bool exact;                  /* yarn: the ramp's ends are not rounded (truncate = false) */
+} dtx_rope;
+/* step (dims / 2) and the factor of cos and sin. */
+void dtx_rope_steps(const dtx_rope *r, int64_t dims, double *step, double *factor);
+
+/* What sets a layer apart from its neighbours; bits of dtx_arch.layer. */
+enum {
+    DTX_LAYER_WINDOW = 1,        /* sees dtx_arch.window keys, itself included */
+    DTX_LAYER_NO_ROPE = 2,
+    DTX_LAYER_ROPE2 = 4          /* turns by the second rope */
+};
 
 typedef struct {
     char model_type[32];   /* the family, in one of its dialects */
@@ -51,16 +102,33 @@ typedef struct {
     bool parallel;         /* x + attn(norm1 x) + mlp(norm2 x); else x += attn(..), x += mlp(..) */
     bool shared_norm;      /* parallel with one norm feeding both branches (Falcon 7B) */
     bool post_norm;        /* RoBERTa: x = norm(x + branch(x)) */
+    bool bare_input;       /* no norm before a branch (OLMo 2) */
+    bool branch_norm;      /* x += norm(branch(..)) (OLMo 2, Gemma 2 and 3) */
+    bool rms_norm;         /* x / sqrt(mean(x^2) + eps) * w, no shift; else LayerNorm */
+    bool norm_plus_one;    /* ... * (1 + w) (Gemma) */
+    bool qk_norm;          /* RMSNorm of each head's q and k before they turn */
+    bool qk_norm_wide;     /* ... over the whole projection instead */
     bool fused_qkv;        /* one projection, per key/value group: its q heads | k | v; else q, k, v apart */
-    bool linear_bias;      /* biases of the four linears of a layer */
+    bool qkv_blocks;       /* with fused_qkv: all q | all k | all v */
+    bool gated;            /* MLP: down(act(gate x) * up x), else down(act(up x)) */
+    bool fused_gate;       /* one projection: gate | up */
+    bool transposed;       /* weights of the layers' linears are stored (in, out) (GPT-2) */
+    bool linear_bias;      /* biases of all linears of a layer; else these: */
+    bool qkv_bias, out_bias, mlp_bias;
     bool head_bias;        /* LM head */
     bool tied_head;        /* the word embedding is the LM head */
     dtx_position position;
     int64_t rotary_dims;   /* leading dimensions of each head that rotate, in halves */
-    double rotary_base;
+    dtx_rope rope[2];
+    int64_t window;        /* of the layers that have one */
+    uint8_t layer[DTX_MAX_LAYERS]; /* DTX_LAYER_* bits */
+    double score_scale;    /* of q.k; 0 = 1 / sqrt(head_dim) */
+    double score_cap, logit_cap; /* x becomes cap tanh(x / cap); 0 = none */
+    double embed_scale;    /* of the word embedding on the input side; 0 = 1 */
     dtx_activation activation;
     float norm_eps;
-    int64_t bos_id, eos_id, pad_id; /* -1 = none given; for RoBERTa pad_id also starts the positions */
+    int64_t bos_id, pad_id; /* -1 = none given; for RoBERTa pad_id also starts the positions */
+    dtx_eos eos;
     /* classifier */
     int64_t type_vocab, n_labels;
     bool multi_label;      /* sigmoid heads (problem_type multi_label_classification), else softmax */
@@ -119,6 +187,7 @@ typedef struct {
     int part;             /* dtx_module_kind or dtx_part */
     dtx_role role;
     int64_t layer;        /* -1 = outside the layers */
+    bool transposed;      /* stored (in, out) */
     int n_dims;
     int64_t shape[2];
 } dtx_param_spec;

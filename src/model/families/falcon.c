@@ -75,7 +75,7 @@ static dtx_status write_falcon(cJSON *o, const dtx_arch *a)
     dtx_cfg_add_number(o, "ffn_hidden_size", (double)a->ffn);
     dtx_cfg_add_bool(o, "alibi", a->position == DTX_POS_ALIBI);
     if (a->position == DTX_POS_ROTARY) {
-        dtx_cfg_add_number(o, "rope_theta", a->rotary_base);
+        dtx_cfg_add_number(o, "rope_theta", a->rope[0].base);
     }
     dtx_cfg_add_text(o, "activation", dtx_cfg_activation_name(a->activation));
     dtx_cfg_add_f32(o, "layer_norm_epsilon", a->norm_eps);
@@ -123,7 +123,7 @@ static void fresh(dtx_arch *a)
     a->causal = a->fused_qkv = a->parallel = a->shared_norm = a->tied_head = true;
     a->n_kv = 1;
     a->position = DTX_POS_ROTARY;
-    a->rotary_base = 10000.0;
+    a->rope[0].base = 10000.0;
     a->rotary_dims = a->head_dim;
 }
 

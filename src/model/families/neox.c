@@ -30,7 +30,7 @@ static dtx_status write_neox(cJSON *o, const dtx_arch *a)
     dtx_cfg_add_sizes(o, a);
     dtx_cfg_add_number(o, "intermediate_size", (double)a->ffn);
     dtx_cfg_add_number(o, "rotary_pct", (double)a->rotary_dims / (double)a->head_dim);
-    dtx_cfg_add_number(o, "rotary_emb_base", a->rotary_base);
+    dtx_cfg_add_number(o, "rotary_emb_base", a->rope[0].base);
     dtx_cfg_add_text(o, "hidden_act", dtx_cfg_activation_name(a->activation));
     dtx_cfg_add_f32(o, "layer_norm_eps", a->norm_eps);
     dtx_cfg_add_bool(o, "use_parallel_residual", a->parallel);
@@ -60,7 +60,7 @@ static void fresh(dtx_arch *a)
     a->causal = a->fused_qkv = a->linear_bias = a->parallel = true;
     a->n_kv = a->n_heads;
     a->position = DTX_POS_ROTARY;
-    a->rotary_base = 10000.0;
+    a->rope[0].base = 10000.0;
     a->rotary_dims = a->head_dim / 4 / 2 * 2;
     if (a->rotary_dims < 2) {
         a->rotary_dims = a->head_dim;

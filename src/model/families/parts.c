@@ -11,8 +11,18 @@ bool dtx_arch_has(const dtx_arch *a, int part)
     case DTX_MOD_K:
     case DTX_MOD_V:
         return !a->fused_qkv;
+    case DTX_MOD_GATE:
+        return a->gated && !a->fused_gate;
+    case DTX_PART_NORM1:
+        return !a->bare_input;
     case DTX_PART_NORM2:
-        return !a->shared_norm;
+        return !a->bare_input && !a->shared_norm;
+    case DTX_PART_NORM1_END:
+    case DTX_PART_NORM2_END:
+        return a->branch_norm;
+    case DTX_PART_Q_NORM:
+    case DTX_PART_K_NORM:
+        return a->qk_norm;
     case DTX_PART_POSITIONS:
         return a->position == DTX_POS_LEARNED;
     case DTX_PART_TYPES:
@@ -33,7 +43,7 @@ bool dtx_arch_has(const dtx_arch *a, int part)
 
 bool dtx_part_is_norm(int part)
 {
-    return part == DTX_PART_NORM1 || part == DTX_PART_NORM2 || part == DTX_PART_EMBED_NORM || part == DTX_PART_FINAL_NORM;
+    return (part >= DTX_PART_NORM1 && part <= DTX_PART_K_NORM) || part == DTX_PART_EMBED_NORM || part == DTX_PART_FINAL_NORM;
 }
 
 static bool is_table(int part)
@@ -43,10 +53,16 @@ static bool is_table(int part)
 
 static bool has_bias(const dtx_arch *a, int part)
 {
-    if (part < DTX_MODULES) {
-        return a->linear_bias;
+    if (part <= DTX_MOD_V) {
+        return a->linear_bias || a->qkv_bias;
     }
-    return dtx_part_is_norm(part) || (part == DTX_PART_HEAD ? a->head_bias : !is_table(part));
+    if (part < DTX_MODULES) {
+        return a->linear_bias || (part == DTX_MOD_OUT ? a->out_bias : a->mlp_bias);
+    }
+    if (dtx_part_is_norm(part)) {
+        return !a->rms_norm;
+    }
+    return part == DTX_PART_HEAD ? a->head_bias : !is_table(part);
 }
 
 void dtx_module_shape(const dtx_arch *a, dtx_module_kind kind, int64_t *n_out, int64_t *n_in)
@@ -57,8 +73,8 @@ void dtx_module_shape(const dtx_arch *a, dtx_module_kind kind, int64_t *n_out, i
     *n_out = a->hidden;
     if (kind == DTX_MOD_OUT) {
         *n_in = attn;
-    } else if (kind == DTX_MOD_UP) {
-        *n_out = a->ffn;
+    } else if (kind == DTX_MOD_UP || kind == DTX_MOD_GATE) {
+        *n_out = a->fused_gate ? 2 * a->ffn : a->ffn;
     } else if (kind == DTX_MOD_DOWN) {
         *n_in = a->ffn;
     } else if (a->fused_qkv) {
@@ -74,6 +90,9 @@ static void shape_of(const dtx_arch *a, int part, int64_t *rows, int64_t *cols)
     *rows = *cols = a->hidden;
     if (part < DTX_MODULES) {
         dtx_module_shape(a, (dtx_module_kind)part, rows, cols);
+    } else if (part == DTX_PART_Q_NORM || part == DTX_PART_K_NORM) {
+        *rows = a->head_dim * (!a->qk_norm_wide ? 1 : part == DTX_PART_Q_NORM ? a->n_heads : a->n_kv);
+        *cols = 0;
     } else if (dtx_part_is_norm(part)) {
         *cols = 0;
     } else if (part == DTX_PART_WORDS || part == DTX_PART_HEAD) {
@@ -143,6 +162,11 @@ static void add(list *l, const dtx_arch *a, const dtx_part_name *n, int64_t laye
             char name[sizeof p->name - 8];
             write_name(n->name, layer, name, sizeof name);
             *p = (dtx_param_spec){.part = n->part, .layer = layer, .n_dims = c > 0 ? 2 : 1, .shape = {rows, c > 0 ? c : 1}};
+            p->transposed = a->transposed && n->part < DTX_MODULES && !bias;
+            if (p->transposed) {
+                p->shape[0] = cols;
+                p->shape[1] = rows;
+            }
             p->role = bias                ? DTX_ROLE_SHIFT
                       : dtx_part_is_norm(n->part)  ? DTX_ROLE_SCALE
                       : is_table(n->part) ? DTX_ROLE_TABLE

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const dtx_family *const table[] = {&dtx_family_neox, &dtx_family_falcon, &dtx_family_roberta};
+static const dtx_family *const table[] = {&dtx_family_neox, &dtx_family_falcon, &dtx_family_llama, &dtx_family_roberta};
 enum { N_FAMILIES = sizeof table / sizeof *table };
 
 const dtx_family *dtx_family_at(int i)

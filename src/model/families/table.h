@@ -32,7 +32,7 @@ typedef struct {
     void (*fresh)(dtx_arch *a);
 } dtx_family;
 
-extern const dtx_family dtx_family_neox, dtx_family_falcon, dtx_family_roberta;
+extern const dtx_family dtx_family_neox, dtx_family_falcon, dtx_family_roberta, dtx_family_llama;
 
 /* Row i of the table; NULL past the end. */
 const dtx_family *dtx_family_at(int i);

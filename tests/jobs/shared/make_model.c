@@ -16,8 +16,8 @@ static dtx_arch arch_of(const char *kind)
 {
     dtx_arch a = {.model_type = "gpt_neox", .n_layers = 2, .hidden = 48, .n_heads = 4, .head_dim = 12,
                   .ffn = 96, .vocab = VOCAB, .n_kv = 4, .max_positions = 512, .causal = true, .fused_qkv = true,
-                  .linear_bias = true, .position = DTX_POS_ROTARY, .rotary_dims = 12, .rotary_base = 10000,
-                  .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5F, .bos_id = 0, .eos_id = 0, .pad_id = -1};
+                  .linear_bias = true, .position = DTX_POS_ROTARY, .rotary_dims = 12, .rope = {{.base = 10000}},
+                  .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5F, .bos_id = 0, .eos = {.n = 1, .id = {0}}, .pad_id = -1};
 
     if (strncmp(kind, "falcon", 6) == 0) {
         snprintf(a.model_type, sizeof a.model_type, "falcon");
@@ -36,7 +36,7 @@ static dtx_arch arch_of(const char *kind)
         a.rotary_dims = 0;
         a.max_positions = 130;
         a.pad_id = 1;
-        a.eos_id = 2;
+        a.eos = dtx_eos_of(2);
         a.type_vocab = 1;
         a.n_labels = 2;
         snprintf(a.labels[0], sizeof a.labels[0], "nothate");

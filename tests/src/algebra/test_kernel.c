@@ -209,7 +209,7 @@ static void activations_agree_with_the_reference(void **state)
     for (int r = 0; r < 2 * R; r++) {
         map[r] = (r * 7) % R;
     }
-    for (int act = DTX_ACT_GELU_ERF; act <= DTX_ACT_RELU; act++) {
+    for (int act = DTX_ACT_GELU_ERF; act <= DTX_ACT_SILU; act++) {
         two_threads();
         dtx_act_forward((dtx_activation)act, R, D, x, y);
         dtx_act_forward_ref((dtx_activation)act, R, D, x, y_ref);
@@ -231,10 +231,10 @@ static void activations_agree_with_the_reference(void **state)
 }
 
 static const dtx_heads HEADS[] = {
-    {4, 4, 6, 72, true},       /* GPT-NeoX: one key/value head per query head */
-    {6, 1, 20, 160, true},     /* Falcon 7B: one for all */
-    {8, 2, 16, 192, true},     /* Falcon 40B: groups */
-    {3, 3, 33, 297, false},    /* RoBERTa: q | k | v */
+    {4, 4, 6, 72, true, 0, 0, 0},       /* GPT-NeoX: one key/value head per query head */
+    {6, 1, 20, 160, true, 0, 0, 0},     /* Falcon 7B: one for all */
+    {8, 2, 16, 192, true, 0, 0, 0},     /* Falcon 40B: groups */
+    {3, 3, 33, 297, false, 0, 0, 0},    /* RoBERTa: q | k | v */
 };
 enum { N_HEADS = 4 };
 
@@ -271,7 +271,11 @@ static void rotary_agrees_and_inverts(void **state)
         for (int r = 0; r < R; r++) {
             pos[r] = (r * 5) % POSITIONS;
         }
-        dtx_rotary_table(POSITIONS, dims, 10000.0, c, s);
+        double angle[128];
+        for (int64_t i = 0; i < dims / 2; i++) {
+            angle[i] = pow(10000.0, -2.0 * (double)i / (double)dims);
+        }
+        dtx_rotary_table(POSITIONS, dims / 2, angle, 1.0, c, s);
         assert_true(fabs(c[3 * dims / 2 + 1] - cos(3.0 * pow(10000.0, -2.0 / (double)dims))) < 1e-7);
         two_threads();
         dtx_rotary(h, dims, c, s, R, pos, y, false);
@@ -430,7 +434,7 @@ static void attention_backward_agrees_with_the_reference(void **state)
 static void long_sequences_agree_with_the_reference(void **state)
 {
     enum { PAST = 65530, Q = 12, T = PAST + Q, LEN = 32768 + 9, FIRST = LEN - 15 };
-    const dtx_heads h = {4, 2, 8, 64, true};
+    dtx_heads h = {4, 2, 8, 64, true, 0, 0, 0};
     const int64_t d = h.n_heads * h.head_dim, step = dtx_heads_k(&h, 1) - dtx_heads_k(&h, 0);
     float *qkv = values(T * h.width, 1, 4.0f), *out = values(Q * d, 2, 1.0f), *out_ref = values(Q * d, 3, 1.0f);
     float *one = values(d, 0, 1.0f), *d_out = values(Q * d + 3 * d, 4, 1.0f), *probs = values(h.n_heads * T, 0, 1.0f);
@@ -442,18 +446,21 @@ static void long_sequences_agree_with_the_reference(void **state)
     for (int i = 0; i < 4; i++) {
         slope[i] = (float)i * 1e-4f; /* the published ones leave no digits in f32 to scores at such distances */
     }
-    for (int mode = 0; mode < 3; mode++) { /* plain, ALiBi, not causal */
+    for (int mode = 0; mode < 4; mode++) { /* plain, ALiBi, not causal, capped and in a window */
+        const bool causal = mode != 2;
+        h.cap = mode == 3 ? 3.0f : 0.0f;
+        h.window = mode == 3 ? PAST + 3 : 0;
         const float *bias = mode == 1 ? slope : NULL;
         dtx_attn_seq seq = {qkv + PAST * h.width, qkv + dtx_heads_k(&h, 0), qkv + dtx_heads_v(&h, 0), h.width, step, Q, PAST, out,
                             NULL, entropy[0]}, ref = seq, last = seq;
         ref.out = out_ref, ref.entropy = entropy[1];
-        dtx_attention_forward(&h, mode < 2, bias, 1, &seq);
-        dtx_attention_forward_ref(&h, mode < 2, bias, 1, &ref);
+        dtx_attention_forward(&h, causal, bias, 1, &seq);
+        dtx_attention_forward_ref(&h, causal, bias, 1, &ref);
         check_close(out, out_ref, Q * d, 3e-5, "attention over many keys");
         for (int i = 0; i < 4; i++) {
             assert_true(fabs(entropy[0][i] - entropy[1][i]) < 1e-5 * entropy[1][i] && entropy[1][i] > 1);
         }
-        for (int64_t i = 0; mode < 2 && i < Q; i++) { /* the same bits alone, as a step of decoding and with the weights kept */
+        for (int64_t i = 0; causal && i < Q; i++) { /* the same bits alone, as a step of decoding and with the weights kept */
             last.qkv = seq.qkv + i * h.width, last.past = PAST + i, last.n_q = 1, last.out = one, last.probs = NULL;
             last.entropy = entropy[0];
             dtx_attention_forward(&h, true, bias, 1, &last);
@@ -465,10 +472,11 @@ static void long_sequences_agree_with_the_reference(void **state)
             dtx_attention_forward(&h, true, bias, 1, &last);
             check_close(one, out_ref + i * d, d, 3e-5, "one row");
         }
+        h.window = mode == 3 ? LEN - 7 : 0;
         dtx_attn_seg seg = {qkv, NULL, LEN, FIRST, LEN, d_out, got, mode == 1 ? 0.3f : 0.0f};
-        dtx_attention_backward(&h, mode < 2, bias, 1, &seg);
+        dtx_attention_backward(&h, causal, bias, 1, &seg);
         seg.d_qkv = expected;
-        dtx_attention_backward_ref(&h, mode < 2, bias, 1, &seg);
+        dtx_attention_backward_ref(&h, causal, bias, 1, &seg);
         check_close(got, expected, LEN * h.width, 3e-5, "gradient over many keys");
     }
     free_all(8, qkv, out, out_ref, one, d_out, probs, got, expected);
@@ -519,6 +527,148 @@ static void attention_gradient_matches_finite_differences(void **state)
         }
         free_all(3, qkv, c, grad);
     }
+}
+
+/* Windows, caps and scales of the scores: with and without kept weights, a step of decoding, and the gradient. */
+static void windows_and_caps_agree_with_the_reference(void **state)
+{
+    enum { T = 150, N_SEG = 3 };
+    static const int64_t window[] = {1, 8, 70, 0, 200}, first[N_SEG] = {0, 149, 65}, len[N_SEG] = {T, T, 80};
+    const dtx_heads base = {4, 2, 16, 128, false, 0, 0, 0};
+    const int64_t d = base.n_heads * base.head_dim, step = dtx_heads_k(&base, 1) - dtx_heads_k(&base, 0);
+
+    (void)state;
+    for (int k = 0; k < 15; k++) {
+        dtx_heads h = base;
+        h.window = window[k % 5];
+        h.cap = k >= 5 ? 2.5f : 0.0f;
+        h.scale = k >= 10 ? 0.7f : 0.0f;
+        float *qkv = values(T * h.width, 1, 2.0f), *out = values(T * d, 2, 1.0f), *out_ref = values(T * d, 3, 1.0f), *one = values(d, 0, 1.0f);
+        float *probs = values(h.n_heads * T * T, 4, 1.0f), *probs_ref = values(h.n_heads * T * T, 5, 1.0f), *d_out = values(T * d, 6, 1.0f);
+        float *got = values(T * h.width, 7, 1.0f), *expected = values(T * h.width, 8, 1.0f);
+        double entropy[2][4];
+        dtx_attn_seq seq = {qkv, qkv + dtx_heads_k(&h, 0), qkv + dtx_heads_v(&h, 0), h.width, step, T, 0, out, probs, entropy[0]}, ref = seq;
+        ref.out = out_ref, ref.probs = probs_ref, ref.entropy = entropy[1];
+        two_threads();
+        dtx_attention_forward(&h, true, NULL, 1, &seq);
+        dtx_attention_forward_ref(&h, true, NULL, 1, &ref);
+        check_close(out, out_ref, T * d, 5e-6, "attention in a window");
+        check_close(probs, probs_ref, h.n_heads * T * T, 3e-6, "probabilities in a window");
+        for (int i = 0; i < 4; i++) {
+            assert_true(fabs(entropy[0][i] - entropy[1][i]) <= 1e-5 * entropy[1][i] + 1e-9);
+        }
+        seq.probs = NULL, seq.entropy = NULL;
+        memset(out, 0, (size_t)(T * d) * sizeof *out);
+        dtx_attention_forward(&h, true, NULL, 1, &seq);
+        check_close(out, out_ref, T * d, 5e-6, "attention in a window, nothing kept");
+        for (int64_t i = 1; i < T; i += 29) {
+            dtx_attn_seq last = seq;
+            last.qkv = qkv + i * h.width, last.past = i, last.n_q = 1, last.out = one;
+            dtx_attention_forward(&h, true, NULL, 1, &last);
+            check_close(one, out_ref + i * d, d, 5e-6, "one row in a window");
+        }
+        for (int kept = 0; kept <= (h.cap > 0.0f ? 0 : 1); kept++) {
+            for (int i = 0; i < N_SEG; i++) {
+                dtx_attn_seg seg = {qkv, kept ? probs : NULL, T, first[i], len[i], d_out, got, 0.3f * (float)i};
+                dtx_attention_backward(&h, true, NULL, 1, &seg);
+                seg.d_qkv = expected;
+                dtx_attention_backward_ref(&h, true, NULL, 1, &seg);
+                check_close(got, expected, len[i] * h.width, 2e-5, "gradient in a window");
+            }
+        }
+        free_all(9, qkv, out, out_ref, one, probs, probs_ref, d_out, got, expected);
+    }
+}
+
+/* RMSNorm with and without shift, several vectors a row (queries and keys of a row), shared forward rows, in place. */
+static void rms_norm_agrees_with_the_reference(void **state)
+{
+    enum { R = 37, M = 50 };
+    static const int64_t shape[][2] = {{1, 1}, {1, 64}, {1, 1003}, {3, 24}, {4, 16}};
+
+    (void)state;
+    for (int k = 0; k < 10; k++) {
+        const int64_t n = shape[k / 2][0], d = shape[k / 2][1], ld = n * d + 5;
+        const float shift = k % 2 ? 1.0f : 0.0f;
+        float *x = values(R * ld, 1, 3.0f), *w = values(d, 2, 1.0f), *y = values(R * ld, 3, 1.0f), *y_ref = values(R * ld, 3, 1.0f);
+        float *rstd = values(R * n, 0, 1.0f), *rstd_ref = values(R * n, 0, 1.0f), *dy = values(M * ld, 4, 1.0f);
+        float *dx = values(M * ld, 5, 1.0f), *dx_ref = values(M * ld, 5, 1.0f), *dw = values(d, 6, 1.0f), *dw_ref = values(d, 6, 1.0f);
+        int32_t map[M];
+        two_threads();
+        dtx_rms_forward(R, n, d, x, ld, w, shift, 1e-6f, y, ld, rstd);
+        dtx_rms_forward_ref(R, n, d, x, ld, w, shift, 1e-6f, y_ref, ld, rstd_ref);
+        check_close(y, y_ref, R * ld, 3e-7, "RMSNorm");
+        check_close(rstd, rstd_ref, R * n, 3e-7, "RMSNorm's statistics");
+        for (int r = 0; r < M; r++) {
+            map[r] = (r * 7) % R;
+        }
+        for (int accumulate = 0; accumulate < 2; accumulate++) {
+            dtx_rms_backward(M, n, d, map, x, ld, rstd, w, shift, dy, dx, ld, accumulate, NULL);
+            dtx_rms_backward_ref(M, n, d, map, x, ld, rstd, w, shift, dy, dx_ref, ld, accumulate, NULL);
+            check_close(dx, dx_ref, M * ld, 3e-6, "RMSNorm's gradient");
+        }
+        dtx_rms_backward(R, n, d, NULL, x, ld, rstd, w, shift, dy, dx, ld, true, dw);
+        dtx_rms_backward_ref(R, n, d, NULL, x, ld, rstd, w, shift, dy, dx_ref, ld, true, dw_ref);
+        check_close(dw, dw_ref, d, 1e-5, "gradient of RMSNorm's scale");
+        dtx_rms_backward(R, n, d, NULL, x, ld, rstd, w, shift, dy, dx_ref, ld, false, NULL);
+        dtx_rms_backward(R, n, d, NULL, x, ld, rstd, w, shift, dy, dy, ld, false, NULL); /* in place */
+        for (int64_t r = 0; r < R; r++) {
+            assert_memory_equal(dy + r * ld, dx_ref + r * ld, (size_t)(n * d) * sizeof *dy);
+        }
+        if (n * d > 1) { /* finite differences of c . y, c = w of another seed */
+            float *c = values(n * d, 9, 1.0f), *g = values(n * d, 0, 1.0f);
+            dtx_rms_backward_ref(1, n, d, NULL, x, ld, rstd_ref, w, shift, c, g, n * d, false, NULL);
+            for (int64_t i = 0; i < n * d; i += 11) {
+                double f[2];
+                const float had = x[i];
+                for (int side = 0; side < 2; side++) {
+                    x[i] = had + (side ? -0x1p-8f : 0x1p-8f);
+                    dtx_rms_forward_ref(1, n, d, x, ld, w, shift, 1e-6f, y_ref, n * d, NULL);
+                    f[side] = 0;
+                    for (int64_t j = 0; j < n * d; j++) {
+                        f[side] += (double)c[j] * y_ref[j];
+                    }
+                }
+                x[i] = had;
+                assert_true(fabs((f[0] - f[1]) / 0x1p-7 - g[i]) < 2e-3 * (1 + fabs(g[i])));
+            }
+            free_all(2, c, g);
+        }
+        free_all(11, x, w, y, y_ref, rstd, rstd_ref, dy, dx, dx_ref, dw, dw_ref);
+    }
+}
+
+static void gates_agree_with_the_reference(void **state)
+{
+    enum { R = 30, M = 41, D = 203 };
+    float *x = values(2 * R * D, 1, 6.0f), *y = values(R * D, 2, 1.0f), *y_ref = values(R * D, 3, 1.0f), *dy = values(M * D, 4, 1.0f);
+    float *dx = values(2 * M * D, 5, 1.0f), *dx_ref = values(2 * M * D, 6, 1.0f);
+    int32_t map[M];
+
+    (void)state;
+    two_threads();
+    for (int r = 0; r < M; r++) {
+        map[r] = (r * 11) % R;
+    }
+    for (int act = DTX_ACT_GELU_ERF; act <= DTX_ACT_SILU; act++) {
+        dtx_gate_forward((dtx_activation)act, R, D, x, y);
+        dtx_gate_forward_ref((dtx_activation)act, R, D, x, y_ref);
+        check_close(y, y_ref, R * D, 2e-6, "gate");
+        dtx_gate_backward((dtx_activation)act, M, D, map, x, dy, dx);
+        dtx_gate_backward_ref((dtx_activation)act, M, D, map, x, dy, dx_ref);
+        check_close(dx, dx_ref, 2 * M * D, 3e-6, "gate's gradient");
+    }
+    for (int64_t i = 0; i < R * D; i++) { /* caps, from values near none to values far beyond */
+        y[i] = (float)(i - R * D / 2) * 0.01f;
+        y_ref[i] = (float)(5.0 * tanh(y[i] / 5.0));
+        dx[i] = dx_ref[i] = 1.0f;
+        dx_ref[i] = (float)(1.0 - pow(tanh(y[i] / 5.0), 2));
+    }
+    dtx_cap_forward(R * D, 5.0f, y);
+    check_close(y, y_ref, R * D, 3e-7, "cap");
+    dtx_cap_backward(R * D, 5.0f, y, dx);
+    check_close(dx, dx_ref, R * D, 1e-6, "cap's gradient");
+    free_all(6, x, y, y_ref, dy, dx, dx_ref);
 }
 
 static void softmax_agrees_with_the_reference(void **state)
@@ -586,6 +736,9 @@ int main(void)
         cmocka_unit_test(attention_backward_agrees_with_the_reference),
         cmocka_unit_test(long_sequences_agree_with_the_reference),
         cmocka_unit_test(attention_gradient_matches_finite_differences),
+        cmocka_unit_test(windows_and_caps_agree_with_the_reference),
+        cmocka_unit_test(rms_norm_agrees_with_the_reference),
+        cmocka_unit_test(gates_agree_with_the_reference),
         cmocka_unit_test(softmax_agrees_with_the_reference),
         cmocka_unit_test(rows_do_not_depend_on_threads_or_neighbours),
     };

@@ -33,7 +33,7 @@ static dtx_generate_options options(int64_t batch)
 {
     return (dtx_generate_options){
         .sampling = {.max_new_tokens = NEW, .min_new_tokens = 2, .do_sample = true, .temperature = 0.9, .top_k = 12,
-                     .top_p = 0.9, .no_repeat_ngram = 2, .eos = 5},
+                     .top_p = 0.9, .no_repeat_ngram = 2, .eos = {.n = 1, .id = {5}}},
         .batch = batch, .seed = 11, .domain = DTX_RNG_SAMPLE};
 }
 

@@ -14,7 +14,7 @@
 
 enum { MAX_V = 300 };
 
-static const dtx_sampling off = {.max_new_tokens = 8, .do_sample = true, .temperature = 1, .top_p = 1, .eos = -1};
+static const dtx_sampling off = {.max_new_tokens = 8, .do_sample = true, .temperature = 1, .top_p = 1};
 
 typedef struct {
     float x;
@@ -124,16 +124,16 @@ static void test_min_new_tokens(void **state)
     (void)state;
 
     s.min_new_tokens = 4;
-    s.eos = 2;
+    s.eos = dtx_eos_of(2);
     dtx_sampler_process(&s, ids, 6, 3, 4, x, scratch); /* 3 new tokens: the 4th may not be EOS */
     assert_true(x[2] == -INFINITY && x[3] == 4);
     x[2] = 3;
     dtx_sampler_process(&s, ids, 7, 3, 4, x, scratch);
     assert_true(x[2] == 3);
-    s.eos = -1;
+    s.eos = dtx_eos_of(-1);
     dtx_sampler_process(&s, ids, 3, 3, 4, x, scratch);
     assert_true(x[0] == 1 && x[1] == 2 && x[2] == 3 && x[3] == 4);
-    s.eos = 4; /* outside the vocabulary */
+    s.eos = dtx_eos_of(4); /* outside the vocabulary */
     dtx_sampler_process(&s, ids, 3, 3, 4, x, scratch);
     assert_true(x[0] == 1 && x[3] == 4);
 }

@@ -23,7 +23,7 @@ static inline dtx_arch variant_arch(int v)
     dtx_arch a = {.model_type = "gpt_neox", .n_layers = 3, .hidden = 24, .n_heads = 4,
                   .head_dim = 6, .ffn = 40, .vocab = VARIANT_VOCAB, .n_kv = 4, .max_positions = 64, .causal = true, .parallel = true,
                   .fused_qkv = true, .linear_bias = true, .position = DTX_POS_ROTARY, .rotary_dims = 2,
-                  .rotary_base = 10000, .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5F, .bos_id = 0, .eos_id = 0,
+                  .rope = {{.base = 10000}}, .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5F, .bos_id = 0, .eos = {.n = 1, .id = {0}},
                   .pad_id = -1};
 
     if (v == 1) {
@@ -54,7 +54,7 @@ static inline dtx_arch variant_arch(int v)
         a.rotary_dims = 0;
         a.max_positions = 20;
         a.pad_id = 1;
-        a.eos_id = 2;
+        a.eos = dtx_eos_of(2);
         a.type_vocab = 1;
         a.n_labels = 2;
         strcpy(a.labels[0], "nothate");

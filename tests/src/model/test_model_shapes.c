@@ -43,7 +43,7 @@ static dtx_arch redpajama(void)
                       .linear_bias = true,
                       .position = DTX_POS_ROTARY,
                       .rotary_dims = 80,
-                      .rotary_base = 10000,
+                      .rope = {{.base = 10000}},
                       .activation = DTX_ACT_GELU_ERF,
                       .norm_eps = 1e-5F,
                       .pad_id = -1};
@@ -67,7 +67,7 @@ static dtx_arch falcon(void)
                       .tied_head = true,
                       .position = DTX_POS_ROTARY,
                       .rotary_dims = 64,
-                      .rotary_base = 10000,
+                      .rope = {{.base = 10000}},
                       .activation = DTX_ACT_GELU_ERF,
                       .norm_eps = 1e-5F,
                       .pad_id = -1};
@@ -134,7 +134,9 @@ static void plain(const dtx_model *m, float *logits)
     dtx_embed_ref(words->data, words->dtype, d, R, ids, x);
     norm(m, "input_layernorm", x, n);
     linear(m, "query_key_value", width, d, n, qkv, false);
-    dtx_rotary_table(8, a->rotary_dims, a->rotary_base, cos_t, sin_t);
+    double step[64], factor;
+    dtx_rope_steps(&a->rope[0], a->rotary_dims, step, &factor);
+    dtx_rotary_table(8, a->rotary_dims / 2, step, factor, cos_t, sin_t);
     dtx_rotary_ref(&h, a->rotary_dims, cos_t, sin_t, R, pos, qkv, false);
     for (int s = 0; s < 2; s++) {
         const float *q = qkv + offset[s] * width;

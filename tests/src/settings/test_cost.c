@@ -104,7 +104,7 @@ static void generate(const run *r)
     int32_t ids[64] = {3, 5, 7}, tokens[16 * 32];
     dtx_generation items[16] = {{0}};
     const dtx_generate_options o = {.sampling = {.max_new_tokens = r->G, .min_new_tokens = r->G, .temperature = 1, .top_p = 1,
-                                                 .eos = 0}, .batch = r->batch, .seed = 3, .adapter = r->adapter};
+                                                 .eos = dtx_eos_of(0)}, .batch = r->batch, .seed = 3, .adapter = r->adapter};
 
     for (int i = 0; i < r->batch; i++) {
         items[i] = (dtx_generation){.prompt = ids, .prompt_len = r->P, .row = (uint64_t)i, .tokens = tokens + i * r->G};
@@ -243,7 +243,7 @@ static void test_study(void **state)
 {
     dtx_arch a = {.model_type = "gpt_neox", .n_layers = 32, .hidden = 2560, .n_heads = 32, .head_dim = 80,
                   .ffn = 10240, .vocab = 50432, .n_kv = 32, .max_positions = 2048, .causal = true, .fused_qkv = true,
-                  .linear_bias = true, .position = DTX_POS_ROTARY, .rotary_dims = 80, .rotary_base = 10000,
+                  .linear_bias = true, .position = DTX_POS_ROTARY, .rotary_dims = 80, .rope = {{.base = 10000}},
                   .activation = DTX_ACT_GELU_ERF, .norm_eps = 1e-5F};
     dtx_flops f = dtx_cost_attribution(&a, NULL, 45, 70, 1);
     dtx_cost_work once = {0}, batch = {0};
