@@ -41,4 +41,5 @@ done < <(sed -n 's/^| `\([a-z]*\)` |.*/\1/p' "$DTX_SOURCE/README.md")
 version=$("$d" --version)
 [[ $version =~ ^detoxlens\ [0-9]+\.[0-9]+\.[0-9]+\ \([0-9a-z-]+\)$ ]] || failed "--version says $version"
 grep -q "^version: ${version:10:5}$" "$DTX_SOURCE/CITATION.cff" || failed "CITATION.cff names another version than $version"
+grep -q "\"version\": \"${version:10:5}\"" "$DTX_SOURCE/codemeta.json" || failed "codemeta.json names another version than $version"
 exit "$bad"
