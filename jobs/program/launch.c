@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "jobs/program/limits.h"
 #include "jobs/program/log.h"
 #include "jobs/program/options.h"
 #include "mpi/par/stats.h"
@@ -259,6 +260,7 @@ static dtx_status setup_threads(dtx_job *job)
                 "much lower speed", job->def->parallel ? job->par.node_size : 1, job->par.threads, job->par.cpus);
     }
     omp_set_num_threads(job->par.threads);
+    DTX_TRY(dtx_limits_check(job->par.threads, gemm[job->config.compute.gemm] == DTX_GEMM_OPENBLAS));
     return dtx_linear_choose(gemm[job->config.compute.gemm], job->config.compute.precision == DTX_SET_PRECISION_BF16, job->par.threads);
 }
 

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mpi/par/session.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 
@@ -42,6 +43,9 @@ static void prepare_environment(void)
     }
     /* a process without mpirun needs no daemon of its own: it starts no others */
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    if (getenv("OMPI_COMM_WORLD_SIZE") == NULL && getenv("PMIX_RANK") == NULL && getenv("PMI_RANK") == NULL) {
+        dtx_session_begin();
+    }
 }
 
 /* Each CPU of this rank's mask is shared by the ranks of the node that have it in theirs; the shares add up to the
@@ -197,6 +201,7 @@ void dtx_par_finalize(dtx_par *par)
         MPI_Comm_free(&par->comm);
     }
     MPI_Finalize();
+    dtx_session_end();
 }
 
 _Noreturn void dtx_par_abort(const dtx_par *par, dtx_status st, const char *why)
