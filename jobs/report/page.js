@@ -16,11 +16,13 @@
       else if (attrs[key] === true) { node.setAttribute(key, ""); }
       else if (attrs[key] !== false && attrs[key] != null) { node.setAttribute(key, attrs[key]); }
     }
-    node.append(...children.flat().filter((c) => c != null));
+    node.append(...children.flat().filter((c) => c != null).map((c) => typeof c === "string" ? visible(c) : c));
     return node;
   }
-  /* Control characters as their pictures, so that they can be seen. */
-  const visible = (s) => s.replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, (c) => String.fromCharCode(c === "\u007f" ? 0x2421 : 0x2400 + c.charCodeAt(0)));
+  /* Control characters as their pictures, others that move what stands around them as escapes, so that they can be seen. Every
+     text goes through here (el), once more does nothing. */
+  const visible = (s) => s.replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, (c) => String.fromCharCode(c === "\u007f" ? 0x2421 : 0x2400 + c.charCodeAt(0)))
+    .replace(/[\u0080-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb]/g, (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0"));
   /* A score, marked when it is above the limit. */
   function badge(score, limit) {
     return el("span", { class: finite(score) ? (score > limit ? "badge toxic" : "badge") : "badge none" }, finite(score) ? fixed(score, 2) : "no score");
@@ -64,8 +66,8 @@
   }
 
   /* --- head and summary --- */
-  $("title").textContent = data.run;
-  document.title = data.run + " · detoxlens report";
+  $("title").textContent = visible(data.run);
+  document.title = visible(data.run) + " · detoxlens report";
   $("lede").textContent = [data.prompts ? count(data.prompts) + " evaluation texts" : "no evaluation texts yet",
     data.variants.map((v) => v.name).join(", "), data.variants.some((v) => v.attributed) ? data.method : ""].filter(Boolean).join(" · ");
   $("made").textContent = "Made by detoxlens " + data.version + " (" + data.commit + ") from run.h5. The tables and figures stand as " +
