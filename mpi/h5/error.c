@@ -1,4 +1,4 @@
-/* HDF5's errors inside ours, and how files are accessed. */
+/* HDF5's errors inside ours. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,7 +35,7 @@ static void shorten(char *text)
 static bool is_environment(const char *text)
 {
     static const char *const causes[] = {"o space left", "quota", "File too large", "ermission denied", "Read-only",
-                                         "Input/output error", "Stale file", "NO_SPACE"};
+                                         "Input/output error", "Stale file", "NO_SPACE", "emory allocation failed", "ut of memory"};
 
     for (size_t i = 0; i < sizeof causes / sizeof causes[0]; i++) {
         if (strstr(text, causes[i]) != NULL) {
@@ -55,22 +55,13 @@ dtx_status dtx_h5_fail(dtx_status code, const char *file, int line, const char *
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    if (dtx_h5_device_text() != NULL) { /* the device's word is the cause */
+        snprintf(inner, sizeof inner, "%s", dtx_h5_device_text());
+        code = DTX_ERR_MISSING;
+    }
     if (is_environment(inner)) {
         code = DTX_ERR_MISSING;
     }
     return inner[0] != '\0' ? dtx_fail(code, file, line, "%s (HDF5: %s)", text, inner)
                             : dtx_fail(code, file, line, "%s", text);
-}
-
-hid_t dtx_h5_serial_access(void)
-{
-    hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
-
-    if (fapl >= 0) {
-        H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG); /* what an editor left open must not keep the file open */
-#if H5_VERSION_GE(1, 10, 7)
-        H5Pset_file_locking(fapl, false, true);
-#endif
-    }
-    return fapl;
 }

@@ -2,6 +2,7 @@
 #ifndef DTX_H5_IMPL_H
 #define DTX_H5_IMPL_H
 
+#include "mpi/h5/disk.h"
 #include "mpi/h5/h5.h"
 
 /* Switches off HDF5's printing. Cheap; called by everything that opens a file. */
@@ -14,18 +15,14 @@ void dtx_h5_quiet(void);
 dtx_status dtx_h5_fail(dtx_status code, const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* A file access list without HDF5's file locks: the run directory has a lock of its own, and file systems without locks
- * would refuse the open. < 0 on failure. */
-hid_t dtx_h5_serial_access(void);
 /* Walks the structure of a file in a child process: DTX_ERR_INPUT when it is damaged, even when HDF5's library would crash
  * on it. The file must open. */
 dtx_status dtx_h5_probe(const char *path);
 /* Room on disk for that many bytes more and some metadata, before HDF5 is told to write them: when a flush or close fails for
  * lack of room, HDF5 can no longer end in good order. DTX_ERR_MISSING when there is none; fine where it cannot be known. */
 dtx_status dtx_h5_reserve(hid_t file, hsize_t bytes, const char *what);
-/* Closes a file opened serially for writing whose content does not matter any more; < 0 is fine. Where it cannot
- * be written any more H5Fclose would leave it half closed, and HDF5's own end crash on it: the rest goes to memory. */
-void dtx_h5_abandon(hid_t file);
+/* Opens a file for reading that this process has opened with dtx_h5_open_serial before, or made: the walk is not repeated. */
+dtx_status dtx_h5_open_known(const char *path, hid_t *out);
 /* Opens an object (group or dataset). DTX_ERR_MISSING when it is not there. Close with H5Oclose. */
 dtx_status dtx_h5_open_object(hid_t file, const char *path, hid_t *out);
 /* Makes the groups on the way to the last component of `path`, and that one too when `last` is true. */

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -13,32 +12,16 @@ enum { RESERVE_METADATA = 1 << 15 }; /* more than what making one dataset adds t
 
 dtx_status dtx_h5_open_serial(const char *path, hid_t *out)
 {
-    dtx_h5_quiet();
-    int fd;
-    DTX_TRY(dtx_file_open(path, &fd, NULL)); /* the system's reason is clearer than HDF5's, which would wait for a pipe */
-    close(fd);
-    hid_t fapl = dtx_h5_serial_access();
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, fapl);
-    dtx_status st = DTX_OK;
-    if (file < 0) {
-        st = DTX_H5_FAIL(DTX_ERR_INPUT, "%s: not a readable HDF5 file", path);
-    }
-    H5Pclose(fapl);
-    DTX_TRY(st);
-    st = dtx_h5_probe(path);
+    hid_t file = -1;
+
+    DTX_TRY(dtx_h5_open_known(path, &file));
+    dtx_status st = dtx_h5_probe(path);
     if (st != DTX_OK) {
-        H5Fclose(file);
+        dtx_h5_close(file);
         return st;
     }
     *out = file;
     return DTX_OK;
-}
-
-void dtx_h5_close(hid_t file)
-{
-    if (file >= 0) {
-        H5Fclose(file);
-    }
 }
 
 dtx_status dtx_h5_check_schema(hid_t file, const char *path)
@@ -57,19 +40,11 @@ dtx_status dtx_h5_check_schema(hid_t file, const char *path)
     return DTX_OK;
 }
 
-/* The descriptor of a file opened serially; -1 when it has none. */
-static int descriptor(hid_t file)
-{
-    void *handle = NULL;
-
-    return H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) >= 0 && handle != NULL ? *(int *)handle : -1;
-}
-
 dtx_status dtx_h5_reserve(hid_t file, hsize_t bytes, const char *what)
 {
     struct rlimit limit;
     hsize_t size = 0;
-    int fd = descriptor(file), error = 0;
+    int fd = dtx_h5_descriptor(file), error = 0;
 
     if (fd < 0 || H5Fget_filesize(file, &size) < 0) {
         return DTX_OK;
@@ -84,21 +59,4 @@ dtx_status dtx_h5_reserve(hid_t file, hsize_t bytes, const char *what)
         return DTX_FAIL(DTX_ERR_MISSING, "%s: no room for %.1f MB more: %s", what, (double)bytes / 1e6, strerror(error));
     }
     return DTX_OK;
-}
-
-void dtx_h5_abandon(hid_t file)
-{
-    if (file < 0) {
-        return;
-    }
-    if (H5Fflush(file, H5F_SCOPE_GLOBAL) < 0) {
-        int memory = memfd_create("abandoned", MFD_CLOEXEC), fd = descriptor(file);
-        if (memory >= 0 && fd >= 0) {
-            dup2(memory, fd);
-        }
-        if (memory >= 0) {
-            close(memory);
-        }
-    }
-    H5Fclose(file);
 }

@@ -1,5 +1,5 @@
-/* /provenance/<k>: one group of attributes per launch. It is added in an edit; stop time, exit code and facts have their
- * room from the start and are overwritten in place at the end, so that a long run.h5 is not copied for them. */
+/* /provenance/<k>: one group of attributes per launch, added in an edit. Stop time, exit code and facts have their room from the start
+ * and are overwritten at the end. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -191,8 +191,7 @@ done:
     return st;
 }
 
-/* Collective, the same value on all ranks: overwrites an attribute in place, by text or, where that is NULL, by a number in
- * memory of the type `number_type`. */
+/* Overwrites an attribute in place, by text or, where that is NULL, by a number in memory of the type `number_type`. */
 static dtx_status overwrite(hid_t file, const char *path, const char *name, const char *text, hid_t number_type, const void *number)
 {
     char value[FACTS_SIZE + 1];
@@ -228,19 +227,31 @@ static dtx_status overwrite(hid_t file, const char *path, const char *name, cons
     return st;
 }
 
+typedef struct {
+    char path[64], stop[STAMP_SIZE], facts[FACTS_SIZE + 1];
+    int64_t code;
+    double outcome[DTX_RUN_OUTCOMES];
+} ending;
+
+static dtx_status write_ending(hid_t file, void *user)
+{
+    const ending *m = user;
+
+    DTX_TRY(overwrite(file, m->path, "stop", m->stop, -1, NULL));
+    DTX_TRY(overwrite(file, m->path, "facts", m->facts, -1, NULL));
+    for (int i = 0; i < DTX_RUN_OUTCOMES; i++) {
+        DTX_TRY(overwrite(file, m->path, outcome_name[i], NULL, H5T_NATIVE_DOUBLE, &m->outcome[i]));
+    }
+    return overwrite(file, m->path, "exit_code", NULL, H5T_NATIVE_INT64, &m->code);
+}
+
 dtx_status dtx_run_provenance_end(dtx_run *run, int exit_code, const char *facts_json)
 {
-    struct {
-        char path[64], stop[STAMP_SIZE], facts[FACTS_SIZE + 1];
-        int64_t code;
-        double outcome[DTX_RUN_OUTCOMES];
-    } m = {.code = exit_code};
-    dtx_status st;
+    ending m = {.code = exit_code};
 
-    if (run->file < 0 || run->launch < 0) {
+    if (run->fd < 0 || run->launch < 0) {
         return DTX_OK;
     }
-    /* rank 0's words, as every rank has to write the same */
     launch_path(run->launch, m.path, sizeof m.path);
     stamp(m.stop);
     memcpy(m.outcome, &run->outcome, sizeof m.outcome);
@@ -249,19 +260,5 @@ dtx_status dtx_run_provenance_end(dtx_run *run, int exit_code, const char *facts
     } else if (facts_json != NULL) {
         snprintf(m.facts, sizeof m.facts, "{\"left_out_bytes\":%zu}", strlen(facts_json));
     }
-    if (run->par->size > 1) {
-        DTX_TRY(dtx_par_agree(run->par, DTX_MPI(MPI_Bcast(&m, (int)sizeof m, MPI_BYTE, 0, run->par->comm))));
-    }
-    st = overwrite(run->file, m.path, "stop", m.stop, -1, NULL);
-    if (st == DTX_OK) {
-        st = overwrite(run->file, m.path, "facts", m.facts, -1, NULL);
-    }
-    for (int i = 0; st == DTX_OK && i < DTX_RUN_OUTCOMES; i++) {
-        st = overwrite(run->file, m.path, outcome_name[i], NULL, H5T_NATIVE_DOUBLE, &m.outcome[i]);
-    }
-    if (st == DTX_OK) {
-        st = overwrite(run->file, m.path, "exit_code", NULL, H5T_NATIVE_INT64, &m.code);
-    }
-    DTX_TRY(dtx_par_agree(run->par, st));
-    return dtx_run_flush(run);
+    return dtx_run_edit(run, write_ending, &m);
 }

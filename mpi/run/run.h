@@ -1,9 +1,11 @@
 /* run.h - the run directory and its run.h5 (layout: mpi/README.md).
  *
- * Crash safety: the structure of the file (groups, datasets, attributes) changes only in a copy that rank 0 edits
- * serially, syncs and renames over run.h5 (dtx_run_edit). Between edits the file is open on all ranks with the MPI driver
- * and only values of existing contiguous, early-allocated datasets are written: data, flush, then the `done` flags, flush.
- * A kill at any time leaves a readable file that holds every row whose flag is set.
+ * Crash safety: the structure of the file (groups, datasets, attributes) changes only in edits of rank 0, which are there
+ * completely or not at all (mpi/h5/edit.h; dtx_run_edit). Between edits only values of existing contiguous, early-allocated
+ * datasets are written, by all ranks at their places in the file: data, flush, then the `done` flags, flush. A kill at any time
+ * leaves a readable file that holds every row whose flag is set.
+ * HDF5's own MPI-IO driver is not used: where the device fails on one rank, or a write stops in between, the other ranks wait
+ * in it for ever. So each rank writes its rows itself, and then all agree.
  * A lock (fcntl on RUN/lock, held by rank 0 and gone with its process) keeps a second job off the directory. */
 #ifndef DTX_RUN_H
 #define DTX_RUN_H
@@ -23,7 +25,11 @@ enum { DTX_RUN_OUTCOMES = sizeof(dtx_run_outcome) / sizeof(double) };
 typedef struct {
     const dtx_par *par;
     char dir[1024], path[1100]; /* RUN, RUN/run.h5 */
-    hid_t file;                 /* < 0 while closed */
+    int fd;                     /* of run.h5, for values; -1 while closed */
+    bool dirty;                 /* this rank has written since the last flush */
+    struct dtx_run_place *places; /* where datasets stand, as far as they were asked for; the same on all ranks */
+    int64_t n_places;
+    size_t cap_places;
     int lock_fd;                /* rank 0 */
     int64_t launch;             /* index in /provenance */
     double begun;               /* MPI_Wtime() when it was begun, or the forecast made */
@@ -42,14 +48,12 @@ void dtx_run_close(dtx_run *run);
  * and *fd is -1. */
 dtx_status dtx_run_lock(const dtx_par *par, const char *dir, bool to_read, int *fd);
 
-/* A structural change: called on rank 0 alone with the copy opened serially. */
+/* A structural change: called on rank 0 alone. */
 typedef dtx_status (*dtx_run_editor)(hid_t file, void *user);
-/* Collective. Closes the parallel file, lets rank 0 edit a copy, syncs, renames, reopens on all ranks. When the editor
- * fails, or the disk is full, run.h5 stays as it was. */
+/* Collective. When the editor fails, the disk is full or the device fails, run.h5 stays as it was. */
 dtx_status dtx_run_edit(dtx_run *run, dtx_run_editor editor, void *user);
 
-/* Collective. The same for looking only: rank 0 alone gets run.h5 opened serially and read-only. While the file is open on
- * all ranks no rank may read from it by itself: HDF5's metadata caches of the ranks must see the same calls. */
+/* Collective. The same for looking only: rank 0 alone gets run.h5 opened read-only. */
 dtx_status dtx_run_inspect(dtx_run *run, dtx_run_editor reader, void *user);
 
 /* --- collective values --- */
@@ -70,7 +74,7 @@ dtx_status dtx_run_write(dtx_run *run, const dtx_write *w);
 /* Collective. Several such writes, of different datasets, with one agreement before and one after all of them. */
 enum { DTX_RUN_WRITES = 40 }; /* most at a time */
 dtx_status dtx_run_write_all(dtx_run *run, int n, const dtx_write *w);
-/* Collective. Flush to disk (H5Fflush, which syncs on every rank, and a barrier). */
+/* Collective. What was written is on disk (a sync on every rank that wrote). */
 dtx_status dtx_run_flush(dtx_run *run);
 /* Collective. Every rank gets a whole dataset that is as expected, see dtx_h5_take (rank 0 reads, broadcast); *x is dtx_free's. */
 dtx_status dtx_run_read(dtx_run *run, const char *group, const char *name, hid_t type, int64_t rows, int64_t width, void **x,
@@ -79,7 +83,7 @@ dtx_status dtx_run_read(dtx_run *run, const char *group, const char *name, hid_t
 /* --- provenance --- */
 
 /* Collective. Adds /provenance/<k> with argv, the resolved configuration, version, commit, hosts, ranks, threads,
- * library versions, Slurm job, start time. Done inside an edit of its own. */
+ * library versions, Slurm job, start time, in an edit of its own. */
 dtx_status dtx_run_provenance_begin(dtx_run *run, const char *job, int argc, char **argv, const char *config_json);
 /* Collective. Sets stop time, exit code and the outcome (and extra text facts, at most 4096 bytes, may be NULL; rank 0's count), in
  * place. Does nothing when no launch was begun. */

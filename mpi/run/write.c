@@ -1,16 +1,22 @@
-/* Collective values: ragged writes by hyperslabs, flush, whole reads. */
+/* Collective values: ragged writes at the datasets' places in the file, flush, whole reads. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "mpi/h5/impl.h"
+#include "mpi/h5/place.h"
 #include "mpi/h5/schema.h"
 #include "mpi/run/run.h"
 #include "src/base/mem.h"
 
-/* One collective call takes at most this many hyperslabs (a union costs time quadratic in their number) and bytes
- * (some MPI-IO layers count in int). */
-enum { MAX_SEGMENTS = 256, MAX_BYTES = 1 << 27 };
+enum { PATH_SIZE = 320 };
+
+struct dtx_run_place {
+    char path[PATH_SIZE];
+    dtx_h5_place at;
+};
 
 typedef struct {
     int64_t start, count; /* rows of the file */
@@ -22,8 +28,6 @@ typedef struct {
     segment *seg;
     const char *x;      /* rows in the order of the segments */
     char *packed;       /* owner of x where the caller's order was another one */
-    int64_t next, part; /* cursor: segment, rows of it that are done */
-    int64_t rows_done;
 } plan;
 
 static int by_start(const void *a, const void *b)
@@ -81,150 +85,119 @@ static dtx_status make_plan(const char *path, hsize_t n_rows, size_t row, int64_
     return DTX_OK;
 }
 
-/* Moves the cursor over the next call's segments. `space` < 0: only counts. Returns its rows, -1 on failure. */
-static int64_t next_batch(plan *p, size_t row, hsize_t width, hid_t space)
-{
-    int64_t room = row < MAX_BYTES ? (int64_t)(MAX_BYTES / row) : 1, rows = 0;
+/* --- where datasets stand --- */
 
-    if (space >= 0 && H5Sselect_none(space) < 0) {
-        return -1;
-    }
-    for (int k = 0; k < MAX_SEGMENTS && p->next < p->n && rows < room; k++) {
-        const segment *s = &p->seg[p->next];
-        int64_t take = s->count - p->part < room - rows ? s->count - p->part : room - rows;
-        hsize_t from[2] = {(hsize_t)(s->start + p->part), 0}, block[2] = {(hsize_t)take, width};
-        if (space >= 0 && H5Sselect_hyperslab(space, k == 0 ? H5S_SELECT_SET : H5S_SELECT_OR, from, NULL, block, NULL) < 0) {
-            return -1;
-        }
-        rows += take;
-        p->part += take;
-        if (p->part == s->count) {
-            p->next++;
-            p->part = 0;
-        }
-    }
-    return rows;
+static void name_of(const dtx_write *w, char out[PATH_SIZE])
+{
+    snprintf(out, PATH_SIZE, "%s/%s", w->group, w->name);
 }
 
-/* Collective: every rank makes `calls` calls, with nothing selected when it has no more rows. selected: file_space has the
- * rows of the only call already. */
-static dtx_status write_batches(hid_t dset, const char *path, hid_t type, plan *p, size_t row, hsize_t width, int64_t calls,
-                                hid_t file_space, bool selected)
+/* Rank 0. */
+static dtx_status locate(const dtx_run *run, int n, const dtx_write *w, struct dtx_run_place *out)
 {
-    hid_t xfer = H5Pcreate(H5P_DATASET_XFER);
+    hid_t file = -1;
     dtx_status st = DTX_OK;
-    char nothing[16] = "";
 
-    if (xfer < 0 || file_space < 0 || H5Pset_dxpl_mpio(xfer, H5FD_MPIO_COLLECTIVE) < 0) {
-        st = DTX_H5_FAIL(DTX_ERR_CHECK, "cannot prepare a collective write of %s", path);
-    }
-    for (int64_t i = 0; i < calls; i++) {
-        int64_t rows = st == DTX_OK ? next_batch(p, row, width, selected ? -1 : file_space) : 0;
-        hsize_t n = rows > 0 ? (hsize_t)rows * width : 1;
-        hid_t memory = H5Screate_simple(1, &n, NULL);
-        if (rows < 0) {
-            st = DTX_H5_FAIL(DTX_ERR_CHECK, "cannot select rows of %s", path);
-            rows = 0;
+    DTX_TRY(dtx_h5_open_known(run->path, &file));
+    for (int i = 0; i < n && st == DTX_OK; i++) {
+        hid_t dset = -1;
+        name_of(&w[i], out[i].path);
+        st = dtx_h5_open(file, w[i].group, w[i].name, w[i].rows, w[i].width, &dset, NULL);
+        if (st == DTX_OK) {
+            st = dtx_h5_locate(dset, out[i].path, &out[i].at);
+            H5Dclose(dset);
         }
-        if (rows == 0) { /* takes part all the same */
-            H5Sselect_none(file_space);
-            H5Sselect_none(memory);
-        }
-        if (H5Dwrite(dset, type, memory, file_space, xfer, rows > 0 ? p->x + (size_t)p->rows_done * row : nothing) < 0
-            && st == DTX_OK) {
-            st = DTX_H5_FAIL(DTX_ERR_MISSING, "cannot write %lld rows of %s", (long long)rows, path);
-        }
-        p->rows_done += rows;
-        H5Sclose(memory);
     }
-    if (xfer >= 0) {
-        H5Pclose(xfer);
-    }
+    st = dtx_h5_device_check(st, run->path);
+    dtx_h5_close(file);
     return st;
 }
 
-/* A dataset on its way. */
-typedef struct {
-    hid_t dset;
-    char path[1024]; /* for messages */
-    hsize_t n_rows, width;
-    size_t row;    /* bytes */
-    plan p;
-    int64_t calls;
-} open_write;
-
-/* Local. */
-static dtx_status prepare(hid_t file, const dtx_write *w, open_write *o)
+static const dtx_h5_place *known(const dtx_run *run, const dtx_write *w)
 {
-    int64_t shape[2] = {0, 0};
+    char path[PATH_SIZE];
 
-    snprintf(o->path, sizeof o->path, "%s/%s", w->group, w->name);
-    if (w->width < 0) { /* of x */
-        return DTX_FAIL(DTX_ERR_CHECK, "%s is written without saying how wide", o->path);
+    name_of(w, path);
+    for (int64_t i = 0; i < run->n_places; i++) {
+        if (strcmp(run->places[i].path, path) == 0) {
+            return &run->places[i].at;
+        }
     }
-    DTX_TRY(dtx_h5_open(file, w->group, w->name, w->rows, w->width, &o->dset, shape));
-    o->n_rows = (hsize_t)shape[0];
-    o->width = (hsize_t)shape[1];
-    o->row = (size_t)shape[1] * H5Tget_size(w->type);
-    DTX_TRY(make_plan(o->path, o->n_rows, o->row, w->n, w->start, w->count, w->x, &o->p));
-    while (o->row > 0 && o->p.next < o->p.n) {
-        next_batch(&o->p, o->row, o->width, -1);
-        o->calls++;
+    return NULL;
+}
+
+/* Collective. Rank 0 looks all n of them up unless all are known, and tells the others. */
+static dtx_status look_up(dtx_run *run, int n, const dtx_write *w)
+{
+    bool all = true;
+    dtx_status st = DTX_OK;
+
+    for (int i = 0; i < n; i++) {
+        all = all && known(run, &w[i]) != NULL;
+        if (strlen(w[i].group) + strlen(w[i].name) + 2 > PATH_SIZE || w[i].width < 0) {
+            st = DTX_FAIL(DTX_ERR_CHECK, "%s/%s is written without saying how wide, or its name is too long", w[i].group, w[i].name);
+        }
     }
-    o->p.next = o->p.part = 0;
+    if (st != DTX_OK || all) { /* the same on all ranks */
+        return st;
+    }
+    DTX_TRY(dtx_par_agree(run->par, DTX_GROW(run->places, run->cap_places, run->n_places + n)));
+    struct dtx_run_place *more = run->places + run->n_places;
+    memset(more, 0, (size_t)n * sizeof *more);
+    DTX_TRY(DTX_ROOT(run->par, locate(run, n, w, more)));
+    dtx_par_tell(run->par, more, (size_t)n * sizeof *more);
+    run->n_places += n;
     return DTX_OK;
 }
 
-/* Whether dataset i takes the same rows of the same shape as the one before, in one call. */
-static bool like_before(const dtx_write *w, const open_write *o, const int64_t *calls, int i)
+/* --- writing --- */
+
+/* Local. */
+static dtx_status write_rows(dtx_run *run, const dtx_h5_place *at, const dtx_write *w, const plan *p)
 {
-    return i > 0 && calls[i] == 1 && calls[i - 1] == 1 && w[i].start == w[i - 1].start && w[i].count == w[i - 1].count &&
-           w[i].n == w[i - 1].n && o[i].n_rows == o[i - 1].n_rows && o[i].width == o[i - 1].width;
+    const size_t row = (size_t)at->width * H5Tget_size(w->type);
+    const char *x = p->x;
+    char path[PATH_SIZE];
+
+    name_of(w, path);
+    for (int64_t i = 0; i < p->n; i++) {
+        run->dirty = true;
+        DTX_TRY(dtx_h5_place_write(run->fd, at, path, w->type, p->seg[i].start, p->seg[i].count, x));
+        x += (size_t)p->seg[i].count * row;
+    }
+    return DTX_OK;
 }
 
 dtx_status dtx_run_write_all(dtx_run *run, int n, const dtx_write *w)
 {
-    open_write o[DTX_RUN_WRITES] = {{0}};
-    int64_t mine[DTX_RUN_WRITES + 1] = {0}, all[DTX_RUN_WRITES + 1] = {0};
-    dtx_status st = n <= DTX_RUN_WRITES ? DTX_OK : DTX_FAIL(DTX_ERR_CHECK, "%d datasets in one write", n);
+    plan p[DTX_RUN_WRITES] = {{0}};
+    dtx_status st;
 
-    for (int i = 0; i < n && i < DTX_RUN_WRITES; i++) {
-        o[i].dset = -1;
-        st = st == DTX_OK ? prepare(run->file, &w[i], &o[i]) : st;
-        mine[1 + i] = all[1 + i] = o[i].calls;
+    if (n > DTX_RUN_WRITES) {
+        return DTX_FAIL(DTX_ERR_CHECK, "%d datasets in one write", n);
     }
-    mine[0] = all[0] = st != DTX_OK;
-    if (run->par->size > 1) { /* every rank enters the writes, or none does; as often as the one with the most rows */
-        dtx_status sent = DTX_MPI(MPI_Allreduce(mine, all, DTX_RUN_WRITES + 1, MPI_INT64_T, MPI_MAX, run->par->comm));
-        st = st != DTX_OK ? st : sent;
+    DTX_TRY(look_up(run, n, w));
+    st = DTX_OK;
+    for (int i = 0; i < n && st == DTX_OK; i++) {
+        const dtx_h5_place *at = known(run, &w[i]);
+        char path[PATH_SIZE];
+        name_of(&w[i], path);
+        st = at->width == w[i].width ? DTX_OK : DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %lld values a row, %lld are to be written", run->path, path,
+                                                         (long long)at->width, (long long)w[i].width);
+        if (st == DTX_OK) {
+            st = make_plan(path, (hsize_t)at->rows, (size_t)at->width * H5Tget_size(w[i].type), w[i].n, w[i].start, w[i].count, w[i].x, &p[i]);
+        }
     }
-    if (all[0] > 0) {
-        st = dtx_par_agree(run->par, st);
-    }
+    st = dtx_par_agree(run->par, st); /* all write, or none */
     if (st == DTX_OK) {
-        hid_t space = -1;
-        for (int i = 0; i < n; i++) { /* all of them, even after a failure */
-            const bool again = st == DTX_OK && like_before(w, o, all + 1, i);
-            if (!again) { /* selecting many pieces is dear */
-                if (space >= 0) {
-                    H5Sclose(space);
-                }
-                space = H5Dget_space(o[i].dset);
-            }
-            dtx_status one = write_batches(o[i].dset, o[i].path, w[i].type, &o[i].p, o[i].row, o[i].width, all[1 + i], space, again);
-            st = st == DTX_OK ? one : st;
-        }
-        if (space >= 0) {
-            H5Sclose(space);
+        for (int i = 0; i < n && st == DTX_OK; i++) {
+            st = write_rows(run, known(run, &w[i]), &w[i], &p[i]);
         }
         st = dtx_par_agree(run->par, st);
     }
-    for (int i = 0; i < n && i < DTX_RUN_WRITES; i++) {
-        if (o[i].dset >= 0) {
-            H5Oclose(o[i].dset);
-        }
-        dtx_free(o[i].p.packed);
-        dtx_free(o[i].p.seg);
+    for (int i = 0; i < n; i++) {
+        dtx_free(p[i].packed);
+        dtx_free(p[i].seg);
     }
     return st;
 }
@@ -238,47 +211,48 @@ dtx_status dtx_run_flush(dtx_run *run)
 {
     dtx_status st = DTX_OK;
 
-    if (H5Fflush(run->file, H5F_SCOPE_LOCAL) < 0) { /* with the MPI driver: fsync on every rank */
-        st = DTX_H5_FAIL(DTX_ERR_MISSING, "%s: cannot write to disk", run->path);
+    if (run->dirty && fdatasync(run->fd) != 0) {
+        st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot write to disk: %s", run->path, strerror(errno));
     }
+    run->dirty = false;
     return dtx_par_agree(run->par, st); /* nobody goes on before all are here */
+}
+
+/* --- reading --- */
+
+/* Rank 0. */
+static dtx_status take(const dtx_run *run, const char *group, const char *name, hid_t type, int64_t rows, int64_t width, void **x,
+                       int64_t shape[2])
+{
+    hid_t file = -1;
+
+    DTX_TRY(dtx_h5_open_known(run->path, &file));
+    dtx_status st = dtx_h5_device_check(dtx_h5_take(file, group, name, type, rows, width, x, shape), run->path);
+    dtx_h5_close(file);
+    return st;
 }
 
 dtx_status dtx_run_read(dtx_run *run, const char *group, const char *name, hid_t type, int64_t rows, int64_t width, void **x,
                         int64_t shape[2])
 {
-    const size_t item = H5Tget_size(type);
-    hid_t dset = -1;
     int64_t found[2] = {0, 0};
-    char path[1024];
-    void *data = NULL;
     size_t bytes = 0;
-    dtx_status st;
+    void *data = NULL;
+    dtx_status st = DTX_OK;
 
-    snprintf(path, sizeof path, "%s/%s", group, name);
-    /* opened by all: HDF5 may touch metadata then, which has to happen everywhere */
-    st = dtx_par_agree(run->par, dtx_h5_open(run->file, group, name, rows, width, &dset, found));
-    if (st == DTX_OK && run->par->rank == 0) {
-        const bool fits = (size_t)found[0] <= SIZE_MAX / item && !__builtin_mul_overflow((size_t)found[0] * item, (size_t)found[1], &bytes);
-        data = fits ? dtx_malloc(bytes, 1) : NULL;
-        st = dtx_mem_check(data, (size_t)found[0], (size_t)found[1] * item, path);
-        if (st == DTX_OK) {
-            st = dtx_h5_read_open(dset, path, type, 0, (hsize_t)found[0], (hsize_t)found[1], data);
-        }
+    DTX_TRY(dtx_run_flush(run));
+    if (run->par->rank == 0) {
+        st = take(run, group, name, type, rows, width, &data, found);
+        bytes = (size_t)found[0] * (size_t)found[1] * H5Tget_size(type);
     }
-    if (dset >= 0) {
-        H5Dclose(dset);
-    }
-    st = dtx_par_agree(run->par, st);
-    if (st == DTX_OK) {
-        st = dtx_par_bcast(run->par, DTX_OK, &data, &bytes);
-    }
+    st = dtx_par_bcast(run->par, st, &data, &bytes);
     if (st != DTX_OK) {
         if (run->par->rank == 0) {
             dtx_free(data);
         }
         return st;
     }
+    dtx_par_tell(run->par, found, sizeof found);
     *x = data;
     if (shape != NULL) {
         shape[0] = found[0];

@@ -113,14 +113,24 @@ bool dtx_file_is_dir(const char *path)
     return stat(path, &sb) == 0 && S_ISDIR(sb.st_mode);
 }
 
-int dtx_file_try_lock(int fd)
+static int try_lock(int fd, short type)
 {
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct flock whole = {.l_type = type, .l_whence = SEEK_SET};
 
     if (fcntl(fd, F_OFD_SETLK, &whole) == 0) {
         return 0;
     }
     return errno == EINVAL ? fcntl(fd, F_SETLK, &whole) : -1;
+}
+
+int dtx_file_try_lock(int fd)
+{
+    return try_lock(fd, F_WRLCK);
+}
+
+int dtx_file_try_share(int fd)
+{
+    return try_lock(fd, F_RDLCK);
 }
 
 dtx_status dtx_file_mkdirs(const char *path)

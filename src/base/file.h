@@ -30,6 +30,8 @@ bool dtx_file_is_dir(const char *path);
 /* Locks a whole file for writing, without waiting: 0, or -1 with errno (EAGAIN, EACCES: another has it). An open-file-description
  * lock, which is not lost when some library closes the same file; plain fcntl where there is none. */
 int dtx_file_try_lock(int fd);
+/* The same for reading: as many as like, while nobody has it for writing. */
+int dtx_file_try_share(int fd);
 /* mkdir -p. */
 dtx_status dtx_file_mkdirs(const char *path);
 /* Joins into out (size bytes); DTX_ERR_USAGE when the result is too long. */
