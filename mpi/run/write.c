@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "mpi/h5/impl.h"
-#include "mpi/h5/place.h"
+#include "mpi/h5/extent.h"
 #include "mpi/h5/schema.h"
 #include "mpi/run/run.h"
 #include "src/base/mem.h"
@@ -15,7 +15,7 @@ enum { PATH_SIZE = 320 };
 
 struct dtx_run_place {
     char path[PATH_SIZE];
-    dtx_h5_place at;
+    dtx_h5_extent at;
 };
 
 typedef struct {
@@ -113,7 +113,7 @@ static dtx_status locate(const dtx_run *run, int n, const dtx_write *w, struct d
     return st;
 }
 
-static const dtx_h5_place *known(const dtx_run *run, const dtx_write *w)
+static const dtx_h5_extent *known(const dtx_run *run, const dtx_write *w)
 {
     char path[PATH_SIZE];
 
@@ -153,7 +153,7 @@ static dtx_status look_up(dtx_run *run, int n, const dtx_write *w)
 /* --- writing --- */
 
 /* Local. */
-static dtx_status write_rows(dtx_run *run, const dtx_h5_place *at, const dtx_write *w, const plan *p)
+static dtx_status write_rows(dtx_run *run, const dtx_h5_extent *at, const dtx_write *w, const plan *p)
 {
     const size_t row = (size_t)at->width * H5Tget_size(w->type);
     const char *x = p->x;
@@ -162,7 +162,7 @@ static dtx_status write_rows(dtx_run *run, const dtx_h5_place *at, const dtx_wri
     name_of(w, path);
     for (int64_t i = 0; i < p->n; i++) {
         run->dirty = true;
-        DTX_TRY(dtx_h5_place_write(run->fd, at, path, w->type, p->seg[i].start, p->seg[i].count, x));
+        DTX_TRY(dtx_h5_extent_write(run->fd, at, path, w->type, p->seg[i].start, p->seg[i].count, x));
         x += (size_t)p->seg[i].count * row;
     }
     return DTX_OK;
@@ -179,7 +179,7 @@ dtx_status dtx_run_write_all(dtx_run *run, int n, const dtx_write *w)
     DTX_TRY(look_up(run, n, w));
     st = DTX_OK;
     for (int i = 0; i < n && st == DTX_OK; i++) {
-        const dtx_h5_place *at = known(run, &w[i]);
+        const dtx_h5_extent *at = known(run, &w[i]);
         char path[PATH_SIZE];
         name_of(&w[i], path);
         st = at->width == w[i].width ? DTX_OK : DTX_FAIL(DTX_ERR_INPUT, "%s: %s has %lld values a row, %lld are to be written", run->path, path,

@@ -166,7 +166,7 @@ ssize_t read(int fd, void *x, size_t size)
 {
     REAL(read);
     if (active && !inside && ours_fd(fd) && hit("read")) {
-        return half && size > 1 ? real(fd, x, size / 2) : (errno = fault_errno, -1);
+        return half ? real(fd, x, (size + 1) / 2) : (errno = fault_errno, -1);
     }
     return real(fd, x, size);
 }
@@ -175,7 +175,7 @@ ssize_t pread(int fd, void *x, size_t size, off_t from)
 {
     REAL(pread);
     if (active && !inside && ours_fd(fd) && hit("read")) {
-        return half && size > 1 ? real(fd, x, size / 2, from) : (errno = fault_errno, -1);
+        return half ? real(fd, x, (size + 1) / 2, from) : (errno = fault_errno, -1);
     }
     return real(fd, x, size, from);
 }
@@ -184,7 +184,7 @@ ssize_t write(int fd, const void *x, size_t size)
 {
     REAL(write);
     if (active && !inside && ours_fd(fd) && hit("write")) {
-        return half && size > 1 ? real(fd, x, size / 2) : (errno = fault_errno, -1);
+        return half ? real(fd, x, (size + 1) / 2) : (errno = fault_errno, -1);
     }
     return real(fd, x, size);
 }
@@ -193,7 +193,7 @@ ssize_t pwrite(int fd, const void *x, size_t size, off_t to)
 {
     REAL(pwrite);
     if (active && !inside && ours_fd(fd) && hit("write")) {
-        return half && size > 1 ? real(fd, x, size / 2, to) : (errno = fault_errno, -1);
+        return half ? real(fd, x, (size + 1) / 2, to) : (errno = fault_errno, -1);
     }
     return real(fd, x, size, to);
 }

@@ -43,7 +43,7 @@ END
 expect 2 "schema_version 7; this program reads and writes 1" "$tool" open other
 expect 3 "no run.h5 of detoxlens" "$tool" open none
 rm -rf dir && mkdir -p dir/run.h5
-expect 3 "Is a directory" "$tool" open dir
+expect 4 "not a regular file, but a folder" "$tool" open dir
 echo x > file
 expect 4 "file" "$tool" open file
 expect 2 "in use by another job (host .*, process [0-9]*, Slurm job 4711 night)" bash -c '

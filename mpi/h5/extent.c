@@ -1,4 +1,4 @@
-#include "mpi/h5/place.h"
+#include "mpi/h5/extent.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -8,7 +8,7 @@
 
 enum { CONVERT_AT_ONCE = 1 << 20 }; /* elements */
 
-hid_t dtx_h5_place_type(const dtx_h5_place *p)
+hid_t dtx_h5_extent_type(const dtx_h5_extent *p)
 {
     if (p->is_float) {
         return p->item == 4 ? H5T_IEEE_F32LE : p->item == 8 ? H5T_IEEE_F64LE : -1;
@@ -22,7 +22,7 @@ hid_t dtx_h5_place_type(const dtx_h5_place *p)
     }
 }
 
-dtx_status dtx_h5_locate(hid_t dset, const char *path, dtx_h5_place *p)
+dtx_status dtx_h5_locate(hid_t dset, const char *path, dtx_h5_extent *p)
 {
     hsize_t shape[2] = {0, 0};
     hid_t type = H5Dget_type(dset);
@@ -31,11 +31,11 @@ dtx_status dtx_h5_locate(hid_t dset, const char *path, dtx_h5_place *p)
     dtx_status st;
 
     DTX_GO(dtx_h5_space_shape(dset, path, shape, &rank));
-    *p = (dtx_h5_place){.rows = (int64_t)shape[0], .width = (int64_t)shape[1], .is_float = H5Tget_class(type) == H5T_FLOAT,
+    *p = (dtx_h5_extent){.rows = (int64_t)shape[0], .width = (int64_t)shape[1], .is_float = H5Tget_class(type) == H5T_FLOAT,
                         .is_signed = H5Tget_class(type) == H5T_INTEGER && H5Tget_sign(type) == H5T_SGN_2,
                         .item = (int32_t)H5Tget_size(type)};
-    if ((!p->is_float && H5Tget_class(type) != H5T_INTEGER) || dtx_h5_place_type(p) < 0
-        || H5Tequal(type, dtx_h5_place_type(p)) <= 0) {
+    if ((!p->is_float && H5Tget_class(type) != H5T_INTEGER) || dtx_h5_extent_type(p) < 0
+        || H5Tequal(type, dtx_h5_extent_type(p)) <= 0) {
         DTX_GO(DTX_FAIL(DTX_ERR_INPUT, "%s holds no little-endian numbers, which this program writes", path));
     }
     if (shape[0] == 0 || shape[1] == 0) {
@@ -68,9 +68,9 @@ static dtx_status put(int fd, const char *path, const void *x, size_t size, uint
                       : DTX_FAIL(DTX_ERR_MISSING, "cannot write %zu bytes of %s into run.h5: %s", size, path, strerror(error));
 }
 
-dtx_status dtx_h5_place_write(int fd, const dtx_h5_place *p, const char *path, hid_t type, int64_t first, int64_t n, const void *x)
+dtx_status dtx_h5_extent_write(int fd, const dtx_h5_extent *p, const char *path, hid_t type, int64_t first, int64_t n, const void *x)
 {
-    const hid_t stored = dtx_h5_place_type(p);
+    const hid_t stored = dtx_h5_extent_type(p);
     const size_t from = H5Tget_size(type), to = (size_t)p->item, elements = (size_t)n * (size_t)p->width;
     const uint64_t at = p->offset + (uint64_t)first * (uint64_t)p->width * to;
     char *buf = NULL;
