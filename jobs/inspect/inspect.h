@@ -14,5 +14,7 @@ dtx_status dtx_inspect_weights(const char *file, bool sha256, dtx_facts *f);
 dtx_status dtx_inspect_run(const char *dir, const char *file, dtx_facts *f);
 /* One row of a run.h5: text, completion, prompt dependence. */
 dtx_status dtx_inspect_row(const char *file, const char *variant, int64_t row, dtx_facts *f);
+/* Everything that a run.h5 can hold, printed as text or JSON. */
+dtx_status dtx_inspect_schema(bool json);
 
 #endif

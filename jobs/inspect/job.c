@@ -115,6 +115,9 @@ static dtx_status run(dtx_job *job)
     if (dtx_job_flag(job, "families") != NULL) {
         return list_families(job->json);
     }
+    if (dtx_job_flag(job, "schema") != NULL) {
+        return dtx_inspect_schema(job->json);
+    }
     if (job->n_args != 1) {
         return DTX_FAIL(DTX_ERR_USAGE, "inspect needs one path: detoxlens inspect PATH");
     }
@@ -137,6 +140,7 @@ static dtx_status run(dtx_job *job)
 static const dtx_job_option own_options[] = {
     {"sha256", NULL, NULL, "hash every byte of the weights, not samples alone"},
     {"families", NULL, NULL, "no PATH: the model types that are known"},
+    {"schema", NULL, NULL, "no PATH: everything that a run.h5 can hold"},
     {"row", "N", NULL, "of a run: text and completion of one row of --variant"},
     {0},
 };
@@ -152,6 +156,7 @@ const dtx_job_def dtx_job_inspect = {
             "done of all, rate and remaining time of a job under way, settings, launches.\n"
             "\n"
             "  detoxlens inspect --families\n"
+            "  detoxlens inspect --schema\n"
             "  detoxlens inspect models/redpajama-3b\n"
             "  detoxlens inspect --json out | jq .variants\n"
             "  detoxlens inspect out --row 3 --variant FT\n",

@@ -666,8 +666,10 @@ dtx_status dtx_h5_merge_file(hid_t to, hid_t from, dtx_h5_merge *m)
     merging g = {m, to, from};
 
     DTX_TRY(dtx_h5_check_schema(from, m->from_name));
+    DTX_TRY(dtx_h5_fits_all(from));
     if (to >= 0) {
         DTX_TRY(dtx_h5_check_schema(to, m->to_name));
+        DTX_TRY(dtx_h5_fits_all(to));
         DTX_TRY(each_member(&g, dtx_h5_places[DTX_H5_VARIANTS].path, check_origin, NULL));
     }
     DTX_TRY(merge_prompts(&g)); /* first, as a job makes them: they name the axes of the root */

@@ -185,7 +185,8 @@ dtx_status dtx_h5_detach_scales(hid_t dset, const char *path)
             }
             dtx_status st = check_scale(scale, path);
             if (st == DTX_OK && H5DSdetach_scale(dset, scale, (unsigned)i) < 0) {
-                st = DTX_H5_FAIL(DTX_ERR_CHECK, "cannot detach %s from its dimension scale", path);
+                st = DTX_H5_FAIL(DTX_ERR_INPUT, "cannot detach %s from its dimension scale: the file is damaged, or another program changed it",
+                                 path);
             }
             H5Oclose(scale);
             DTX_TRY(st);

@@ -34,7 +34,7 @@ const dtx_h5_place_info dtx_h5_places[DTX_H5_PLACES] = {
 };
 
 const dtx_h5_axis dtx_h5_axes[] = {
-    {"row", DTX_H5_BY_ROW, true, "texts x samples (texts in /prompts)"},
+    {"row", DTX_H5_BY_ROW, true, "texts in /prompts, texts x samples elsewhere"},
     {"row_edge", DTX_H5_BY_EDGE, true, "row + 1: where rows begin and end in a flat dataset"},
     {"step", DTX_H5_BY_STEP, true, "generated tokens: generate.max_new_tokens, of an imported variant its longest answer"},
     {"text_byte", DTX_H5_BY_ITEM, false, "bytes of texts, one after the other"},
@@ -424,18 +424,24 @@ static bool is_like(const char *pattern, const char *path)
     return *pattern == *path;
 }
 
+dtx_h5_place dtx_h5_place_of(const char *group)
+{
+    int p = 0;
+
+    while (p < DTX_H5_PLACES && !is_like(dtx_h5_places[p].path, group)) {
+        p++;
+    }
+    return (dtx_h5_place)p;
+}
+
 const dtx_h5_dataset *dtx_h5_find(const char *group, const char *name)
 {
-    for (int p = 0; p < DTX_H5_PLACES; p++) {
-        if (!is_like(dtx_h5_places[p].path, group)) {
-            continue;
+    const dtx_h5_place place = dtx_h5_place_of(group);
+
+    for (int i = 0; i < dtx_h5_n_datasets && place != DTX_H5_PLACES; i++) {
+        if (dtx_h5_datasets[i].place == place && strcmp(dtx_h5_datasets[i].name, name) == 0) {
+            return &dtx_h5_datasets[i];
         }
-        for (int i = 0; i < dtx_h5_n_datasets; i++) {
-            if (dtx_h5_datasets[i].place == (dtx_h5_place)p && strcmp(dtx_h5_datasets[i].name, name) == 0) {
-                return &dtx_h5_datasets[i];
-            }
-        }
-        return NULL;
     }
     return NULL;
 }

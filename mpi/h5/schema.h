@@ -76,6 +76,8 @@ extern const int dtx_h5_n_attributes;
 
 /* A place's path with names for its parts in braces; those that it does not have are NULL. "" where it does not fit. */
 void dtx_h5_group(char *out, size_t size, dtx_h5_place place, const char *name, const char *second);
+/* The place of a group by its path; DTX_H5_PLACES for none. */
+dtx_h5_place dtx_h5_place_of(const char *group);
 /* NULL for a group or name that the table does not have. */
 const dtx_h5_dataset *dtx_h5_find(const char *group, const char *name);
 
@@ -116,7 +118,9 @@ dtx_status dtx_h5_take_offsets(hid_t file, const char *group, const char *name, 
 dtx_status dtx_h5_edges(hid_t file, const char *group, const char *name, int64_t rows, int64_t row, int64_t edge[2]);
 /* Are offsets that stand in memory ascending and within `n` elements? DTX_ERR_INPUT with the entry. */
 dtx_status dtx_h5_check_offsets(const char *group, const char *name, const uint64_t *x, int64_t rows, int64_t n);
-/* Every dataset of a place that the file has, against these lengths. */
+/* Every dataset of a place that the file has, against these lengths; DTX_H5_ANY: against that of the first one. */
 dtx_status dtx_h5_fits(hid_t file, const char *group, int64_t rows, int64_t width);
+/* The same for each group of the file by itself. */
+dtx_status dtx_h5_fits_all(hid_t file);
 
 #endif

@@ -353,12 +353,14 @@ dtx_status dtx_h5_edges(hid_t file, const char *group, const char *name, int64_t
 
 dtx_status dtx_h5_fits(hid_t file, const char *group, int64_t rows, int64_t width)
 {
+    const dtx_h5_place place = dtx_h5_place_of(group);
+
     for (int i = 0; i < dtx_h5_n_datasets; i++) {
         const dtx_h5_dataset *d = &dtx_h5_datasets[i];
         named e;
         hid_t dset = -1;
         int64_t shape[2];
-        if (dtx_h5_find(group, d->name) != d || !dtx_h5_has(file, group, d->name)) {
+        if (d->place != place || !dtx_h5_has(file, group, d->name)) {
             continue;
         }
         DTX_TRY(find(group, d->name, &e));
@@ -376,4 +378,27 @@ dtx_status dtx_h5_fits(hid_t file, const char *group, int64_t rows, int64_t widt
         }
     }
     return DTX_OK;
+}
+
+static herr_t visit_group(hid_t root, const char *name, const H5O_info_t *info, void *user)
+{
+    dtx_status *st = user;
+    char path[PATH_SIZE];
+
+    if (info->type == H5O_TYPE_GROUP) {
+        const bool is_root = strcmp(name, ".") == 0;
+        *st = snprintf(path, sizeof path, "/%s", is_root ? "" : name) < (int)sizeof path
+                  ? dtx_h5_fits(root, path, DTX_H5_ANY, DTX_H5_ANY) : DTX_FAIL(DTX_ERR_INPUT, "/%.60s...: path too long", name);
+    }
+    return *st == DTX_OK ? 0 : -1;
+}
+
+dtx_status dtx_h5_fits_all(hid_t file)
+{
+    dtx_status st = DTX_OK;
+
+    if (H5Ovisit(file, H5_INDEX_NAME, H5_ITER_INC, visit_group, &st) < 0 && st == DTX_OK) {
+        st = DTX_H5_FAIL(DTX_ERR_INPUT, "cannot walk through the file");
+    }
+    return st;
 }
