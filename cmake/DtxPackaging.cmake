@@ -9,6 +9,27 @@ add_custom_target(manuals ALL DEPENDS "${DTX_MANUALS}/stamp")
 install(DIRECTORY "${DTX_MANUALS}/" DESTINATION "${CMAKE_INSTALL_MANDIR}/man1" FILES_MATCHING PATTERN "*.1")
 install(FILES packaging/detoxlens.bash DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions" RENAME detoxlens)
 
+# README without what only the sources have, and beside it all that it names: texts as files, data and scripts as links to where
+# they are installed.
+set(DTX_README "${PROJECT_BINARY_DIR}/installed/README.md")
+add_custom_command(OUTPUT "${DTX_README}"
+    COMMAND "${CMAKE_COMMAND}" -DIN=${PROJECT_SOURCE_DIR}/README.md -DOUT=${DTX_README}
+            -P "${PROJECT_SOURCE_DIR}/cmake/InstallReadme.cmake"
+    DEPENDS "${PROJECT_SOURCE_DIR}/README.md" "${PROJECT_SOURCE_DIR}/cmake/InstallReadme.cmake" VERBATIM)
+add_custom_target(installed_readme ALL DEPENDS "${DTX_README}")
+install(FILES "${DTX_README}" DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+foreach(text data/README.md docs/report-files.md jobs/ERRORS.md mpi/README.md)
+    get_filename_component(folder "${text}" DIRECTORY)
+    install(FILES "${PROJECT_SOURCE_DIR}/${text}" DESTINATION "${CMAKE_INSTALL_DOCDIR}/${folder}")
+endforeach()
+foreach(link data/analysis data/configs data/quickstart slurm)
+    get_filename_component(folder "${link}" DIRECTORY)
+    get_filename_component(name "${link}" NAME)
+    file(RELATIVE_PATH target "/${CMAKE_INSTALL_DOCDIR}/${folder}" "/${CMAKE_INSTALL_DATADIR}/detoxlens/${name}")
+    install(CODE "file(MAKE_DIRECTORY \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DOCDIR}/${folder}\")
+                  file(CREATE_LINK \"${target}\" \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DOCDIR}/${link}\" SYMBOLIC)")
+endforeach()
+
 set(CPACK_PACKAGE_NAME detoxlens)
 set(CPACK_PACKAGE_VENDOR detoxlens)
 set(CPACK_PACKAGE_CONTACT "detoxlens <detoxlens@localhost>")

@@ -1,0 +1,16 @@
+# cmake -DIN=README.md -DOUT=... -P InstallReadme.cmake: README without the parts between <!-- source --> and <!-- end source -->,
+# which speak of what only the sources have.
+file(READ "${IN}" text)
+set(begin "<!-- source -->\n")
+set(end "<!-- end source -->\n")
+string(FIND "${text}" "${begin}" at)
+while(NOT at EQUAL -1)
+    string(SUBSTRING "${text}" 0 ${at} head)
+    string(FIND "${text}" "${end}" to)
+    string(LENGTH "${end}" length)
+    math(EXPR to "${to} + ${length}")
+    string(SUBSTRING "${text}" ${to} -1 tail)
+    set(text "${head}${tail}")
+    string(FIND "${text}" "${begin}" at)
+endwhile()
+file(WRITE "${OUT}" "${text}")
