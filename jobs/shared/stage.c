@@ -64,6 +64,7 @@ static dtx_status open_here(const dtx_job *job, dtx_stage_model *m)
 
     DTX_TRY(find_adapter(job, m->variant, dir, sizeof dir));
     DTX_TRY(dtx_model_open_as(path, &m->arch, job->config.model.dtype == DTX_SET_DTYPE_F32, &m->model));
+    m->arch = *dtx_model_arch(m->model);
     if (dir[0] != '\0') {
         DTX_TRY(dtx_adapter_read(dir, &m->arch, &m->adapter));
     }

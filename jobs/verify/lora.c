@@ -179,21 +179,23 @@ done:
     return st;
 }
 
-/* The adapter's gradient from the one of the merged matrix: dA = s B^T dW, dB = s dW A^T. */
-static void project(const dtx_adapter *ad, const dtx_lora *l, const float *dW, const dtx_lora *g)
+/* The adapter's gradient from the one of the merged matrix, which may be stored transposed: dA = s B^T dW, dB = s dW A^T. */
+static void project(const dtx_adapter *ad, const dtx_lora *l, bool transposed, const float *dW, const dtx_lora *g)
 {
+    const int64_t down = transposed ? 1 : l->n_in, along = transposed ? l->n_out : 1;
+
     for (int64_t k = 0; k < ad->r; k++) {
         for (int64_t j = 0; j < l->n_in; j++) {
             double sum = 0;
             for (int64_t i = 0; i < l->n_out; i++) {
-                sum += (double)l->B[i * ad->r + k] * (double)dW[i * l->n_in + j];
+                sum += (double)l->B[i * ad->r + k] * (double)dW[i * down + j * along];
             }
             g->A[k * l->n_in + j] = (float)((double)ad->scale * sum);
         }
         for (int64_t i = 0; i < l->n_out; i++) {
             double sum = 0;
             for (int64_t j = 0; j < l->n_in; j++) {
-                sum += (double)l->A[k * l->n_in + j] * (double)dW[i * l->n_in + j];
+                sum += (double)l->A[k * l->n_in + j] * (double)dW[i * down + j * along];
             }
             g->B[i * ad->r + k] = (float)((double)ad->scale * sum);
         }
@@ -217,7 +219,7 @@ static dtx_status check_merged(dtx_verify *v, const training *t)
     for (int64_t s = 0; s < g->n_slots; s++) {
         if (g->slot[s].A != NULL) {
             const dtx_matrix *w = dtx_model_module(m, s / DTX_MODULES, (dtx_module_kind)(s % DTX_MODULES));
-            project(v->adapter, &v->adapter->slot[s], grads + ((const float *)w->w - dtx_model_arena(m)), &g->slot[s]);
+            project(v->adapter, &v->adapter->slot[s], dtx_model_arch(m)->transposed, grads + ((const float *)w->w - dtx_model_arena(m)), &g->slot[s]);
         }
     }
     DTX_GO(compare_adapter(v, "grad, from merged weights", "grad", "grad", 0, g));

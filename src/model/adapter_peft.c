@@ -16,6 +16,7 @@ typedef struct {
     char path[4096];
     int64_t r;
     double alpha, dropout;
+    bool transposed;
     int n_targets;
     char targets[8][64];
 } peft_config;
@@ -24,7 +25,7 @@ typedef struct {
 static dtx_status refuse_unsupported(const cJSON *root, const char *path)
 {
     static const char *const neutral[] = {"use_rslora",        "use_dora",
-                                          "fan_in_fan_out",    "lora_bias",
+                                          "lora_bias",
                                           "modules_to_save",   "layers_to_transform",
                                           "layers_pattern",    "rank_pattern",
                                           "alpha_pattern",     "layer_replication",
@@ -49,7 +50,7 @@ static dtx_status refuse_unsupported(const cJSON *root, const char *path)
     return DTX_OK;
 }
 
-static dtx_status read_config(const char *dir, peft_config *c)
+static dtx_status read_config(const char *dir, const dtx_arch *a, peft_config *c)
 {
     dtx_status st;
     cJSON *root = NULL;
@@ -64,6 +65,11 @@ static dtx_status read_config(const char *dir, peft_config *c)
         goto done;
     }
     DTX_GO(refuse_unsupported(root, c->path));
+    DTX_GO(dtx_json_bool(root, c->path, "fan_in_fan_out", &c->transposed));
+    if (c->transposed && !a->transposed) { /* PEFT's warning: it then adapts as if it were false */
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s: fan_in_fan_out is true, but a %s model stores its weights (out, in)", c->path, a->model_type);
+        goto done;
+    }
     DTX_GO(dtx_json_int(root, c->path, "r", 1, 65536, &c->r));
     DTX_GO(dtx_json_double(root, c->path, "lora_alpha", 1e-6, 1e6, &c->alpha));
     DTX_GO(dtx_json_double(root, c->path, "lora_dropout", 0, 0.999, &c->dropout));
@@ -144,7 +150,7 @@ dtx_status dtx_adapter_read(const char *dir, const dtx_arch *a, dtx_adapter **ou
     dtx_adapter *ad = NULL;
     dtx_weights *w = NULL;
 
-    DTX_GO(read_config(dir, &c));
+    DTX_GO(read_config(dir, a, &c));
     for (int t = 0; t < c.n_targets; t++) {
         targets[t] = c.targets[t];
     }
@@ -173,7 +179,7 @@ done:
     return st;
 }
 
-static dtx_status write_config(const char *dir, const dtx_adapter *ad, const char *base)
+static dtx_status write_config(const char *dir, const dtx_arch *a, const dtx_adapter *ad, const char *base)
 {
     dtx_status st = DTX_OK;
     cJSON *root = cJSON_CreateObject(), *list = cJSON_CreateArray();
@@ -185,7 +191,7 @@ static dtx_status write_config(const char *dir, const dtx_adapter *ad, const cha
     }
     ok = ok && cJSON_AddStringToObject(root, "base_model_name_or_path", base) != NULL &&
          cJSON_AddStringToObject(root, "bias", "none") != NULL &&
-         cJSON_AddFalseToObject(root, "fan_in_fan_out") != NULL &&
+         cJSON_AddBoolToObject(root, "fan_in_fan_out", a->transposed) != NULL &&
          cJSON_AddTrueToObject(root, "inference_mode") != NULL &&
          cJSON_AddTrueToObject(root, "init_lora_weights") != NULL &&
          cJSON_AddNumberToObject(root, "lora_alpha", ad->alpha) != NULL &&
@@ -240,7 +246,7 @@ dtx_status dtx_adapter_write(const char *dir, const dtx_arch *a, const dtx_adapt
     }
     DTX_GO(dtx_weights_sum(t, n, meta, 1, sum));
     DTX_GO(dtx_safetensors_write(path, t, n, meta, 2));
-    DTX_GO(write_config(dir, ad, base)); /* last: a folder with a configuration is complete */
+    DTX_GO(write_config(dir, a, ad, base)); /* last: a folder with a configuration is complete */
 done:
     dtx_free(names);
     dtx_free(t);

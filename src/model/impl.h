@@ -36,6 +36,7 @@ struct dtx_model {
     dtx_param_spec *specs;
     float *arena;           /* a trainable model's weights */
     int64_t arena_size;
+    const dtx_tensor **stored; /* (n_params) of a mapped folder, else NULL */
     void **owned;           /* copies: widened vectors and matrices, unaligned tensors, random weights */
     int64_t n_owned;
     bool borrowed;          /* everything belongs to another model */
@@ -52,11 +53,11 @@ struct dtx_model {
     } *rotary;
 };
 
-/* W (n_out, n_in) += scale B A, summed in double and rounded once. */
-void dtx_merge_module(const dtx_adapter *ad, const dtx_lora *l, float *W);
+/* W (n_out, n_in; or its transposed) += scale B A, summed in double and rounded once. */
+void dtx_merge_module(const dtx_adapter *ad, const dtx_lora *l, bool transposed, float *W);
 
 /* Value of a fresh vector's elements. */
-float dtx_fresh_vector(const dtx_param_spec *s);
+float dtx_fresh_vector(const dtx_arch *a, const dtx_param_spec *s);
 /* Fills words .. layers from m->params, whose data must be set; vectors must be f32. */
 dtx_status dtx_model_bind(dtx_model *m);
 /* Makes the rotary tables hold at least n positions. */

@@ -7,13 +7,14 @@
 
 enum { COLUMNS = 512 }; /* of W that are summed together */
 
-void dtx_merge_module(const dtx_adapter *ad, const dtx_lora *l, float *W)
+void dtx_merge_module(const dtx_adapter *ad, const dtx_lora *l, bool transposed, float *W)
 {
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < l->n_out; i++) {
         for (int64_t first = 0; first < l->n_in; first += COLUMNS) {
             const int64_t n = l->n_in - first < COLUMNS ? l->n_in - first : COLUMNS;
-            float *w = W + i * l->n_in + first;
+            float *w = transposed ? W + first * l->n_out + i : W + i * l->n_in + first;
+            const int64_t step = transposed ? l->n_out : 1;
             double sum[COLUMNS] = {0};
             for (int64_t k = 0; k < ad->r; k++) {
                 const double b = (double)l->B[i * ad->r + k];
@@ -23,7 +24,7 @@ void dtx_merge_module(const dtx_adapter *ad, const dtx_lora *l, float *W)
                 }
             }
             for (int64_t j = 0; j < n; j++) {
-                w[j] = (float)((double)w[j] + (double)ad->scale * sum[j]);
+                w[j * step] = (float)((double)w[j * step] + (double)ad->scale * sum[j]);
             }
         }
     }
@@ -51,7 +52,7 @@ typedef struct {
 static dtx_status make_tensor(void *user, int64_t i, const void **data)
 {
     merge_work *w = user;
-    const dtx_tensor *in = dtx_weights_find(w->m->weights, w->out[i].name);
+    const dtx_tensor *in = w->m->stored[i];
     const dtx_lora *pair = pair_of(w->m, w->ad, i);
     const dtx_dtype dtype = w->out[i].dtype;
     const int64_t n = in->n_elements;
@@ -65,7 +66,7 @@ static dtx_status make_tensor(void *user, int64_t i, const void **data)
     if (pair == NULL) {
         return DTX_OK;
     }
-    dtx_merge_module(w->ad, pair, w->wide);
+    dtx_merge_module(w->ad, pair, w->m->specs[i].transposed, w->wide);
     *data = dtype == DTX_F32 ? (const void *)w->wide : w->narrow;
     for (int64_t j = 0; j < n; j++) {
         float kept = w->wide[j];
@@ -95,7 +96,7 @@ dtx_status dtx_model_write_merged(const dtx_model *m, const dtx_adapter *ad, boo
     }
     DTX_GO(DTX_NEW(t, m->n_params));
     for (int64_t i = 0; i < m->n_params; i++) {
-        const dtx_tensor *in = dtx_weights_find(m->weights, m->specs[i].name);
+        const dtx_tensor *in = m->stored[i];
         const bool merged = pair_of(m, ad, i) != NULL;
         t[i] = *in;
         t[i].dtype = as_f32 || in->dtype == DTX_F64 ? DTX_F32 : in->dtype;

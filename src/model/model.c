@@ -14,35 +14,64 @@
 #include "src/model/families/table.h"
 #include "src/model/impl.h"
 
-/* A tied head may be stored a second time; the word embedding counts, but a head of another shape is another model. */
-static dtx_status check_tied_head(const dtx_arch *a, const dtx_tensor *t)
+/* The tensor of a canonical name, in any of the family's spellings; NULL = none. */
+static const dtx_tensor *find_tensor(const dtx_arch *a, const dtx_weights *w, const char *name)
 {
+    const dtx_tensor *t = dtx_weights_find(w, name);
+
+    for (const dtx_spelling *s = dtx_family_of(a)->spellings; t == NULL && s != NULL && s->name != NULL; s++) {
+        char stored[192];
+        const size_t n = strlen(s->name);
+        if (strncmp(name, s->name, n) == 0) {
+            snprintf(stored, sizeof stored, "%s%s", s->stored, name + n);
+            t = dtx_weights_find(w, stored);
+        }
+    }
+    return t;
+}
+
+/* A tied head may be stored a second time. One that differs from the word embedding is the head, whatever config.json says (as
+ * version 5 of the library has it); one of another shape is another model. */
+static dtx_status check_tied_head(const dtx_weights *w, dtx_arch *a, const dtx_tensor **head)
+{
+    char name[128];
+
+    *head = NULL;
+    if (!a->tied_head || !a->causal) {
+        return DTX_OK;
+    }
+    dtx_head_path(a, name, sizeof name - 8);
+    strcat(name, ".weight");
+    const dtx_tensor *t = find_tensor(a, w, name);
+    if (t == NULL) {
+        return DTX_OK;
+    }
     if (t->n_dims != 2 || t->shape[0] != a->vocab || t->shape[1] != a->hidden) {
         return DTX_FAIL(DTX_ERR_INPUT,
                         "%s: %s should equal the word embedding (%" PRId64 ", %" PRId64
                         "), to which config.json ties it",
                         t->file, t->name, a->vocab, a->hidden);
     }
+    dtx_part_path(a, DTX_PART_WORDS, -1, name, sizeof name - 8);
+    strcat(name, ".weight");
+    const dtx_tensor *words = find_tensor(a, w, name);
+    *head = t;
+    if (words != NULL && (words->dtype != t->dtype || words->size_bytes != t->size_bytes || memcmp(words->data, t->data, t->size_bytes) != 0)) {
+        a->tied_head = false;
+    }
     return DTX_OK;
 }
 
-static dtx_status check_unknown(const dtx_model *m)
+/* Every tensor is a parameter's, the tied head's or one that is ignored. */
+static dtx_status check_unknown(const dtx_model *m, const dtx_tensor *head)
 {
-    char head[128];
-
-    dtx_head_path(&m->arch, head, sizeof head - 8);
-    strcat(head, ".weight");
     for (int64_t i = 0; i < dtx_weights_count(m->weights); i++) {
         const dtx_tensor *t = dtx_weights_at(m->weights, i);
-        bool known = dtx_family_ignores(&m->arch, t->name);
+        bool known = t == head;
         for (int64_t j = 0; j < m->n_params && !known; j++) {
-            known = strcmp(m->specs[j].name, t->name) == 0;
+            known = m->stored[j] == t;
         }
-        if (!known && m->arch.tied_head && strcmp(t->name, head) == 0) {
-            DTX_TRY(check_tied_head(&m->arch, t));
-            known = true;
-        }
-        if (!known) {
+        if (!known && !dtx_family_ignores(&m->arch, t->name)) {
             return DTX_FAIL(DTX_ERR_INPUT,
                             "%s: tensor %s has no place in the model that config.json describes (%s, %" PRId64
                             " layers)",
@@ -149,12 +178,20 @@ dtx_status dtx_model_open_as(const char *dir, const dtx_arch *a, bool force_f32,
 {
     dtx_status st;
     dtx_model *m = NULL;
+    dtx_weights *w = NULL;
+    dtx_arch arch = *a;
+    const dtx_tensor *head = NULL;
     int64_t n_missing = 0, first_missing = 0;
 
-    DTX_GO(new_table(a, &m));
-    DTX_GO(dtx_weights_open(dir, NULL, &m->weights));
+    DTX_GO(dtx_weights_open(dir, NULL, &w));
+    DTX_GO(check_tied_head(w, &arch, &head));
+    DTX_GO(new_table(&arch, &m));
+    m->weights = w;
+    w = NULL;
+    DTX_GO(DTX_NEW(m->stored, m->n_params));
     for (int64_t i = 0; i < m->n_params; i++) {
-        if (dtx_weights_find(m->weights, m->specs[i].name) == NULL && n_missing++ == 0) {
+        m->stored[i] = find_tensor(&arch, m->weights, m->specs[i].name);
+        if (m->stored[i] == NULL && n_missing++ == 0) {
             first_missing = i;
         }
     }
@@ -164,16 +201,16 @@ dtx_status dtx_model_open_as(const char *dir, const dtx_arch *a, bool force_f32,
                       m->specs[first_missing].name, n_missing - 1, m->n_params);
         goto done;
     }
-    DTX_GO(check_unknown(m));
+    DTX_GO(check_unknown(m, head));
     for (int64_t i = 0; i < m->n_params; i++) {
-        const dtx_tensor *t = dtx_weights_find(m->weights, m->specs[i].name);
-        DTX_GO(check_tensor(&m->specs[i], t));
-        DTX_GO(take_tensor(m, t, force_f32 || m->specs[i].n_dims == 1, &m->params[i]));
+        DTX_GO(check_tensor(&m->specs[i], m->stored[i]));
+        DTX_GO(take_tensor(m, m->stored[i], force_f32 || m->specs[i].n_dims == 1, &m->params[i]));
     }
     DTX_GO(dtx_model_bind(m));
     *out = m;
     return DTX_OK;
 done:
+    dtx_weights_close(w);
     dtx_model_del(m);
     return st;
 }
@@ -187,9 +224,9 @@ static double fresh_std(const dtx_model *m, const dtx_param_spec *s)
     return s->part == DTX_MOD_OUT || s->part == DTX_MOD_DOWN ? 0.02 / sqrt(2.0 * (double)m->arch.n_layers) : 0.02;
 }
 
-float dtx_fresh_vector(const dtx_param_spec *s)
+float dtx_fresh_vector(const dtx_arch *a, const dtx_param_spec *s)
 {
-    return s->role == DTX_ROLE_SCALE ? 1 : 0;
+    return s->role == DTX_ROLE_SCALE && !a->norm_plus_one ? 1 : 0;
 }
 
 /* A bound model whose parameters stand in an arena that nothing has been written to yet. */
@@ -223,7 +260,7 @@ dtx_status dtx_model_new(const dtx_arch *a, uint64_t seed, dtx_model **out)
         for (int64_t j = 0; j < m->params[i].n_elements; j++) {
             w[j] =
                 std == 0
-                    ? dtx_fresh_vector(&m->specs[i])
+                    ? dtx_fresh_vector(&m->arch, &m->specs[i])
                     : (float)(std * dtx_rng_normal(seed, DTX_RNG_INIT, (uint64_t)i, (uint32_t)(j >> 32), (uint32_t)j));
         }
     }
@@ -243,7 +280,7 @@ dtx_status dtx_model_copy(const dtx_model *m, const dtx_adapter *ad, dtx_model *
     for (int64_t s = 0; ad != NULL && s < ad->n_slots; s++) {
         if (ad->slot[s].A != NULL) {
             const model_linear *l = &copy->layers[s / DTX_MODULES].module[s % DTX_MODULES];
-            dtx_merge_module(ad, &ad->slot[s], copy->arena + copy->params[l->w_param].offset);
+            dtx_merge_module(ad, &ad->slot[s], l->transposed, copy->arena + copy->params[l->w_param].offset);
         }
     }
     *out = copy;
@@ -275,7 +312,7 @@ dtx_status dtx_model_random(const dtx_arch *a, dtx_dtype dtype, uint64_t seed, d
         p->dtype = m->specs[i].n_dims > 1 ? dtype : DTX_F32;
         DTX_GO(own(m, (size_t)p->n_elements * dtx_dtype_size(p->dtype), &data));
         for (int64_t j = 0; j < p->n_elements; j++) {
-            float x = m->specs[i].n_dims > 1 ? cheap_random(&state) : dtx_fresh_vector(&m->specs[i]);
+            float x = m->specs[i].n_dims > 1 ? cheap_random(&state) : dtx_fresh_vector(&m->arch, &m->specs[i]);
             if (p->dtype == DTX_F32) {
                 ((float *)data)[j] = x;
             } else {
@@ -359,6 +396,7 @@ void dtx_model_del(dtx_model *m)
     dtx_free(m->slopes);
     dtx_free(m->params);
     dtx_free(m->specs);
+    dtx_free(m->stored);
     dtx_free(m);
 }
 

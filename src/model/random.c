@@ -10,6 +10,7 @@
 #include "src/model/impl.h"
 
 typedef struct {
+    const dtx_arch *arch;
     const dtx_param_spec *spec; /* of the shard's first tensor */
     int64_t first;
     dtx_dtype dtype;
@@ -44,7 +45,7 @@ static dtx_status make(void *user, int64_t i, const void **data)
     DTX_TRY(dtx_mem_grow(&m->buffer, &m->cap, (size_t)n * dtx_dtype_size(m->dtype), 1, s->name));
 #pragma omp parallel for schedule(static)
     for (int64_t j = 0; j < n; j++) {
-        float x = drawn ? counted_random(base + (uint64_t)j) : dtx_fresh_vector(s);
+        float x = drawn ? counted_random(base + (uint64_t)j) : dtx_fresh_vector(m->arch, s);
         if (m->dtype == DTX_F32) {
             ((float *)m->buffer)[j] = x;
         } else {
@@ -122,7 +123,7 @@ done:
 
 dtx_status dtx_model_write_random(const dtx_arch *a, dtx_dtype dtype, uint64_t seed, int64_t shard_bytes, const char *dir)
 {
-    maker m = {.dtype = dtype, .seed = seed};
+    maker m = {.arch = a, .dtype = dtype, .seed = seed};
     dtx_param_spec *specs = NULL;
     dtx_tensor *t = NULL;
     int64_t n = 0;

@@ -21,6 +21,9 @@ void dtx_llama_add(cJSON *o, const dtx_arch *a);
 dtx_status dtx_llama_states(const dtx_arch *a, bool rest, const char *what);
 const dtx_part_name *dtx_llama_names(const dtx_arch *a);
 extern const char *const dtx_llama_ignored[];
+/* use_sliding_window, sliding_window, max_window_layers and layer_types as Qwen's families have them. */
+dtx_status dtx_qwen_windows(const dtx_cfg *s, dtx_arch *a);
+void dtx_qwen_add_windows(cJSON *o, const dtx_arch *a);
 /* Llama's block for a model from scratch; theta and eps as the newer ones have them. */
 void dtx_llama_fresh(dtx_arch *a);
 

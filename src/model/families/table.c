@@ -2,7 +2,10 @@
 
 #include <string.h>
 
-static const dtx_family *const table[] = {&dtx_family_neox, &dtx_family_falcon, &dtx_family_llama, &dtx_family_roberta};
+static const dtx_family *const table[] = {&dtx_family_neox, &dtx_family_falcon, &dtx_family_llama, &dtx_family_mistral,
+                                         &dtx_family_qwen2, &dtx_family_qwen3, &dtx_family_smollm3, &dtx_family_olmo2, &dtx_family_gemma,
+                                         &dtx_family_gemma2, &dtx_family_gemma3, &dtx_family_phi3, &dtx_family_gpt2, &dtx_family_gpt_neo,
+                                         &dtx_family_roberta};
 enum { N_FAMILIES = sizeof table / sizeof *table };
 
 const dtx_family *dtx_family_at(int i)

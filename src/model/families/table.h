@@ -11,6 +11,11 @@ typedef struct {
     const char *name;
 } dtx_part_name;
 
+/* Another way that folders spell the beginning of names. NULL ends a list. */
+typedef struct {
+    const char *name, *stored;
+} dtx_spelling;
+
 typedef struct {
     const char *model_type;      /* of config.json, as it is written */
     const char *dialects[3];     /* older spellings that are read too; NULL ends */
@@ -26,13 +31,16 @@ typedef struct {
     dtx_status (*write)(cJSON *o, const dtx_arch *a);
     /* Parts in the order of the arena, those of a layer one after the other; parts that the description lacks are passed over. */
     const dtx_part_name *(*names)(const dtx_arch *a);
+    const dtx_spelling *spellings; /* NULL = names are stored as they are */
     /* Tensors that folders carry beside the weights: NULL-ended list; "*x" is any name that ends with x, "x*" begins with x. */
     const char *const *ignored;
     /* Completes a description that has sizes, ids and activation to one that is trained from scratch; NULL = none. */
     void (*fresh)(dtx_arch *a);
 } dtx_family;
 
-extern const dtx_family dtx_family_neox, dtx_family_falcon, dtx_family_roberta, dtx_family_llama;
+extern const dtx_family dtx_family_neox, dtx_family_falcon, dtx_family_roberta, dtx_family_llama,
+    dtx_family_mistral, dtx_family_qwen2, dtx_family_qwen3, dtx_family_smollm3, dtx_family_olmo2, dtx_family_gemma, dtx_family_gemma2,
+    dtx_family_gemma3, dtx_family_phi3, dtx_family_gpt2, dtx_family_gpt_neo;
 
 /* Row i of the table; NULL past the end. */
 const dtx_family *dtx_family_at(int i);
