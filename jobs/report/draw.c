@@ -1,77 +1,30 @@
 /* Figures through gnuplot: a script of settings and the embedded drawing part, kept beside the tables it reads so that a
  * figure can be restyled by hand. */
-#include <errno.h>
-#include <fcntl.h>
-#include <spawn.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "jobs/report/output.h"
 #include "src/base/file.h"
+#include "src/base/helper.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 
-/* Starts gnuplot in the report's folder, its standard error going to `to`. The process may be one of MPI's: posix_spawn runs the
- * program on a stack of its own in this address space, while fork would copy the map of memory that the network may be using. */
-static int spawn_gnuplot(const dtx_report *r, const char *targets, const char *script, int to, pid_t *child)
-{
-    char program[] = "gnuplot", option[] = "-e", set[600], file[160], *argv[] = {program, option, set, file, NULL};
-    posix_spawn_file_actions_t actions;
-    int error = posix_spawn_file_actions_init(&actions);
-
-    if (error != 0) {
-        return error;
-    }
-    snprintf(set, sizeof set, "%s", targets);
-    snprintf(file, sizeof file, "%s", script);
-    error = posix_spawn_file_actions_addchdir_np(&actions, r->out);
-    error = error != 0 ? error : posix_spawn_file_actions_adddup2(&actions, to, STDERR_FILENO);
-    error = error != 0 ? error : posix_spawnp(child, program, &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    return error;
-}
-
-/* Runs gnuplot; its words on standard error become part of the message. */
+/* Runs gnuplot in the report's folder; its words on standard error become part of the message. This process may be one of MPI's,
+ * which must not start another itself. */
 static dtx_status run_gnuplot(const dtx_report *r, const char *targets, const char *script)
 {
-    int fd[2], state = 0;
-    char said[1024];
-    size_t n = 0;
-    ssize_t got;
-    pid_t child = -1;
+    const char *const argv[] = {"gnuplot", "-e", targets, script, NULL};
+    dtx_helper_result result;
 
-    if (pipe2(fd, O_CLOEXEC) != 0) {
-        return DTX_FAIL(DTX_ERR_MISSING, "cannot start gnuplot: %s", strerror(errno));
-    }
-    const int error = spawn_gnuplot(r, targets, script, fd[1], &child);
-    close(fd[1]);
-    while (error == 0 && (got = read(fd[0], said + n, sizeof said - 1 - n)) != 0) {
-        if (got < 0 && errno != EINTR) {
-            break;
-        }
-        n += got > 0 ? (size_t)got : 0;
-        n = n < sizeof said - 1 ? n : 0; /* the end of a long complaint counts */
-    }
-    said[n] = '\0';
-    close(fd[0]);
-    if (error == ENOENT) {
+    DTX_TRY(dtx_helper_run(r->out, argv, &result));
+    if (result.code == 127) {
         return DTX_FAIL(DTX_ERR_MISSING, "gnuplot is not installed, so there are no figures and no page (Debian: apt-get install "
                         "gnuplot-nox); the tables stand in %s", r->out);
     }
-    while (error == 0 && waitpid(child, &state, 0) < 0) {
-        if (errno != EINTR) {
-            return DTX_FAIL(DTX_ERR_MISSING, "gnuplot %s/%s: its end is not seen: %s", r->out, script, strerror(errno));
-        }
+    if (result.code != 0) {
+        return DTX_FAIL(DTX_ERR_MISSING, "gnuplot %s/%s failed: %s", r->out, script, result.said);
     }
-    if (error != 0) {
-        return DTX_FAIL(DTX_ERR_MISSING, "cannot start gnuplot: %s", strerror(error));
-    }
-    if (!WIFEXITED(state) || WEXITSTATUS(state) != 0) {
-        return DTX_FAIL(DTX_ERR_MISSING, "gnuplot %s/%s failed: %s", r->out, script, said);
-    }
-    if (n > 0) {
-        dtx_log(DTX_LOG_DEBUG, "report", "gnuplot %s: %s", script, said);
+    if (result.said[0] != '\0') {
+        dtx_log(DTX_LOG_DEBUG, "report", "gnuplot %s: %s", script, result.said);
     }
     return DTX_OK;
 }

@@ -217,6 +217,20 @@ static void update_free(const dtx_ppo *p, update *u)
     dtx_free(u->order);
 }
 
+/* Local. What was made is given back by update_free, whatever comes of it. */
+static dtx_status update_init(const dtx_ppo *p, update *u)
+{
+    const int64_t group = p->c->ppo.accumulate, size = p->c->ppo.mini_batch;
+
+    DTX_TRY(DTX_NEW(u->order, p->c->ppo.batch));
+    DTX_TRY(DTX_NEW(u->mini, group));
+    DTX_TRY(DTX_NEW(u->sums, group * size));
+    for (int64_t k = 0; k < group; k++) {
+        DTX_TRY(minibatch_init(&u->mini[k], size, size * p->roll.N));
+    }
+    return DTX_OK;
+}
+
 dtx_status dtx_ppo_update(dtx_ppo *p, int64_t step)
 {
     const dtx_config *c = p->c;
@@ -227,12 +241,7 @@ dtx_status dtx_ppo_update(dtx_ppo *p, int64_t step)
     update u = {.step = step, .n_mini = B / size};
     dtx_status st = DTX_OK;
 
-    DTX_GO(DTX_NEW(u.order, B));
-    DTX_GO(DTX_NEW(u.mini, c->ppo.accumulate));
-    DTX_GO(DTX_NEW(u.sums, c->ppo.accumulate * size));
-    for (int64_t k = 0; k < c->ppo.accumulate; k++) {
-        DTX_GO(minibatch_init(&u.mini[k], size, size * p->roll.N));
-    }
+    DTX_GO(dtx_par_agree(&p->job->par, update_init(p, &u)));
     for (int64_t e = 0; e < c->ppo.epochs; e++) {
         u.pass = 1 + e;
         dtx_rng_permutation((uint64_t)c->seed, ORDER_KEY + ((uint64_t)(step * c->ppo.epochs + e) << 32), B, u.order);

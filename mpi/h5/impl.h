@@ -15,7 +15,7 @@ void dtx_h5_quiet(void);
 dtx_status dtx_h5_fail(dtx_status code, const char *file, int line, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Walks the structure of a file in a child process: DTX_ERR_INPUT when it is damaged, even when HDF5's library would crash
+/* Walks the structure of a file in another process: DTX_ERR_INPUT when it is damaged, even when HDF5's library would crash
  * on it. The file must open. */
 dtx_status dtx_h5_probe(const char *path);
 /* Room on disk for that many bytes more and some metadata, before HDF5 is told to write them: when a flush or close fails for

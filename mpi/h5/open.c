@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "mpi/h5/impl.h"
+#include "src/base/helper.h"
 #include "src/base/file.h"
 
 enum { RESERVE_METADATA = 1 << 15 }; /* more than what making one dataset adds to groups, heaps and headers */
@@ -14,6 +15,7 @@ dtx_status dtx_h5_open_serial(const char *path, hid_t *out)
 {
     hid_t file = -1;
 
+    DTX_TRY(dtx_helper_start()); /* before anything is open */
     DTX_TRY(dtx_h5_open_known(path, &file));
     dtx_status st = dtx_h5_probe(path);
     if (st != DTX_OK) {

@@ -1,18 +1,15 @@
 /* HDF5's library can crash on a damaged file (1.10.8: 7 of 400 files with a few metadata bytes changed, in this program as
- * in h5dump). So a child process walks the structure first: when that one dies, the file is refused, not the program. */
-#include <errno.h>
-#include <fcntl.h>
+ * in h5dump). So another process walks the structure first (src/base/helper.h): when that one dies, the file is refused, not the program. */
 #include <hdf5_hl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "mpi/h5/impl.h"
+#include "src/base/helper.h"
 
-enum { PROBE_SECONDS = 120, MAX_ATTRIBUTE = 1 << 26, MAX_SCALES = 4096, DAMAGED = 3 };
+enum { PROBE_SECONDS = 120, MAX_ATTRIBUTE = 1 << 26, MAX_SCALES = 4096 };
 
 static bool read_attribute(hid_t attr)
 {
@@ -74,49 +71,30 @@ static herr_t visit_object(hid_t root, const char *name, const H5O_info_t *info,
     return ok ? 0 : -1;
 }
 
-/* In the child: never returns. */
-static _Noreturn void walk(const char *path)
+/* In a process of its own. */
+static int walk(const char *path)
 {
-    static const int fatal[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGALRM, SIGTERM, SIGINT, SIGUSR1};
-    const struct rlimit no_core = {0, 0};
-    int null = open("/dev/null", O_WRONLY);
-
-    for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; i++) { /* MPI's handlers would print a trace */
-        signal(fatal[i], SIG_DFL);
-    }
-    setrlimit(RLIMIT_CORE, &no_core);
-    dup2(null, STDERR_FILENO);
-    alarm(PROBE_SECONDS);
     hid_t file = -1;
-    if (dtx_h5_open_known(path, &file) != DTX_OK) {
-        file = -1;
+
+    dtx_status st = dtx_h5_open_known(path, &file);
+    if (st == DTX_OK && (H5Ovisit(file, H5_INDEX_NAME, H5_ITER_INC, visit_object, NULL) < 0 || H5Fclose(file) < 0)) {
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s: damaged: the HDF5 library cannot read all of its structure", path);
     }
-    bool ok = file >= 0 && H5Ovisit(file, H5_INDEX_NAME, H5_ITER_INC, visit_object, NULL) >= 0 && H5Fclose(file) >= 0;
-    _exit(ok ? 0 : DAMAGED);
+    st = dtx_h5_device_check(st, path);
+    if (st != DTX_OK) {
+        dprintf(STDERR_FILENO, "%s", dtx_error_text());
+    }
+    return (int)st;
 }
 
 dtx_status dtx_h5_probe(const char *path)
 {
-    int status = 0;
-    pid_t child = fork();
+    dtx_helper_result result;
 
-    if (child < 0) {
-        return DTX_FAIL(DTX_ERR_MISSING, "cannot start a process that checks %s: %s", path, strerror(errno));
-    }
-    if (child == 0) {
-        walk(path);
-    }
-    while (waitpid(child, &status, 0) < 0) {
-        if (errno != EINTR) {
-            return DTX_OK; /* somebody else collects children here: go on without the check */
-        }
-    }
-    if (WIFSIGNALED(status)) {
+    DTX_TRY(dtx_helper_call(walk, path, PROBE_SECONDS, &result));
+    if (result.signal != 0) {
         return DTX_FAIL(DTX_ERR_INPUT, "%s: damaged: reading its structure %s", path,
-                        WTERMSIG(status) == SIGALRM ? "does not come to an end" : "crashes the HDF5 library");
+                        result.signal == SIGALRM ? "does not come to an end" : "crashes the HDF5 library");
     }
-    if (WEXITSTATUS(status) != 0) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: damaged: the HDF5 library cannot read all of its structure", path);
-    }
-    return DTX_OK;
+    return result.code == 0 ? DTX_OK : DTX_FAIL((dtx_status)result.code, "%s", result.said);
 }

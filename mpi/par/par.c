@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "mpi/par/session.h"
+#include "src/base/helper.h"
 #include "src/base/log.h"
 #include "src/base/mem.h"
 
@@ -146,6 +147,20 @@ static void watch_end(launcher_watch *w)
     }
 }
 
+/* Whether this will be rank 0, as far as the launcher says: it looks at files for all. */
+static bool first_process(void)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = getenv(names[i]);
+        if (value != NULL && value[0] != '\0') {
+            return atoi(value) == 0;
+        }
+    }
+    return true;
+}
+
 dtx_status dtx_par_init(int *argc, char ***argv, dtx_par *par)
 {
     launcher_watch watch;
@@ -156,6 +171,10 @@ dtx_status dtx_par_init(int *argc, char ***argv, dtx_par *par)
     par->size = 1;
     par->comm = par->node = MPI_COMM_NULL;
     prepare_environment();
+    if (first_process()) { /* no rank forks any more */
+        DTX_TRY(dtx_helper_start());
+    }
+    dtx_helper_no_more();
     watch_begin(&watch);
     st = DTX_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided));
     watch_end(&watch);
