@@ -114,6 +114,10 @@ if gnuplot:
         run("report", "--run", "run")
         untouched(f"run/report/{name}")
 
+for name in ("run/run.h5.edit", "run/run.h5.new", "fresh/run.h5.edit", "fresh/run.h5.new"):
+    plant(name)
+    run("generate", "--run", os.path.dirname(name), *MODEL, "--redo")
+    untouched(name)
 plant("run/log/generate.log")
 run("generate", "--run", "run", *MODEL, "--redo")
 untouched("run/log/generate.log")
