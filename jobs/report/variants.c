@@ -34,9 +34,9 @@ static dtx_status load_completions(dtx_report *r, dtx_report_variant *v)
     if (!dtx_h5_has(r->file, group, "finish")) {
         return dtx_report_miss(r, "%s: no completions; run detoxlens generate --variant %s", v->name, v->name);
     }
-    DTX_TRY(dtx_h5_shape(r->file, group, "finish", DTX_H5_ANY, 1, shape));
+    DTX_TRY(ids ? dtx_h5_shape(r->file, group, "tokens", DTX_H5_ANY, DTX_H5_ANY, shape)
+                : dtx_h5_shape(r->file, group, "finish", DTX_H5_ANY, 1, shape));
     v->n_rows = shape[0];
-    DTX_TRY(ids ? dtx_h5_shape(r->file, group, "tokens", v->n_rows, DTX_H5_ANY, shape) : DTX_OK);
     v->width = ids ? shape[1] : 0;
     if (r->n_prompts == 0 || v->n_rows % r->n_prompts != 0) {
         return DTX_FAIL(DTX_ERR_INPUT, "%s/run.h5: %s has %" PRId64 " rows, which is no multiple of the %" PRId64 " texts", r->dir,

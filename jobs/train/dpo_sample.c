@@ -259,6 +259,12 @@ static dtx_status replace_pairs(const sampling *g, dtx_pairs *pairs)
     DTX_GO(DTX_NEW(keep, pairs->n));
     int64_t n = 0;
     for (int64_t i = 0; i < pairs->n; i++) {
+        const int32_t len = ((const int32_t *)length)[i];
+        if (len < 0 || len > g->s->sampling.max_new_tokens) {
+            st = DTX_FAIL(DTX_ERR_INPUT, "%s: %s/length of pair %" PRId64 " is %" PRId32 ", at most %" PRId64 " is possible", g->run->path, g->group,
+                          i, len, g->s->sampling.max_new_tokens);
+            goto done;
+        }
         keep[i] = !((double)((const float *)toxicity)[i] < c->dpo.min_toxicity); /* NaN: nothing is asked for */
         n += keep[i];
     }

@@ -260,7 +260,7 @@ def faults():
     edit(put(f"{ixg}/row_offset", 3, 2**60), "row_offset", "entry 3")
     edit(put(f"{c}/length", 1, -5), "length", "row 1")
     edit(put(f"{c}/prompt_offset", 2, 0), "prompt_offset", "entry 2")
-    edit(replace(f"{c}/finish", np.zeros(3, "u1")), "finish", "6 rows")
+    edit(replace(f"{c}/finish", np.zeros(3, "u1")), "finish", "(3) of u8", "(6) of u8")
     edit(replace(f"{ixg}/entropy", np.zeros((6, 3), "f4")), "entropy")
     edit(lambda f: f.pop(f"{ixg}/G"), "lacks")
     edit(replace("prompts/text_offset", np.arange(7, dtype="u8") * 10**6), "text_offset")

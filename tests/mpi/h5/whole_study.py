@@ -1,5 +1,6 @@
 """make(FOLDER): a run.h5 that holds everything the program writes, at toy size, in FOLDER/run; whole_study.py FOLDER by hand.
-FOLDER also gets what the jobs need (model, judge, cfg.json, published.csv) and the run directory `half`, which merge joins."""
+FOLDER also gets what the jobs need (model, judge, cfg.json, published.csv) and the run directories `half`, which merge joins, and
+`begun`, whose ppo was stopped."""
 import csv
 import json
 import os
@@ -61,6 +62,8 @@ JOBS = [("pretrain", "--variant", "SMALL", "--set", "model.path=small", "--set",
         ("score", "--calibrate", "--from", "hate", "--to", "perspective"),
         ("attribute",), ("attribute", "--completions-of", "FT"), ("attribute", "--variant", "FT", "--merge", "none", "--check", "0"),
         ("attribute", "--variant", "PUB", "--set", "variants.PUB.adapter=run/adapters/FT")]
+# A training that its time limit stops.
+BEGUN = ("ppo", "--variant", "RL", "--set", "ppo.steps=400", "--set", "ppo.save_every=1", "--max-hours", "0.0001")
 
 
 def make(folder):
@@ -71,6 +74,7 @@ def make(folder):
         detoxlens(folder, "generate", "--rows", rows, run=run)
     detoxlens(folder, "generate", "--variant", "FT", "--set", "variants.FT.adapter=run/adapters/FT", run="rest")
     detoxlens(folder, "merge", "rest", run="half")
+    detoxlens(folder, *BEGUN, run="begun", code=75)
 
 
 if __name__ == "__main__":
