@@ -3,7 +3,7 @@
  *   DTX_FAULT_KIND  alloc | read | write | open | sync | rename     what is counted
  *   DTX_FAULT_AT    n = 1, 2, ...: this place fails the first time it is passed; 0 = none, count
  *   DTX_FAULT_ALL   set: calls are counted, not places
- *   DTX_FAULT_HOW   error (default; DTX_FAULT_ERRNO) | short (half of a read or write is done) | stuck (this call and all after it fail)
+ *   DTX_FAULT_HOW   error (default; DTX_FAULT_ERRNO) | short (half of a read or write is done) | stuck (this call and all after it fail) | kill
  *   DTX_FAULT_RANK  of MPI, default 0
  *   DTX_FAULT_DIR   calls on files under this folder count, no others
  *   DTX_FAULT_LOG   at the end, or when it fails: the count so far, and where, is written here
@@ -14,6 +14,7 @@
 #include <execinfo.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,7 +26,7 @@
 
 enum { MAX_PLACES = 1 << 14, DEPTH = 40 };
 
-static bool active, all_calls, half, stuck;
+static bool active, all_calls, half, stuck, deadly;
 static char kind[16], dir[4096], log_path[4096];
 static size_t dir_len;
 static int fault_errno;
@@ -79,6 +80,7 @@ __attribute__((constructor)) static void begin(void)
     at = atol(get("DTX_FAULT_AT"));
     all_calls = get("DTX_FAULT_ALL")[0] != '\0';
     half = strcmp(get("DTX_FAULT_HOW"), "short") == 0;
+    deadly = strcmp(get("DTX_FAULT_HOW"), "kill") == 0;
     stuck = strcmp(get("DTX_FAULT_HOW"), "stuck") == 0;
     fault_errno = get("DTX_FAULT_ERRNO")[0] != '\0' ? atoi(get("DTX_FAULT_ERRNO")) : EIO;
     backtrace(frame, 4); /* loads what it needs now */
@@ -121,6 +123,9 @@ static bool hit(const char *what)
         if (yes) {
             failing = true;
             note("failed", frame, n);
+            if (deadly) { /* as if the system had ended it here, before the call */
+                kill(getpid(), SIGKILL);
+            }
         }
     }
     yes = yes || (failing && stuck);
