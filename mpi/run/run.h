@@ -26,7 +26,7 @@ typedef struct {
     const dtx_par *par;
     char dir[1024], path[1100]; /* RUN, RUN/run.h5 */
     int fd;                     /* of run.h5, for values; -1 while closed */
-    bool dirty;                 /* this rank has written since the last flush */
+    bool dirty;                 /* something was written since the last flush; the same on all ranks */
     struct dtx_run_place *places; /* where datasets stand, as far as they were asked for; the same on all ranks */
     int64_t n_places;
     size_t cap_places;
@@ -74,7 +74,7 @@ dtx_status dtx_run_write(dtx_run *run, const dtx_write *w);
 /* Collective. Several such writes, of different datasets, with one agreement before and one after all of them. */
 enum { DTX_RUN_WRITES = 40 }; /* most at a time */
 dtx_status dtx_run_write_all(dtx_run *run, int n, const dtx_write *w);
-/* Collective. What was written is on disk (a sync on every rank that wrote). */
+/* Collective. What was written is on disk, on all nodes; nothing when nothing was written since the last time. */
 dtx_status dtx_run_flush(dtx_run *run);
 /* Collective. Every rank gets a whole dataset that is as expected, see dtx_h5_take (rank 0 reads, broadcast); *x is dtx_free's. */
 dtx_status dtx_run_read(dtx_run *run, const char *group, const char *name, hid_t type, int64_t rows, int64_t width, void **x,

@@ -161,7 +161,6 @@ static dtx_status write_rows(dtx_run *run, const dtx_h5_extent *at, const dtx_wr
 
     name_of(w, path);
     for (int64_t i = 0; i < p->n; i++) {
-        run->dirty = true;
         DTX_TRY(dtx_h5_extent_write(run->fd, at, path, w->type, p->seg[i].start, p->seg[i].count, x));
         x += (size_t)p->seg[i].count * row;
     }
@@ -190,6 +189,7 @@ dtx_status dtx_run_write_all(dtx_run *run, int n, const dtx_write *w)
     }
     st = dtx_par_agree(run->par, st); /* all write, or none */
     if (st == DTX_OK) {
+        run->dirty = true;
         for (int i = 0; i < n && st == DTX_OK; i++) {
             st = write_rows(run, known(run, &w[i]), &w[i], &p[i]);
         }
@@ -211,7 +211,11 @@ dtx_status dtx_run_flush(dtx_run *run)
 {
     dtx_status st = DTX_OK;
 
-    if (run->dirty && fdatasync(run->fd) != 0) {
+    if (!run->dirty) { /* the same on all ranks */
+        return DTX_OK;
+    }
+    /* the pages are the node's: one of its ranks syncs for all, who have agreed since they wrote */
+    if (run->par->node_rank == 0 && fdatasync(run->fd) != 0) {
         st = DTX_FAIL(DTX_ERR_MISSING, "%s: cannot write to disk: %s", run->path, strerror(errno));
     }
     run->dirty = false;
