@@ -3,8 +3,8 @@
 #ifndef DTX_SIMD_H
 #define DTX_SIMD_H
 
-/* Resolvers run before the address sanitizer is ready, hence not there. */
-#if defined(__x86_64__) && defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
+/* Resolvers run before the sanitizers are ready, hence not there. */
+#if defined(__x86_64__) && defined(__linux__) && !defined(DTX_SANITIZED)
 #define DTX_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define DTX_CLONES
