@@ -112,11 +112,11 @@ dtx_status dtx_h5_read_rows(hid_t file, const char *group, const char *name, hid
 /* The whole dataset into memory of its own (dtx_free), with a zero byte after it. */
 dtx_status dtx_h5_take(hid_t file, const char *group, const char *name, hid_t type, int64_t rows, int64_t width, void **x,
                        int64_t shape[2]);
-/* Offsets of `rows` rows into their flat dataset, (rows + 1), ascending and within it: *x is dtx_free's, *n its length. */
+/* Offsets of `rows` rows into their flat dataset, (rows + 1), ascending from 0 to its length: *x is dtx_free's, *n that length. */
 dtx_status dtx_h5_take_offsets(hid_t file, const char *group, const char *name, int64_t rows, uint64_t **x, int64_t *n);
 /* Of one row alone: where its elements begin and end. */
 dtx_status dtx_h5_edges(hid_t file, const char *group, const char *name, int64_t rows, int64_t row, int64_t edge[2]);
-/* Are offsets that stand in memory ascending and within `n` elements? DTX_ERR_INPUT with the entry. */
+/* Are offsets that stand in memory ascending, from 0 to `n`? DTX_ERR_INPUT with the entry. */
 dtx_status dtx_h5_check_offsets(const char *group, const char *name, const uint64_t *x, int64_t rows, int64_t n);
 /* Every dataset of a place that the file has, against these lengths; DTX_H5_ANY: against that of the first one. */
 dtx_status dtx_h5_fits(hid_t file, const char *group, int64_t rows, int64_t width);

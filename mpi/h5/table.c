@@ -290,6 +290,10 @@ dtx_status dtx_h5_check_offsets(const char *group, const char *name, const uint6
                             " elements that it points into: the file is damaged, or another program changed it", group, name, i, x[i], n);
         }
     }
+    if (x[0] != 0 || x[rows] != (uint64_t)n) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s/%s reaches from %" PRIu64 " to %" PRIu64 ", and has the shape (%" PRId64 ") to point into, expected (%" PRIu64
+                        ") from 0: the file is damaged, or another program changed it", group, name, x[0], x[rows], n, x[rows]);
+    }
     return DTX_OK;
 }
 

@@ -1,6 +1,7 @@
 """The table of run.h5 (inspect --schema) against a study of all jobs, and hostile files: schema.py [HOW MANY [SEED]] changes datasets
 and attributes of that study (shape, type, values, kind; gone altogether) and runs the jobs that read them. None may crash, hang
 or leave a sanitizer's report; a shape or type that a job needs otherwise is exit 3 naming both. `all` takes every change."""
+import glob
 import json
 import os
 import random
@@ -102,6 +103,18 @@ def check_schema(study):
     print(f"{len(seen)} datasets and axes of the table occur; not in this study: {', '.join(conditional) or 'none'}")
 
 
+def check_sources():
+    """Paths of run.h5 stand in the table alone."""
+    found = []
+    for layer in ("jobs", "mpi"):
+        for name in glob.glob(f"{os.environ['DTX_SOURCE']}/{layer}/**/*.[ch]", recursive=True):
+            if not name.endswith("mpi/h5/schema.c"):
+                with open(name, encoding="utf-8") as f:
+                    found += [f"{name}:{i + 1}" for i, line in enumerate(f)
+                              if re.search(r'"/(variants|prompts|training|rollouts|rejected|calibration|provenance)(/%|"|/")', line)]
+    assert not found, f"paths of run.h5 outside of mpi/h5/schema.c: {found}"
+
+
 # --- hostile files ---
 def remake(file, name, data):
     """The dataset with other content; its scales where they still fit."""
@@ -200,10 +213,11 @@ def readers(name):
     jobs = [("same",), ("merge",), ("inspect", "run"), ("report",), ("export", "--csv", "csv")]
     if name.startswith(("prompts", "variants")):
         as_made = (("--merge", "none", "--check", "0") if v == "FT" else ()) + (("--completions-of", "FT") if "@FT" in name else ())
-        jobs += [("inspect", "run", "--row", "3", *of), ("attribute", *of, *more, *as_made), ("score", *of), ("score", *of, "--keywords", "true"),
-                 ("verify", "run", *of, *more), ("attribute", *of, *more, *as_made, "--redo")]
+        jobs += [("inspect", "run", "--row", "3", *of), ("attribute", *of, *more, *as_made), ("score", *of), ("score", *of, "--keywords", "true"), ("attribute", *of, *more, *as_made, "--redo")]
         if v in ("IT", "FT", "RL"):
             jobs += [("generate", *of)]
+        if v != "OLD":  # of which nothing can be recomputed
+            jobs += [("verify", "run", *of, *more)]
     if "attribution" in name:
         jobs += [("export", "--inseq", "inseq.json", *of)]
     if "toxicity" in name or name.startswith("prompts"):
@@ -289,5 +303,6 @@ if __name__ == "__main__":
     study = os.path.abspath("study") if "STUDY" not in os.environ else os.environ["STUDY"]
     if "STUDY" not in os.environ:
         make(study)
+    check_sources()
     check_schema(study)
     sys.exit(not hostile(study, None if how_many == "all" else int(how_many), seed))
