@@ -193,7 +193,7 @@ static int change(dtx_h5_overlay *o, const char *x, size_t size, uint64_t at)
 typedef struct {
     H5FD_t pub; /* HDF5's, first */
     int fd;
-    bool own_fd, direct_abandoned;
+    bool own_fd, direct_abandoned, closing;
     haddr_t eoa, size;
     dev_t device;
     ino_t inode;
@@ -380,7 +380,7 @@ static herr_t disk_write(H5FD_t *file, H5FD_mem_t type, hid_t dxpl, haddr_t addr
         error = dtx_h5_pwrite(f->fd, x + below, size - below, address + below);
     }
     if (error != 0) {
-        return failed("write", size, address, error);
+        return failed("write", size, address, error), f->closing ? 0 : -1;
     }
     if (address + size > f->size) {
         f->size = address + size;
@@ -402,7 +402,7 @@ static herr_t disk_truncate(H5FD_t *file, hid_t dxpl, hbool_t closing)
         return 0;
     }
     if ((f->over == NULL || f->eoa > f->over->base) && ftruncate(f->fd, (off_t)f->eoa) != 0) {
-        return failed("resize to", f->eoa, 0, errno);
+        return failed("resize to", f->eoa, 0, errno), f->closing ? 0 : -1;
     }
     f->size = f->eoa;
     if (f->over != NULL) {
@@ -479,6 +479,19 @@ int dtx_h5_descriptor(hid_t file)
     const disk_file *f = file_of(file);
 
     return f != NULL ? f->fd : -1;
+}
+
+dtx_status dtx_h5_finish(hid_t file, const char *path)
+{
+    disk_file *f = file_of(file);
+
+    if (f == NULL || H5Fflush(file, H5F_SCOPE_GLOBAL) < 0) {
+        dtx_h5_abandon(file);
+        return dtx_h5_device_check(DTX_FAIL(DTX_ERR_MISSING, "%s: HDF5 cannot write it", path), path);
+    }
+    f->closing = true;
+    const herr_t closed = H5Fclose(file);
+    return dtx_h5_device_check(closed < 0 ? DTX_FAIL(DTX_ERR_MISSING, "%s: HDF5 cannot close it", path) : DTX_OK, path);
 }
 
 void dtx_h5_abandon(hid_t file)

@@ -42,8 +42,11 @@ hid_t dtx_h5_access(dtx_h5_overlay *over);
 void dtx_h5_behind(hid_t file, dtx_h5_overlay *over);
 /* The descriptor of a file opened so; -1 for others. */
 int dtx_h5_descriptor(hid_t file);
-/* Closes a file whose content does not matter any more; < 0 is fine. Where it cannot be written any more H5Fclose would leave it
- * half closed, and HDF5's own end crash on it: the rest goes nowhere. */
+/* Writes what is left and closes a file, in any case; DTX_ERR_MISSING when not all of it could be written. HDF5 must not see a write
+ * that fails while it closes: the file would stay half closed, and HDF5's own end crash on it. */
+dtx_status dtx_h5_finish(hid_t file, const char *path);
+/* Closes a file whose content does not matter any more; < 0 is fine. What is left
+ * goes nowhere. */
 void dtx_h5_abandon(hid_t file);
 
 /* The device's failures: what the library makes of a read error may be "damaged", or an object that "is not there". _begin

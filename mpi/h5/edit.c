@@ -239,14 +239,8 @@ static dtx_status edit_open(const char *path, dtx_h5_overlay *o, dtx_status (*ed
     dtx_h5_behind(file, o);
     DTX_GO(editor(file, user));
     DTX_GO(dtx_h5_device_check(DTX_OK, path)); /* nothing is concluded from what could not be read */
-    if (H5Fflush(file, H5F_SCOPE_GLOBAL) < 0) {
-        DTX_GO(DTX_H5_FAIL(DTX_ERR_MISSING, "%s: cannot write", path));
-    }
-    const herr_t closed = H5Fclose(file);
+    st = dtx_h5_finish(file, path);
     file = -1;
-    if (closed < 0) {
-        DTX_GO(DTX_H5_FAIL(DTX_ERR_MISSING, "%s: cannot write", path));
-    }
 done:
     if (file >= 0) {
         char why[2048];

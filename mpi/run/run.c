@@ -79,17 +79,9 @@ static dtx_status make_empty(const char *path)
     DTX_GO(dtx_h5_attr_int(file, "/", "schema_version", DTX_SCHEMA_VERSION));
     DTX_GO(dtx_h5_attr_str(file, "/", "Conventions", "CF-1.8"));
     DTX_GO(dtx_h5_make_groups(file, dtx_h5_places[DTX_H5_LAUNCHES].path, true));
-    if (H5Fflush(file, H5F_SCOPE_GLOBAL) < 0) {
-        st = DTX_H5_FAIL(DTX_ERR_MISSING, "%s: cannot write", tmp);
-        goto done;
-    }
-    herr_t closed = H5Fclose(file);
+    st = dtx_h5_finish(file, tmp);
     file = -1;
-    if (closed < 0) {
-        st = DTX_H5_FAIL(DTX_ERR_MISSING, "%s: cannot write", tmp);
-        goto done;
-    }
-    DTX_GO(dtx_h5_device_check(DTX_OK, tmp));
+    DTX_GO(st);
     DTX_GO(dtx_file_publish(tmp, path));
 done:
     dtx_h5_abandon(file);

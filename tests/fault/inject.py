@@ -90,18 +90,15 @@ os.mkdir("before")
 for folder in ("base", "jbase"):
     shutil.rmtree(folder)
 with open("published.csv", "w") as f:
-    f.write("prompt_text,prompt_score,response_text,response_score,pro_API_response_score\n")
+    f.write("prompts,prompt_score,responses,response_score,pro_API_response_score\n")
     f.writelines(f'"a prompt {i}",0.6,"an answer {i}",0.{i},0.{i}\n' for i in range(1, 7))
 must(1, ["generate", "--run", "answers"] + C)
-must(1, ["import", "published.csv", "--run", "third", "--variant", "FT"]) if "merge" in wanted else None
-shutil.copytree("answers", "other")
 if set(wanted) & {"report", "export"}:
     shutil.copytree("answers", "full")
     must(1, ["attribute", "--run", "full"] + C)
     must(1, ["score", "--run", "full"] + C)
 START = {"attribute": "answers", "score": "answers", "report": "full", "export": "full", "merge": None}
 if "merge" in wanted: # rows of the same texts in two run directories
-    shutil.rmtree("other"), shutil.rmtree("third")
     must(1, ["generate", "--run", "other", "--rows", "0:3"] + C)
     must(1, ["generate", "--run", "third", "--rows", "3:6"] + C)
 
