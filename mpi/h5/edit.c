@@ -47,7 +47,7 @@ static void journal_name(const char *path, char *out, size_t size)
 
 /* --- journals --- */
 
-static dtx_status write_journal(const char *path, const dtx_h5_overlay *o)
+dtx_status dtx_h5_journal_write(const char *path, const dtx_h5_overlay *o)
 {
     char name[1200], *bytes = NULL;
     const size_t size = sizeof(journal_head) + (size_t)o->n * sizeof(journal_block);
@@ -207,7 +207,7 @@ static dtx_status commit(const char *path, dtx_h5_overlay *o, bool *kept)
     journal_name(path, name, sizeof name);
     qsort(o->block, (size_t)o->n, sizeof *o->block, by_number); /* nothing is looked up any more */
     lock_readers_out(o->fd, path);
-    DTX_TRY(write_journal(path, o));
+    DTX_TRY(dtx_h5_journal_write(path, o));
     const int error = apply(o);
     *kept = true;
     if (error != 0) {

@@ -15,6 +15,8 @@ dtx_status dtx_h5_recover(const char *path);
 /* For readers: the changes of an unfinished edit, *over NULL where there is none. Free with dtx_h5_overlay_free and dtx_free, after
  * the file is closed. over->fd is the file's, opened for reading. */
 dtx_status dtx_h5_unfinished(const char *path, dtx_h5_overlay **over);
+/* Puts changes into the journal beside `path`, synced: for dtx_h5_edit, and for tests. */
+dtx_status dtx_h5_journal_write(const char *path, const dtx_h5_overlay *over);
 /* Bytes that edits of this process have written to journals so far, and edits: for tests and the account of what edits cost. */
 int64_t dtx_h5_edit_bytes(int64_t *edits);
 
