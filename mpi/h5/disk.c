@@ -268,12 +268,13 @@ static int disk_cmp(const H5FD_t *a, const H5FD_t *b)
     return x->inode < y->inode ? -1 : x->inode > y->inode;
 }
 
-/* As HDF5's own driver for plain files, so that files look the same. */
+/* As HDF5's own driver for plain files, so that files look the same, but for the buffer of raw data: it would be written when a dataset
+ * is closed, and HDF5 does not get over it when that fails. */
 static herr_t disk_query(const H5FD_t *file, unsigned long *flags)
 {
     (void)file;
     if (flags != NULL) {
-        *flags = H5FD_FEAT_AGGREGATE_METADATA | H5FD_FEAT_ACCUMULATE_METADATA | H5FD_FEAT_DATA_SIEVE | H5FD_FEAT_AGGREGATE_SMALLDATA |
+        *flags = H5FD_FEAT_AGGREGATE_METADATA | H5FD_FEAT_ACCUMULATE_METADATA | H5FD_FEAT_AGGREGATE_SMALLDATA |
                  H5FD_FEAT_POSIX_COMPAT_HANDLE | H5FD_FEAT_DEFAULT_VFD_COMPATIBLE;
     }
     return 0;
