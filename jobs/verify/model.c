@@ -72,7 +72,7 @@ done:
     return st;
 }
 
-static dtx_status check_sequences(dtx_verify *v, const dtx_model *m, const char *label, bool with_greedy)
+dtx_status dtx_verify_sequences(dtx_verify *v, const dtx_model *m, const char *label, bool with_greedy)
 {
     dtx_status st = DTX_OK;
     const int64_t V = dtx_model_arch(m)->vocab;
@@ -93,7 +93,7 @@ static dtx_status check_sequences(dtx_verify *v, const dtx_model *m, const char 
         snprintf(name, sizeof name, "seq%d.positions", s);
         st = dtx_verify_ids(v, name, &positions, &n, NULL);
         snprintf(name, sizeof name, "seq%d.greedy", s);
-        st = st == DTX_OK ? dtx_verify_ids(v, name, &next, &n_next, NULL) : st;
+        st = st == DTX_OK && (with_greedy || dtx_verify_has(v, name)) ? dtx_verify_ids(v, name, &next, &n_next, NULL) : st;
         snprintf(name, sizeof name, "seq%d.logits", s);
         st = st == DTX_OK ? dtx_verify_read(v, name, &want, &n_want, NULL) : st;
         if (st == DTX_OK && n_want != n * V) {
@@ -187,7 +187,7 @@ dtx_status dtx_verify_logits(dtx_verify *v)
     dtx_model *m = NULL;
     dtx_status st;
 
-    DTX_TRY(check_sequences(v, v->model, "logits", true));
+    DTX_TRY(dtx_verify_sequences(v, v->model, "logits", true));
     if (dtx_verify_has(v, "batch.input_ids")) {
         DTX_TRY(check_batch(v));
     }
@@ -197,7 +197,7 @@ dtx_status dtx_verify_logits(dtx_verify *v)
     }
     DTX_TRY(dtx_arch_read(path, &other));
     DTX_TRY(dtx_model_open_as(v->dir, &other, false, &m));
-    st = check_sequences(v, m, "logits, config.rw.json", false);
+    st = dtx_verify_sequences(v, m, "logits, config.rw.json", false);
     dtx_model_del(m);
     return st;
 }

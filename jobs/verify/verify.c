@@ -50,6 +50,22 @@ static void report_unread(dtx_verify *v)
     }
 }
 
+static dtx_status open_expected(dtx_verify *v, const char *path)
+{
+    DTX_TRY(dtx_weights_open(path, NULL, &v->expected));
+    return DTX_NEW(v->used, dtx_weights_count(v->expected) + 1);
+}
+
+static void close_expected(dtx_verify *v)
+{
+    cJSON_Delete(v->f32_vs_f64);
+    v->f32_vs_f64 = NULL;
+    dtx_free(v->used);
+    v->used = NULL;
+    dtx_weights_close(v->expected);
+    v->expected = NULL;
+}
+
 static dtx_status check_file(dtx_verify *v, const char *file)
 {
     dtx_status st;
@@ -58,8 +74,7 @@ static dtx_status check_file(dtx_verify *v, const char *file)
 
     snprintf(path, sizeof path, "%s/expected/%s", v->dir, file);
     v->file = file;
-    DTX_GO(dtx_weights_open(path, NULL, &v->expected));
-    DTX_GO(DTX_NEW(v->used, dtx_weights_count(v->expected) + 1));
+    DTX_GO(open_expected(v, path));
     const char *differences = dtx_weights_metadata(v->expected, "f32_vs_f64");
     if (differences != NULL) {
         DTX_GO(dtx_json_parse(differences, strlen(differences), path, 0, &v->f32_vs_f64));
@@ -76,20 +91,105 @@ static dtx_status check_file(dtx_verify *v, const char *file)
         dtx_verify_skip(v, file, "nothing here recomputes this file");
     }
 done:
-    cJSON_Delete(v->f32_vs_f64);
-    v->f32_vs_f64 = NULL;
-    dtx_free(v->used);
-    v->used = NULL;
-    dtx_weights_close(v->expected);
-    v->expected = NULL;
+    close_expected(v);
     return st;
+}
+
+static bool ends_with(const char *name, const char *tail)
+{
+    const size_t len = strlen(name), n = strlen(tail);
+
+    return len > n && strcmp(name + len - n, tail) == 0;
 }
 
 static int is_safetensors(const struct dirent *e)
 {
-    size_t len = strlen(e->d_name), n = strlen(".safetensors");
+    return ends_with(e->d_name, ".safetensors");
+}
 
-    return len > n && strcmp(e->d_name + len - n, ".safetensors") == 0;
+static int is_gguf(const struct dirent *e)
+{
+    return ends_with(e->d_name, ".gguf");
+}
+
+/* What single precision alone makes of NAME's logits, out of expected/meta.json. */
+static dtx_status read_difference(dtx_verify *v, const char *name)
+{
+    cJSON *meta = NULL;
+
+    DTX_TRY(dtx_verify_json(v, "meta.json", &meta));
+    const cJSON *x = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(meta, name), "hf_f32_vs_f64");
+    if (cJSON_IsNumber(x)) {
+        v->f32_vs_f64 = cJSON_CreateObject();
+        cJSON_AddNumberToObject(v->f32_vs_f64, "logits", x->valuedouble);
+    }
+    cJSON_Delete(meta);
+    return DTX_OK;
+}
+
+/* Whether file NAME.gguf has its values in DIR/SUBNAME.safetensors. */
+static bool has_values(const dtx_verify *v, const char *sub, const char *file, char *path, size_t size)
+{
+    snprintf(path, size, "%s/%s%.*s.safetensors", v->dir, sub, (int)(strlen(file) - strlen(".gguf")), file);
+    return dtx_file_exists(path);
+}
+
+/* One GGUF file: the logits of the model, or the values of its tensors. */
+static dtx_status verify_gguf(dtx_verify *v, const char *file)
+{
+    char path[4500], expected[4500], name[256];
+    dtx_status st;
+    const bool model = has_values(v, "expected/", file, expected, sizeof expected);
+
+    if (!model && !has_values(v, "", file, expected, sizeof expected)) {
+        dtx_verify_skip(v, file, "no values are there to compare with");
+        return DTX_OK;
+    }
+    snprintf(path, sizeof path, "%s/%s", v->dir, file);
+    snprintf(name, sizeof name, "%.*s", (int)(strlen(file) - strlen(".gguf")), file);
+    v->file = file;
+    if (!v->json) {
+        printf("%s/%s\n", v->name, file);
+    }
+    DTX_GO(open_expected(v, expected));
+    if (!model) {
+        st = dtx_verify_gguf_values(v, path);
+        if (st == DTX_ERR_INPUT && strstr(dtx_error_text(), "which is not supported") != NULL) { /* refused by name */
+            dtx_verify_skip(v, file, dtx_error_text());
+            dtx_error_clear();
+            st = DTX_OK;
+        } else if (st == DTX_OK) {
+            report_unread(v);
+        }
+        goto done;
+    }
+    DTX_GO(read_difference(v, name));
+    DTX_GO(dtx_model_open(path, false, &v->model));
+    DTX_GO(dtx_verify_gguf_logits(v));
+    report_unread(v);
+done:
+    dtx_model_del(v->model);
+    v->model = NULL;
+    close_expected(v);
+    return st;
+}
+
+/* The GGUF files of a folder; *n counts them. */
+static dtx_status verify_ggufs(dtx_verify *v, int *n)
+{
+    struct dirent **list = NULL;
+    dtx_status st = DTX_OK;
+    const int found = scandir(v->dir, &list, is_gguf, alphasort);
+
+    for (int i = 0; i < found; i++) {
+        if (st == DTX_OK) {
+            st = verify_gguf(v, list[i]->d_name);
+            *n += 1;
+        }
+        free(list[i]);
+    }
+    free(list);
+    return st;
 }
 
 static int is_visible(const struct dirent *e)
@@ -146,8 +246,8 @@ static bool is_model(const char *dir)
     return dtx_file_is_dir(path);
 }
 
-/* Sets the model's folder; false when it is none. */
-static bool set_model(dtx_verify *v, const char *dir, const char *child)
+/* Sets the folder; false when it does not fit. */
+static bool set_dir(dtx_verify *v, const char *dir, const char *child)
 {
     int len = child != NULL ? snprintf(v->dir, sizeof v->dir, "%s/%s", dir, child)
                             : snprintf(v->dir, sizeof v->dir, "%s", dir);
@@ -160,7 +260,20 @@ static bool set_model(dtx_verify *v, const char *dir, const char *child)
     }
     const char *slash = strrchr(v->dir, '/');
     v->name = slash != NULL ? slash + 1 : v->dir;
-    return is_model(v->dir);
+    return true;
+}
+
+/* A model's folder, or one of GGUF files; another one is passed over. */
+static dtx_status verify_one(dtx_verify *v, const char *dir, const char *child, int *n_models)
+{
+    if (!set_dir(v, dir, child)) {
+        return DTX_OK;
+    }
+    if (!is_model(v->dir)) {
+        return verify_ggufs(v, n_models);
+    }
+    *n_models += 1;
+    return verify_model(v);
 }
 
 dtx_status dtx_verify_dir(const char *dir, bool json, bool *equal)
@@ -173,20 +286,15 @@ dtx_status dtx_verify_dir(const char *dir, bool json, bool *equal)
     if (!dtx_file_is_dir(dir)) {
         return DTX_FAIL(DTX_ERR_MISSING, "%s is not a folder", dir);
     }
-    if (set_model(&v, dir, NULL)) {
-        n_models = 1;
-        DTX_GO(verify_model(&v));
-    } else {
+    DTX_GO(verify_one(&v, dir, NULL, &n_models));
+    if (n_models == 0) {
         n = scandir(dir, &list, is_visible, alphasort);
         for (int i = 0; i < n; i++) {
-            if (set_model(&v, dir, list[i]->d_name)) {
-                n_models++;
-                DTX_GO(verify_model(&v));
-            }
+            DTX_GO(verify_one(&v, dir, list[i]->d_name, &n_models));
         }
     }
     if (n_models == 0) {
-        st = DTX_FAIL(DTX_ERR_MISSING, "%s holds no model folder with config.json and expected/", dir);
+        st = DTX_FAIL(DTX_ERR_MISSING, "%s holds no model folder with config.json and expected/, and no GGUF file", dir);
         goto done;
     }
     if (!json) {

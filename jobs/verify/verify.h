@@ -1,5 +1,7 @@
 /* verify.h - recomputing reference values of model folders laid out as
  *   MODEL/config.json, weights, adapter/, expected/<kind>.safetensors (and <kind>.json)
+ * or, of GGUF files, MODEL/NAME.gguf, expected/NAME.safetensors, expected/meta.json (differences: NAME.hf_f32_vs_f64); or NAME.gguf beside
+ * NAME.safetensors, the values of its quantised tensors.
  * A checker reads one file of expected/, recomputes what it holds and reports each quantity's largest difference
  * against its tolerance: 20 times the file's own entry in __metadata__ "f32_vs_f64" (the difference that single precision alone
  * makes), at least 1e-6; 1e-5 where it has no entry. Tensors that no checker read are printed as not checked.
@@ -61,6 +63,11 @@ dtx_status dtx_verify_dir(const char *dir, bool json, bool *equal);
 dtx_status dtx_verify_rows(dtx_job *job, const char *path, int64_t wanted, bool *equal);
 
 /* checkers */
+/* Logits of the sequences seq0, seq1 .. by m, and greedy continuations. */
+dtx_status dtx_verify_sequences(dtx_verify *v, const dtx_model *m, const char *label, bool with_greedy);
+/* Of a model that was opened from a GGUF file; of the tensors of such a file. */
+dtx_status dtx_verify_gguf_logits(dtx_verify *v);
+dtx_status dtx_verify_gguf_values(dtx_verify *v, const char *path);
 dtx_status dtx_verify_logits(dtx_verify *v);
 dtx_status dtx_verify_roberta(dtx_verify *v);
 dtx_status dtx_verify_lora(dtx_verify *v);

@@ -68,7 +68,7 @@ static void bind_param(dtx_model *m, int64_t i)
     } else {
         model_linear *l = linear_of(m, s);
         l->w_param = i;
-        l->w = (dtx_matrix){.w = p->data, .dtype = p->dtype, .n_out = s->shape[0], .n_in = s->shape[1]};
+        l->w = (dtx_matrix){.w = p->data, .dtype = p->dtype, .n_out = s->shape[0], .n_in = s->shape[1], .order = p->order};
         l->b_param = -1; /* a weight stands before its bias */
         l->transposed = s->transposed;
     }

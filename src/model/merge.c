@@ -57,16 +57,14 @@ static dtx_status make_tensor(void *user, int64_t i, const void **data)
     const dtx_dtype dtype = w->out[i].dtype;
     const int64_t n = in->n_elements;
 
-    if (pair == NULL && dtype == in->dtype) {
+    if (pair == NULL && dtype == in->dtype && in->order == NULL) {
         *data = in->data;
         return DTX_OK;
     }
-    dtx_widen(in->dtype, in->data, n, w->wide);
-    *data = w->wide;
-    if (pair == NULL) {
-        return DTX_OK;
+    dtx_tensor_widen(in, w->wide);
+    if (pair != NULL) {
+        dtx_merge_module(w->ad, pair, w->m->specs[i].transposed, w->wide);
     }
-    dtx_merge_module(w->ad, pair, w->m->specs[i].transposed, w->wide);
     *data = dtype == DTX_F32 ? (const void *)w->wide : w->narrow;
     for (int64_t j = 0; j < n; j++) {
         float kept = w->wide[j];
@@ -75,7 +73,7 @@ static dtx_status make_tensor(void *user, int64_t i, const void **data)
         } else if (dtype == DTX_F16) {
             kept = dtx_f16_to_f32(w->narrow[j] = dtx_f32_to_f16(w->wide[j]));
         }
-        if (!isfinite(kept)) {
+        if (!isfinite(kept) && (pair != NULL || dtx_dtype_is_quantised(in->dtype))) {
             return DTX_FAIL(DTX_ERR_NUMERIC, "%s: element %lld is %g after merging, which is no finite number in %s",
                             in->name, (long long)j, (double)w->wide[j], dtx_dtype_name(dtype));
         }
@@ -97,16 +95,13 @@ dtx_status dtx_model_write_merged(const dtx_model *m, const dtx_adapter *ad, boo
     DTX_GO(DTX_NEW(t, m->n_params));
     for (int64_t i = 0; i < m->n_params; i++) {
         const dtx_tensor *in = m->stored[i];
-        const bool merged = pair_of(m, ad, i) != NULL;
         t[i] = *in;
-        t[i].dtype = as_f32 || in->dtype == DTX_F64 ? DTX_F32 : in->dtype;
+        t[i].order = NULL;
+        t[i].dtype = as_f32 || in->dtype == DTX_F64 ? DTX_F32 : dtx_dtype_is_quantised(in->dtype) ? DTX_F16 : in->dtype;
         t[i].size_bytes = (size_t)t[i].n_elements * dtx_dtype_size(t[i].dtype);
-        if ((merged || t[i].dtype != in->dtype) && in->n_elements > wide) {
-            wide = in->n_elements;
-        }
-        if (merged && t[i].dtype != DTX_F32 && in->n_elements > narrow) {
-            narrow = in->n_elements;
-        }
+        const bool made = pair_of(m, ad, i) != NULL || t[i].dtype != in->dtype || in->order != NULL;
+        wide = made && in->n_elements > wide ? in->n_elements : wide;
+        narrow = made && t[i].dtype != DTX_F32 && in->n_elements > narrow ? in->n_elements : narrow;
     }
     DTX_GO(DTX_NEW_RAW(w.wide, wide));
     DTX_GO(DTX_NEW_RAW(w.narrow, narrow));

@@ -11,6 +11,7 @@
 #include "src/base/hash.h"
 #include "src/base/mem.h"
 #include "src/base/rng.h"
+#include "src/model/families/gguf.h"
 #include "src/model/families/table.h"
 #include "src/model/impl.h"
 
@@ -101,8 +102,8 @@ static dtx_status check_tensor(const dtx_param_spec *s, const dtx_tensor *t)
         return DTX_FAIL(DTX_ERR_INPUT, "%s: tensor %s has shape (%s), config.json implies (%s)", t->file, s->name,
                         found, want);
     }
-    if (t->dtype != DTX_F32 && t->dtype != DTX_F16 && t->dtype != DTX_BF16 && t->dtype != DTX_F64) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: tensor %s is %s, weights are F32, F16, BF16 or F64", t->file, s->name,
+    if (t->dtype > DTX_F64 && !dtx_dtype_is_quantised(t->dtype)) {
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: tensor %s is %s, weights are F32, F16, BF16, F64 or quantised", t->file, s->name,
                         dtx_dtype_name(t->dtype));
     }
     return DTX_OK;
@@ -127,12 +128,14 @@ static dtx_status take_tensor(dtx_model *m, const dtx_tensor *t, bool widen, dtx
 
     p->dtype = t->dtype;
     p->data = t->data;
+    p->order = t->order;
     if ((widen && t->dtype != DTX_F32) || t->dtype == DTX_F64) {
         DTX_TRY(own(m, (size_t)t->n_elements * sizeof(float), &copy));
-        dtx_widen(t->dtype, t->data, t->n_elements, copy);
+        dtx_tensor_widen(t, copy);
         p->dtype = DTX_F32;
         p->data = copy;
-    } else if ((uintptr_t)t->data % size != 0) {
+        p->order = NULL;
+    } else if (size > 0 && (uintptr_t)t->data % size != 0) { /* blocks may stand anywhere */
         DTX_TRY(own(m, t->size_bytes, &copy));
         memcpy(copy, t->data, t->size_bytes);
         p->data = copy;
@@ -155,6 +158,7 @@ static dtx_status new_table(const dtx_arch *a, dtx_model **out)
         dtx_param *p = &m->params[i];
         snprintf(p->name, sizeof p->name, "%s", m->specs[i].name);
         p->role = m->specs[i].role;
+        p->rows = m->specs[i].shape[0];
         p->n_elements = m->specs[i].shape[0] * (m->specs[i].n_dims > 1 ? m->specs[i].shape[1] : 1);
         p->offset = m->arena_size;
         m->arena_size += p->n_elements;
@@ -184,6 +188,9 @@ dtx_status dtx_model_open_as(const char *dir, const dtx_arch *a, bool force_f32,
     int64_t n_missing = 0, first_missing = 0;
 
     DTX_GO(dtx_weights_open(dir, NULL, &w));
+    if (dtx_weights_gguf(w) != NULL) {
+        DTX_GO(dtx_gguf_rename(w, a));
+    }
     DTX_GO(check_tied_head(w, &arch, &head));
     DTX_GO(new_table(&arch, &m));
     m->weights = w;
@@ -275,7 +282,7 @@ dtx_status dtx_model_copy(const dtx_model *m, const dtx_adapter *ad, dtx_model *
     DTX_TRY(new_arena(&m->arch, &copy));
     for (int64_t i = 0; i < m->n_params; i++) {
         const dtx_param *p = &m->params[i];
-        dtx_widen(p->dtype, p->data, p->n_elements, copy->arena + copy->params[i].offset);
+        dtx_param_widen(p, copy->arena + copy->params[i].offset);
     }
     for (int64_t s = 0; ad != NULL && s < ad->n_slots; s++) {
         if (ad->slot[s].A != NULL) {
@@ -425,6 +432,13 @@ int64_t dtx_model_arena_size(const dtx_model *m)
     return m->arena_size;
 }
 
+void dtx_param_widen(const dtx_param *p, float *out)
+{
+    const dtx_tensor t = {.dtype = p->dtype, .n_dims = 1, .shape = {p->rows}, .n_elements = p->n_elements, .data = p->data, .order = p->order};
+
+    dtx_tensor_widen(&t, out);
+}
+
 const dtx_matrix *dtx_model_module(const dtx_model *m, int64_t layer, dtx_module_kind kind)
 {
     return &m->layers[layer].module[kind].w;
@@ -445,7 +459,7 @@ dtx_status dtx_model_fingerprint(const dtx_model *m, char out[65])
         const dtx_param *p = &m->params[i];
         DTX_GO(dtx_sha256_add(h, p->name, strlen(p->name) + 1));
         DTX_GO(dtx_sha256_add(h, m->specs[i].shape, sizeof m->specs[i].shape));
-        DTX_GO(dtx_sha256_add(h, p->data, (size_t)p->n_elements * dtx_dtype_size(p->dtype)));
+        DTX_GO(dtx_sha256_add(h, p->data, (size_t)dtx_dtype_bytes(p->dtype, p->n_elements)));
     }
     DTX_GO(dtx_sha256_end(h, weights));
     st = dtx_arch_fingerprint(&m->arch, weights, out);

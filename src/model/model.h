@@ -23,17 +23,20 @@
 typedef struct {
     char name[128];
     dtx_role role;
-    int64_t n_elements;
+    int64_t n_elements, rows; /* rows of a matrix, entries of a vector */
     int64_t offset;        /* element offset in the arenas of a trainable model and its gradients */
     dtx_dtype dtype;
     const void *data;
+    const int32_t *order;  /* NULL, or where each row is stored (dtx_matrix) */
 } dtx_param;
+/* out (n_elements) = its values in f32, rows in their order. */
+void dtx_param_widen(const dtx_param *p, float *out);
 
 typedef struct dtx_model dtx_model;
 
-/* Opens a Hugging Face folder: dtx_arch_read, weights mapped, all tensors checked (present once, shape, floating dtype; known
+/* Opens a Hugging Face folder or a GGUF file: dtx_arch_read, weights mapped, all tensors checked (present once, shape, floating dtype; known
  * non-weight buffers are ignored, anything else unknown is DTX_ERR_INPUT). force_f32 widens all weights into memory.
- * Vectors (norms, biases) are widened copies; matrices stay as stored. */
+ * Vectors (norms, biases) are widened copies; matrices stay as stored, quantised ones too. */
 dtx_status dtx_model_open(const char *dir, bool force_f32, dtx_model **out);
 /* The same with a description of the caller's instead of the folder's config.json. */
 dtx_status dtx_model_open_as(const char *dir, const dtx_arch *a, bool force_f32, dtx_model **out);
@@ -50,7 +53,7 @@ dtx_status dtx_model_write_random(const dtx_arch *a, dtx_dtype dtype, uint64_t s
 /* Writes config.json and model.safetensors (f32) of a trainable model. */
 dtx_status dtx_model_save(const dtx_model *m, const char *dir);
 /* Writes the weights of an opened folder with the adapter (may be NULL) merged, W + scale B A, as one safetensors file:
- * each tensor in its stored dtype, rounded to nearest even, or as f32 (which F64 becomes in any case). Tensors are made
+ * each tensor in its stored dtype (quantised ones as F16), rounded to nearest even, or as f32 (which F64 becomes in any case). Tensors are made
  * one at a time from the map. A merged weight that its dtype cannot hold is DTX_ERR_NUMERIC. */
 dtx_status dtx_model_write_merged(const dtx_model *m, const dtx_adapter *ad, bool as_f32, const dtx_meta *meta, int n_meta,
                                   const char *path);

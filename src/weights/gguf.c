@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "src/base/mem.h"
 #include "src/base/utf8.h"
@@ -318,9 +319,29 @@ done:
 
 /* --- files --- */
 
-bool dtx_gguf_is(const char *data, size_t size)
+static bool has_magic(const char *data, size_t size)
 {
     return size >= 4 && memcmp(data, "GGUF", 4) == 0;
+}
+
+bool dtx_gguf_is_path(const char *path)
+{
+    const size_t n = strlen(path);
+    struct stat s;
+    char magic[4];
+
+    if (stat(path, &s) != 0 || !S_ISREG(s.st_mode)) {
+        return false;
+    }
+    if (n > 5 && strcmp(path + n - 5, ".gguf") == 0) {
+        return true;
+    }
+    FILE *f = fopen(path, "rbe");
+    const size_t got = f != NULL ? fread(magic, 1, sizeof magic, f) : 0;
+    if (f != NULL) {
+        fclose(f);
+    }
+    return has_magic(magic, got);
 }
 
 static dtx_status read_header(reader *r, uint64_t *tensors, uint64_t *keys)
@@ -329,7 +350,7 @@ static dtx_status read_header(reader *r, uint64_t *tensors, uint64_t *keys)
     uint32_t version = 0;
 
     snprintf(r->place, sizeof r->place, "header");
-    if (!dtx_gguf_is(r->data, r->size)) {
+    if (!has_magic(r->data, r->size)) {
         if (r->size < 4) {
             return DTX_FAIL(DTX_ERR_INPUT, "%s: not a GGUF file: it has %zu bytes", r->file, r->size);
         }

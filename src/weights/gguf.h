@@ -23,8 +23,8 @@ dtx_status dtx_gguf_open(const char *path, dtx_gguf **out);
 /* The same of bytes that the caller keeps (not split); `file` names them in messages. */
 dtx_status dtx_gguf_read(const char *file, const char *data, size_t size, dtx_gguf **out);
 void dtx_gguf_close(dtx_gguf *g);
-/* Whether the bytes begin as a GGUF file does. */
-bool dtx_gguf_is(const char *data, size_t size);
+/* Whether a path is a file that begins as a GGUF file does, or is named so (then opening it says what is wrong). */
+bool dtx_gguf_is_path(const char *path);
 /* The (first) file's path, for messages. */
 const char *dtx_gguf_path(const dtx_gguf *g);
 

@@ -4,6 +4,7 @@
 
 #include "src/base/file.h"
 #include "src/base/json.h"
+#include "src/weights/gguf.h"
 #include "src/weights/parts.h"
 
 static bool ends_with(const char *s, const char *tail)
@@ -13,12 +14,28 @@ static bool ends_with(const char *s, const char *tail)
     return n >= k && strcmp(s + n - k, tail) == 0;
 }
 
+static dtx_status open_gguf(dtx_weights *w, const char *path)
+{
+    dtx_gguf *g = NULL;
+
+    DTX_TRY(dtx_gguf_open(path, &g));
+    dtx_weights_own_gguf(w, g);
+    for (int64_t i = 0; i < dtx_gguf_n_tensors(g); i++) {
+        const dtx_tensor *t = dtx_gguf_tensor(g, i);
+        DTX_TRY(dtx_weights_add(w, t, t->name, strlen(t->name), t->file));
+    }
+    return DTX_OK;
+}
+
 /* Maps one file and reads its tensors. What it is, its first bytes tell, not its name. */
 static dtx_status open_file(dtx_weights *w, const char *path)
 {
     const char *file;
     dtx_file_map map;
 
+    if (dtx_gguf_is_path(path)) {
+        return open_gguf(w, path);
+    }
     DTX_TRY(dtx_weights_map(w, path, &file, &map));
     if (map.size >= 4 && memcmp(map.data, "PK\3\4", 4) == 0) {
         return dtx_torch_scan(w, file, map.data, map.size);

@@ -19,6 +19,8 @@ bool dtx_weights_has_file(const dtx_weights *w, const char *path);
 dtx_status dtx_weights_add(dtx_weights *w, const dtx_tensor *t, const char *name, size_t name_len, const char *file);
 /* Where a key comes again (in another shard) the first value counts. */
 dtx_status dtx_weights_add_metadata(dtx_weights *w, const char *key, const char *value);
+/* Takes the container over, whose tensors were added; closed with the set. */
+void dtx_weights_own_gguf(dtx_weights *w, struct dtx_gguf *g);
 /* Sorts by name and refuses a name that is there twice. To be called once, after the last file. */
 dtx_status dtx_weights_finish(dtx_weights *w);
 

@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/algebra/quant.h"
 #include "src/base/file.h"
 #include "src/base/hash.h"
 #include "src/base/mem.h"
+#include "src/weights/gguf.h"
 #include "src/weights/parts.h"
 
 typedef struct {
@@ -18,12 +20,15 @@ typedef struct {
 struct dtx_weights {
     dtx_tensor *tensors;
     size_t n, cap;
-    char **names; /* of the tensors, in the order they came; n of them */
-    size_t cap_names;
+    char **names; /* of the tensors, in the order they came */
+    size_t n_names, cap_names;
     mapped_file **files; /* one by one, so that a path stays where it is */
     size_t n_files, cap_files;
     dtx_meta *meta;
     size_t n_meta, cap_meta;
+    void **blocks; /* of dtx_weights_alloc */
+    size_t n_blocks, cap_blocks;
+    dtx_gguf *gguf;
 };
 
 /* --- the set --- */
@@ -38,9 +43,14 @@ void dtx_weights_close(dtx_weights *w)
     if (w == NULL) {
         return;
     }
-    for (size_t i = 0; i < w->n; i++) {
+    for (size_t i = 0; i < w->n_names; i++) {
         dtx_free(w->names[i]);
     }
+    for (size_t i = 0; i < w->n_blocks; i++) {
+        dtx_free(w->blocks[i]);
+    }
+    dtx_gguf_close(w->gguf);
+    dtx_free(w->blocks);
     for (size_t i = 0; i < w->n_files; i++) {
         dtx_file_map_close(&w->files[i]->map);
         dtx_free(w->files[i]->path);
@@ -57,18 +67,68 @@ void dtx_weights_close(dtx_weights *w)
     dtx_free(w);
 }
 
+/* A copy of a name that lives as long as the set. */
+static dtx_status keep_name(dtx_weights *w, const char *name, size_t len, const char **out)
+{
+    DTX_TRY(DTX_GROW(w->names, w->cap_names, w->n_names + 1));
+    char *copy = dtx_strndup(name, len);
+    DTX_TRY(dtx_mem_check(copy, len + 1, 1, "tensor name"));
+    w->names[w->n_names++] = copy;
+    *out = copy;
+    return DTX_OK;
+}
+
 dtx_status dtx_weights_add(dtx_weights *w, const dtx_tensor *t, const char *name, size_t name_len, const char *file)
 {
+    dtx_tensor copy = *t;
+
+    copy.file = file;
     DTX_TRY(DTX_GROW(w->tensors, w->cap, w->n + 1));
-    DTX_TRY(DTX_GROW(w->names, w->cap_names, w->n + 1));
-    char *copy = dtx_strndup(name, name_len);
-    DTX_TRY(dtx_mem_check(copy, name_len + 1, 1, "tensor name"));
-    w->tensors[w->n] = *t;
-    w->names[w->n] = copy;
-    w->tensors[w->n].name = copy;
-    w->tensors[w->n].file = file;
-    w->n++;
+    DTX_TRY(keep_name(w, name, name_len, &copy.name));
+    w->tensors[w->n++] = copy;
     return DTX_OK;
+}
+
+void dtx_weights_own_gguf(dtx_weights *w, dtx_gguf *g)
+{
+    w->gguf = g;
+}
+
+const dtx_gguf *dtx_weights_gguf(const dtx_weights *w)
+{
+    return w->gguf;
+}
+
+dtx_status dtx_weights_alloc(dtx_weights *w, size_t bytes, void **out)
+{
+    DTX_TRY(DTX_GROW(w->blocks, w->cap_blocks, w->n_blocks + 1));
+    void *p = dtx_malloc(bytes, 1);
+    DTX_TRY(dtx_mem_check(p, bytes, 1, "weights"));
+    w->blocks[w->n_blocks++] = p;
+    *out = p;
+    return DTX_OK;
+}
+
+dtx_status dtx_weights_convert(dtx_weights *w, dtx_status (*make)(void *user, dtx_weights *w, dtx_tensor *t), void *user)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        const char *name = w->tensors[i].name;
+        DTX_TRY(make(user, w, &w->tensors[i]));
+        if (w->tensors[i].name != name) {
+            DTX_TRY(keep_name(w, w->tensors[i].name, strlen(w->tensors[i].name), &w->tensors[i].name));
+        }
+    }
+    return dtx_weights_finish(w);
+}
+
+void dtx_tensor_widen(const dtx_tensor *t, float *out)
+{
+    const int64_t row = t->order != NULL ? t->n_elements / t->shape[0] : t->n_elements;
+
+    for (int64_t r = 0; r * row < t->n_elements; r++) {
+        dtx_quant_widen(t->dtype, (const char *)t->data + (t->order != NULL ? t->order[r] : 0) * dtx_dtype_bytes(t->dtype, row), row,
+                        out + r * row);
+    }
 }
 
 dtx_status dtx_weights_add_metadata(dtx_weights *w, const char *key, const char *value)

@@ -1,5 +1,5 @@
 /* weights.h - the tensors of a folder, read-only and mapped: model.safetensors or pytorch_model.bin (torch zip,
- * ZIP64), each single or sharded with an index. Pages are shared by all ranks of a node through the page cache.
+ * ZIP64), each single or sharded with an index; or of a GGUF file (gguf.h). Pages are shared by all ranks of a node through the page cache.
  * The pickle of a torch file is never executed: a white list of opcodes describes tensors, anything else is refused.
  * Every offset and length is checked against the file before use. Names must be unique over all shards. */
 #ifndef DTX_WEIGHTS_H
@@ -21,7 +21,11 @@ typedef struct {
     const void *data;   /* into the map, C-contiguous; torch files may not align it to the element size */
     size_t size_bytes;
     const char *file;   /* which shard, for messages */
+    const int32_t *order; /* NULL, or (shape[0]), owned by the set: row r of a matrix is stored as row order[r] */
 } dtx_tensor;
+
+/* out (n_elements) = the values in f32, rows in their order; of any floating or quantised type (F64 rounds). */
+void dtx_tensor_widen(const dtx_tensor *t, float *out);
 
 typedef struct dtx_weights dtx_weights;
 
@@ -35,6 +39,14 @@ int64_t dtx_weights_count(const dtx_weights *w);
 const dtx_tensor *dtx_weights_at(const dtx_weights *w, int64_t i); /* sorted by name */
 /* NULL when absent. */
 const dtx_tensor *dtx_weights_find(const dtx_weights *w, const char *name);
+/* The container of a set that was opened from a GGUF file, for its keys; NULL otherwise. Owned by the set. */
+struct dtx_gguf;
+const struct dtx_gguf *dtx_weights_gguf(const dtx_weights *w);
+/* Memory that lives as long as the set. */
+dtx_status dtx_weights_alloc(dtx_weights *w, size_t bytes, void **out);
+/* `make` is called once with each tensor and may change what it says: its name (which is copied), place, type, shape, order. All
+ * pointers to tensors of the set become invalid. DTX_ERR_INPUT when two then have one name. */
+dtx_status dtx_weights_convert(dtx_weights *w, dtx_status (*make)(void *user, dtx_weights *w, dtx_tensor *t), void *user);
 /* The safetensors "__metadata__" value of a key, NULL when absent. */
 const char *dtx_weights_metadata(const dtx_weights *w, const char *key);
 /* 64 hex digits + NUL: SHA-256 over names, dtypes, shapes and sampled bytes (the first and last 4 KiB and 16 evenly

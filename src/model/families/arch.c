@@ -9,6 +9,7 @@
 #include "src/base/file.h"
 #include "src/base/hash.h"
 #include "src/base/mem.h"
+#include "src/model/families/gguf.h"
 #include "src/model/families/table.h"
 
 /* "gpt_neox, falcon, ...": the families' names with their dialects; or those that are trained from scratch as `encoder`. */
@@ -82,6 +83,26 @@ static dtx_status read_generation(const char *dir, dtx_arch *a)
     return st;
 }
 
+/* A GGUF file, whose keys stand for config.json. */
+static dtx_status read_gguf(const char *path, dtx_arch *out)
+{
+    dtx_gguf *g = NULL;
+    cJSON *root = NULL;
+    dtx_arch a;
+    dtx_status st = DTX_OK;
+
+    DTX_GO(dtx_gguf_open(path, &g));
+    DTX_GO(dtx_gguf_config(g, &root));
+    const dtx_cfg s = {root, path};
+    DTX_GO(read_any(&s, &a));
+    a.transposed = false; /* GPT-2's matrices are turned when such a file is made */
+    *out = a;
+done:
+    cJSON_Delete(root);
+    dtx_gguf_close(g);
+    return st;
+}
+
 dtx_status dtx_arch_read(const char *path, dtx_arch *out)
 {
     char file[4096];
@@ -90,6 +111,9 @@ dtx_status dtx_arch_read(const char *path, dtx_arch *out)
     dtx_arch a;
     const bool dir = n <= 5 || strcmp(path + n - 5, ".json") != 0;
 
+    if (dtx_gguf_is_path(path)) {
+        return read_gguf(path, out);
+    }
     if (!dir) {
         if (snprintf(file, sizeof file, "%s", path) >= (int)sizeof file) {
             return DTX_FAIL(DTX_ERR_USAGE, "path too long: %s", path);

@@ -135,7 +135,7 @@ typedef struct {
     char labels[DTX_MAX_LABELS][48];
 } dtx_arch;
 
-/* Reads and checks DIR/config.json (or the file itself when `path` ends in .json), and what DIR/generation_config.json says
+/* Reads and checks DIR/config.json (or the file itself when `path` ends in .json; or the keys of a GGUF file), and what DIR/generation_config.json says
  * of eos and pad, which holds over config.json; a missing generation_config.json is fine. */
 dtx_status dtx_arch_read(const char *path, dtx_arch *out);
 /* config.json alone, from bytes; `name` is for messages. */

@@ -9,7 +9,7 @@ grep -v '^#' "$DTX_SOURCE/tests/jobs/verify/golden.txt" > listed
 [ -d "$golden" ] || { echo "no further reference values at $golden"; : > listed; }
 failed=
 while read -r name; do
-    if [ ! -d "$golden/$name/expected" ]; then
+    if [ ! -d "$golden/$name" ]; then
         echo "$name: listed in golden.txt, but $golden holds no such folder"
         failed="$failed $name"
     elif ! "$DETOXLENS" verify "$golden/$name" > out 2>&1; then
