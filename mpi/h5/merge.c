@@ -342,7 +342,8 @@ static dtx_status join_dataset(const merging *g, const char *path, const stage *
         goto done;
     }
     if (H5Tequal(type_a, type_b) <= 0 || rank_a != rank_b || a[0] != b[0] || a[1] != b[1] || (edge == NULL && a[0] != (hsize_t)s->n)) {
-        st = CONFLICT(g, "%s has another type or shape", path);
+        st = CONFLICT(g, "%s has the shape (%" PRIu64 ", %" PRIu64 ") there and (%" PRIu64 ", %" PRIu64 ") here, or another type", path, (uint64_t)b[0],
+                      (uint64_t)b[1], (uint64_t)a[0], (uint64_t)a[1]);
         goto done;
     }
     c.type = H5Tget_native_type(type_b, H5T_DIR_ASCEND);

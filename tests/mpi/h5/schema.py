@@ -266,6 +266,8 @@ def try_case(study, name, kind, change, jobs):
             allowed |= {2, 4} | ({1} if job[0] == "verify" else set())
         if job == ("same",):
             allowed |= {1}
+        if job == ("merge",) and "has the shape" in words:
+            allowed |= {2}  # another width of all that has one is another run's
         if job == BEGUN and kind not in SHAPES:
             allowed |= {75}
         if job[0] in ("merge", "generate", "score", "attribute", "ppo", "dpo") and kind in ("zero", "a group", "shorter", "longer"):
