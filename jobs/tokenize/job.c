@@ -1,4 +1,4 @@
-/* job.c - detoxlens tokenize: ids of texts, and texts of ids, line by line from standard input. */
+/* job.c - detoxlens tokenize: ids of texts and conversations, and texts of ids, line by line from standard input. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,13 +8,16 @@
 #include "jobs/program/job.h"
 #include "src/base/json.h"
 #include "src/base/mem.h"
+#include "src/text/chat.h"
 #include "src/text/tokenizer.h"
 
 static const char name[] = "standard input";
 
 typedef struct {
     dtx_tokenizer *t;
-    bool special, pair, decode, skip_special, clean_up, stream, json;
+    dtx_chat *chat;
+    const struct tm *now; /* for chat templates, NULL = no date */
+    bool messages, special, pair, decode, skip_special, clean_up, stream, json;
     int64_t max_length; /* 0 = no limit */
 } options;
 
@@ -23,6 +26,7 @@ static dtx_status parse_options(const dtx_job *job, options *o)
     const char *max_length = dtx_job_flag(job, "max-length");
     char *end = NULL;
 
+    o->messages = dtx_job_flag(job, "messages") != NULL;
     o->special = dtx_job_flag(job, "special") != NULL;
     o->pair = dtx_job_flag(job, "pair") != NULL;
     o->decode = dtx_job_flag(job, "decode") != NULL;
@@ -36,6 +40,13 @@ static dtx_status parse_options(const dtx_job *job, options *o)
         if (errno != 0 || end == max_length || *end != '\0' || o->max_length < 1) {
             return DTX_FAIL(DTX_ERR_USAGE, "--max-length %s: a whole number of at least 1 is expected", max_length);
         }
+    }
+    if (o->messages && (!o->json || o->decode || o->special || o->pair || max_length != NULL)) {
+        return DTX_FAIL(DTX_ERR_USAGE, "--messages goes with --json and --template alone: it prints objects, and the template says which special "
+                                       "tokens there are");
+    }
+    if (!o->messages && dtx_job_flag(job, "template") != NULL) {
+        return DTX_FAIL(DTX_ERR_USAGE, "--template needs --messages");
     }
     if (o->decode && (o->special || o->pair || max_length != NULL)) {
         return DTX_FAIL(DTX_ERR_USAGE,
@@ -83,7 +94,9 @@ static void print_ids(const dtx_ids *ids, bool json)
     for (size_t i = 0; i < ids->n; i++) {
         printf("%s%" PRId32, i == 0 ? "" : json ? "," : " ", ids->id[i]);
     }
-    fputs(json ? "]\n" : "\n", stdout);
+    if (json) {
+        putchar(']');
+    }
 }
 
 static dtx_status encode_line(const options *o, const char *s, size_t n, int64_t line)
@@ -115,12 +128,119 @@ static dtx_status encode_line(const options *o, const char *s, size_t n, int64_t
         goto done;
     }
     print_ids(&ids, o->json);
+    putchar('\n');
 done:
     cJSON_Delete(root);
     dtx_free(a);
     dtx_free(b);
     dtx_ids_free(&ids);
     return st;
+}
+
+/* --- printing --- */
+
+/* A JSON string. */
+static void print_string(const char *s, size_t n)
+{
+    putchar('"');
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if (c == '"' || c == '\\') {
+            printf("\\%c", c);
+        } else if (c < 0x20 || c == 0x7F) {
+            printf("\\u%04x", c);
+        } else {
+            putchar(c);
+        }
+    }
+    putchar('"');
+}
+
+/* --- conversations --- */
+
+/* [[[begin, end], ...], ...]: where each message's text stands; null when that is not known of all. */
+static void print_spans(const dtx_chat_text *x, int n_messages)
+{
+    size_t k = 0;
+
+    if (x->lost) {
+        fputs("null", stdout);
+        return;
+    }
+    putchar('[');
+    for (int m = 0; m < n_messages; m++) {
+        fputs(m > 0 ? ", [" : "[", stdout);
+        for (bool first = true; k < x->n_spans && x->span[k].message == m; k++, first = false) {
+            printf("%s[%zu, %zu]", first ? "" : ", ", x->span[k].begin, x->span[k].end);
+        }
+        putchar(']');
+    }
+    putchar(']');
+}
+
+static dtx_status render_line(const options *o, const char *s, size_t n, int64_t line)
+{
+    cJSON *root = NULL;
+    dtx_chat_text x = {0};
+    bool prompt = false;
+    dtx_chat_input in = {.now = o->now};
+    dtx_status st = dtx_json_parse(s, n, name, line, &root);
+
+    if (st == DTX_OK && !cJSON_IsObject(root)) {
+        st = DTX_FAIL(DTX_ERR_INPUT, "%s: line %" PRId64 ": an object is expected, as in {\"messages\": [...]}", name, line);
+    }
+    if (st == DTX_OK) {
+        st = dtx_json_bool(root, name, "add_generation_prompt", &prompt);
+    }
+    if (st == DTX_OK) {
+        in.messages = dtx_json_get(root, "messages");
+        in.variables = dtx_json_get(root, "variables");
+        in.add_generation_prompt = prompt;
+        st = dtx_chat_render(o->chat, &in, &x, NULL);
+    }
+    if (st == DTX_ERR_INPUT) { /* an answer like others */
+        fputs("{\"error\": ", stdout);
+        print_string(dtx_error_text(), strlen(dtx_error_text()));
+        fputs("}\n", stdout);
+        st = DTX_OK;
+    } else if (st == DTX_OK) {
+        fputs("{\"text\": ", stdout);
+        print_string(x.text, x.n);
+        fputs(", \"ids\": ", stdout);
+        if (o->t != NULL) {
+            print_ids(&x.ids, true);
+        } else {
+            fputs("null", stdout);
+        }
+        fputs(", \"spans\": ", stdout);
+        print_spans(&x, cJSON_GetArraySize(in.messages));
+        fputs("}\n", stdout);
+    }
+    dtx_chat_text_free(&x);
+    cJSON_Delete(root);
+    return st;
+}
+
+/* The template, and the tokenizer unless the folder has none: then there are no ids. */
+static dtx_status open_chat(const dtx_job *job, const char *dir, options *o)
+{
+    static struct tm date;
+    const char *file = dtx_job_flag(job, "template"), *now = job->config.model.tmpl.date;
+
+    if (now[0] != '\0') {
+        DTX_TRY(dtx_chat_date(now, &date));
+        o->now = &date;
+    }
+    dtx_status st = dtx_tokenizer_open(dir, &o->t);
+    if (st != DTX_OK && st != DTX_ERR_MISSING) {
+        return st;
+    }
+    DTX_TRY(dtx_chat_open(dir, file, o->t, &o->chat));
+    if (o->chat == NULL) {
+        return st != DTX_OK ? dtx_tokenizer_open(dir, &o->t)
+                            : DTX_FAIL(DTX_ERR_USAGE, "%s: there is no chat template in it; give one with --template FILE", dir);
+    }
+    return DTX_OK;
 }
 
 /* --- decoding --- */
@@ -148,23 +268,6 @@ static dtx_status parse_ids(const char *s, size_t n, int64_t line, dtx_ids *ids)
         s = stop;
     }
     return DTX_OK;
-}
-
-/* A JSON string. */
-static void print_string(const char *s, size_t n)
-{
-    putchar('"');
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)s[i];
-        if (c == '"' || c == '\\') {
-            printf("\\%c", c);
-        } else if (c < 0x20 || c == 0x7F) {
-            printf("\\u%04x", c);
-        } else {
-            putchar(c);
-        }
-    }
-    putchar('"');
 }
 
 /* The parts that a stream gives, one an id (null: none yet), and what is left at the end, if anything. */
@@ -230,10 +333,10 @@ static dtx_status run(dtx_job *job)
                         "tokenize needs --tokenizer DIR, a folder with tokenizer.json or vocab.json + merges.txt");
     }
     DTX_TRY(parse_options(job, &o));
-    DTX_TRY(dtx_tokenizer_open(dir, &o.t));
+    DTX_GO(o.messages ? open_chat(job, dir, &o) : dtx_tokenizer_open(dir, &o.t));
     errno = 0;
     for (int64_t at = 1; (n = getline(&line, &cap, stdin)) >= 0; at++) {
-        DTX_GO((o.decode ? decode_line : encode_line)(&o, line, (size_t)n, at));
+        DTX_GO((o.messages ? render_line : o.decode ? decode_line : encode_line)(&o, line, (size_t)n, at));
         if (ferror(stdout)) {
             break; /* nobody reads any more, or the disk is full: reported when the job ends */
         }
@@ -243,12 +346,15 @@ static dtx_status run(dtx_job *job)
     }
 done:
     free(line);
+    dtx_chat_close(o.chat);
     dtx_tokenizer_close(o.t);
     return st;
 }
 
 static const dtx_job_option own_options[] = {
     {"tokenizer", "DIR", NULL, "folder with tokenizer.json, or vocab.json and merges.txt"},
+    {"messages", NULL, NULL, "with --json: lines hold conversations, for the model's chat template"},
+    {"template", "FILE", NULL, "with --messages: this chat template instead of the folder's"},
     {"special", NULL, NULL, "add the tokens that the tokenizer puts around a text"},
     {"pair", NULL, NULL, "lines hold two texts"},
     {"max-length", "N", NULL, "cut to N ids, special ones counted; pairs: the longer text first"},
@@ -269,6 +375,11 @@ const dtx_job_def dtx_job_tokenize = {
         "{\"text\": [A, B]} or {\"a\": A, \"b\": B}. With --decode a line is ids, and {\"text\": \"...\"} is printed. "
         "A line that\n"
         "cannot be read, or a text that is not UTF-8, ends the job with exit code 3 and the line's number.\n"
+        "\n"
+        "With --messages a line is {\"messages\": [{\"role\": .., \"content\": ..}, ..], \"add_generation_prompt\": true,\n"
+        "\"variables\": {..}}; the last two may be left out (false, none). Printed are the rendered text, its ids (control\n"
+        "tokens inside a message stay text), and for each message the ranges of bytes where its own text stands, or {\"error\"}\n"
+        "where the template refuses a conversation. model.template.date is what strftime_now tells.\n"
         "\n"
         "  echo '{\"text\": \"Hello world\"}' | detoxlens tokenize --tokenizer DIR\n"
         "  echo '12092 1533' | detoxlens tokenize --tokenizer DIR --decode\n",

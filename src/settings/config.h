@@ -57,7 +57,7 @@ typedef struct {
     struct {
         char path[DTX_PATH_MAX];
         dtx_set_dtype dtype;
-        struct { char user[64], bot[64], text[256]; } tmpl; /* key model.template.* */
+        struct { char user[64], bot[64], text[256], date[32]; } tmpl; /* key model.template.* */
     } model;
     int64_t n_variants;
     dtx_variant variants[DTX_MAX_VARIANTS];

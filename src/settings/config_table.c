@@ -44,6 +44,20 @@ static bool valid_template(const char *s)
     return strstr(s, "{text}") != NULL;
 }
 
+/* Its form; what is a day is looked at where it is used. */
+static bool valid_date(const char *s)
+{
+    static const char form[] = "dddd-dd-dd dd:dd:dd";
+    size_t n = strlen(s);
+
+    for (size_t i = 0; i < n && i < sizeof form - 1; i++) {
+        if (form[i] == 'd' ? s[i] < '0' || s[i] > '9' : s[i] != form[i]) {
+            return false;
+        }
+    }
+    return n == 0 || n == 10 || n == sizeof form - 1;
+}
+
 static bool valid_word(const char *s)
 {
     return s[0] != '\0' && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.@") == strlen(s)
@@ -126,6 +140,8 @@ const dtx_config_row dtx_config_table[] = {
          GENERATE | IMPORT | LORA, "what stands for {bot}; the model's turns in training"),
     TEXT("model.template.text", model.tmpl.text, "{user} \"{text}\".\n{bot} ", "text of at most 255 bytes with {text} in it",
          valid_template, GENERATE | IMPORT, "how an evaluation text becomes a prompt"),
+    TEXT("model.template.date", model.tmpl.date, "", "YYYY-MM-DD or YYYY-MM-DD HH:MM:SS", valid_date, DTX_JOB_TOKENIZE,
+         "today's date for chat templates that ask for it (strftime_now); never the clock, unset = such templates do without"),
 
     TEXT("data.prompts", data.prompts, "", "a file", NULL, GENERATE | IMPORT | DTX_JOB_BENCH,
          "evaluation texts: RealToxicityPrompts JSONL, or plain text or CSV of one's own"),

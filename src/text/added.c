@@ -60,7 +60,7 @@ static dtx_status add_to_trie(dtx_tokenizer *t, const dtx_added *a)
     dtx_status st = DTX_OK;
 
     if (a->normalized) {
-        DTX_TRY(dtx_normalize(&t->normalizer, t->text + k->piece, n, &changed, &n));
+        DTX_TRY(dtx_normalize(&t->normalizer, t->text + k->piece, n, false, &changed, &n));
     }
     if (changed != NULL) {
         DTX_GO(dtx_tok_respell(t, a->id, changed, n));

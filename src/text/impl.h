@@ -10,6 +10,7 @@
  *   read.c, load_model.c, load_pipeline.c, load_added.c, load.c
  *                                  the files -> the structures below
  *   tokenizer.c                    the whole path, templates, truncation
+ *   chat.c                         conversations by the model's own template
  *   bpe_train.c                    a new vocabulary from text */
 #ifndef DTX_TOKENIZER_IMPL_H
 #define DTX_TOKENIZER_IMPL_H
@@ -89,6 +90,13 @@ typedef enum {
     DTX_MODEL_UNIGRAM
 } dtx_model_kind;
 
+/* Where a stretch of text stands, as some tokenizers put a blank in front of it. */
+typedef enum {
+    DTX_PLACE_START,  /* at the text's beginning */
+    DTX_PLACE_BEHIND, /* behind an added token, or another piece */
+    DTX_PLACE_JOINED  /* cut off from the text before it: nothing is put in front */
+} dtx_place;
+
 struct dtx_tokenizer {
     dtx_tok *tok; /* by id */
     size_t n_tok, cap_tok;
@@ -143,8 +151,8 @@ bool dtx_tok_next_added(const dtx_tokenizer *t, const dtx_trie *trie, const char
 /* --- split.c --- */
 /* Length of the piece at s[0], n > 0, by 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
 size_t dtx_tok_gpt2_next(const char *s, size_t n);
-/* Pre-tokenizes a segment of valid UTF-8 and appends its ids. `first`: the segment stands at the text's beginning. */
-dtx_status dtx_tok_split(const dtx_tokenizer *t, const char *s, size_t n, bool first, dtx_ids *out);
+/* Pre-tokenizes a segment of valid UTF-8 and appends its ids. */
+dtx_status dtx_tok_split(const dtx_tokenizer *t, const char *s, size_t n, dtx_place place, dtx_ids *out);
 
 /* --- load.c --- */
 /* The files of a folder, as bytes; data NULL where a file is not there. The names are for messages. */

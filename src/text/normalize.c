@@ -195,7 +195,7 @@ static dtx_status run_step(const dtx_normalize_step *p, const char *s, size_t n,
     return DTX_OK;
 }
 
-dtx_status dtx_normalize(const dtx_normalizer *z, const char *s, size_t n, char **out, size_t *out_n)
+dtx_status dtx_normalize(const dtx_normalizer *z, const char *s, size_t n, bool joined, char **out, size_t *out_n)
 {
     char *now = NULL;
     dtx_status st = DTX_OK;
@@ -203,6 +203,9 @@ dtx_status dtx_normalize(const dtx_normalizer *z, const char *s, size_t n, char 
     for (int i = 0; i < z->n; i++) {
         buffer next = {0};
         bool changed;
+        if (joined && z->step[i].kind == DTX_NORMALIZE_PREPEND) {
+            continue;
+        }
         st = run_step(&z->step[i], now != NULL ? now : s, n, &next, &changed);
         if (st != DTX_OK) {
             dtx_free(next.s);

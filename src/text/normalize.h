@@ -34,7 +34,8 @@ typedef struct {
 } dtx_normalizer;
 
 void dtx_normalizer_free(dtx_normalizer *z);
-/* Valid UTF-8 in and out; *out is freed with dtx_free, NULL when nothing changes (*out_n = n then). */
-dtx_status dtx_normalize(const dtx_normalizer *z, const char *s, size_t n, char **out, size_t *out_n);
+/* Valid UTF-8 in and out; *out is freed with dtx_free, NULL when nothing changes (*out_n = n then). joined: the text was cut off from another,
+ * so nothing is put in front. */
+dtx_status dtx_normalize(const dtx_normalizer *z, const char *s, size_t n, bool joined, char **out, size_t *out_n);
 
 #endif

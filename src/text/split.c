@@ -89,8 +89,14 @@ typedef struct {
     pcre2_match_data *match; /* made when a regex stage first needs it */
 } splitter;
 
-/* Stage k and those after it, on a piece; `first`: it stands at the text's beginning. */
-static dtx_status run_stage(splitter *sp, int k, const char *s, size_t n, bool first);
+/* Stage k and those after it, on a piece. */
+static dtx_status run_stage(splitter *sp, int k, const char *s, size_t n, dtx_place place);
+
+/* The place of a part that begins `at` bytes behind the piece's beginning. */
+static dtx_place part_of(dtx_place place, size_t at)
+{
+    return at == 0 ? place : DTX_PLACE_BEHIND;
+}
 
 /* --- what becomes of matches and of what lies between --- */
 
@@ -100,14 +106,14 @@ typedef struct {
     int k; /* the stage after the split */
     dtx_split_behavior behavior;
     const char *s;
-    bool first;
+    dtx_place place;
     size_t begin, end; /* a piece that may still grow; end = 0: none */
     bool match;        /* was the part before a match? */
 } cutter;
 
 static dtx_status hand_on(cutter *c, size_t begin, size_t end)
 {
-    return end > begin ? run_stage(c->sp, c->k, c->s + begin, end - begin, c->first && begin == 0) : DTX_OK;
+    return end > begin ? run_stage(c->sp, c->k, c->s + begin, end - begin, part_of(c->place, begin)) : DTX_OK;
 }
 
 static dtx_status cut_end(cutter *c)
@@ -155,7 +161,7 @@ static uint32_t char_at(const dtx_stage *stage, const char *s, size_t n, size_t 
     return cp;
 }
 
-static dtx_status split_runs(splitter *sp, int k, const char *s, size_t n, bool first)
+static dtx_status split_runs(splitter *sp, int k, const char *s, size_t n, dtx_place place)
 {
     const dtx_stage *stage = &sp->t->stage[k];
     size_t from = 0, len;
@@ -167,16 +173,16 @@ static dtx_status split_runs(splitter *sp, int k, const char *s, size_t n, bool 
                      : cp < 0x80                          ? cp - '0' < 10
                                                           : dtx_tok_is_numeric(cp);
         if (i > from && (match != inside || (match && stage->individual))) {
-            DTX_TRY(run_stage(sp, k + 1, s + from, i - from, first && from == 0));
+            DTX_TRY(run_stage(sp, k + 1, s + from, i - from, part_of(place, from)));
             from = i;
         }
         inside = match;
     }
-    return run_stage(sp, k + 1, s + from, n - from, first && from == 0);
+    return run_stage(sp, k + 1, s + from, n - from, part_of(place, from));
 }
 
 /* White space is dropped; with BERT each punctuation mark is a piece. */
-static dtx_status split_words(splitter *sp, int k, const char *s, size_t n, bool first)
+static dtx_status split_words(splitter *sp, int k, const char *s, size_t n, dtx_place place)
 {
     bool bert = sp->t->stage[k].kind == DTX_STAGE_BERT;
     size_t from = 0, len;
@@ -189,14 +195,14 @@ static dtx_status split_words(splitter *sp, int k, const char *s, size_t n, bool
             continue;
         }
         if (i > from) {
-            DTX_TRY(run_stage(sp, k + 1, s + from, i - from, first && from == 0));
+            DTX_TRY(run_stage(sp, k + 1, s + from, i - from, part_of(place, from)));
         }
         if (alone) {
-            DTX_TRY(run_stage(sp, k + 1, s + i, len, first && i == 0));
+            DTX_TRY(run_stage(sp, k + 1, s + i, len, part_of(place, i)));
         }
         from = i + len;
     }
-    return from < n ? run_stage(sp, k + 1, s + from, n - from, first && from == 0) : DTX_OK;
+    return from < n ? run_stage(sp, k + 1, s + from, n - from, part_of(place, from)) : DTX_OK;
 }
 
 /* --- regular expressions and fixed strings --- */
@@ -233,10 +239,10 @@ static bool can_match(const dtx_stage *stage, const char *s, size_t n)
     return false;
 }
 
-static dtx_status split_regex(splitter *sp, int k, const char *s, size_t n, bool first)
+static dtx_status split_regex(splitter *sp, int k, const char *s, size_t n, dtx_place place)
 {
     const dtx_stage *stage = &sp->t->stage[k];
-    cutter c = {.sp = sp, .k = k + 1, .behavior = stage->behavior, .s = s, .first = first};
+    cutter c = {.sp = sp, .k = k + 1, .behavior = stage->behavior, .s = s, .place = place};
     size_t at = 0, next = 0; /* the same place in s and in the subject */
     const char *subject = s;
     char *own = NULL;
@@ -277,9 +283,9 @@ done:
 }
 
 static dtx_status split_string(splitter *sp, int k, const char *mark, dtx_split_behavior behavior, bool invert, const char *s, size_t n,
-                               bool first)
+                               dtx_place place)
 {
-    cutter c = {.sp = sp, .k = k, .behavior = behavior, .s = s, .first = first};
+    cutter c = {.sp = sp, .k = k, .behavior = behavior, .s = s, .place = place};
     size_t n_mark = strlen(mark), at = 0;
 
     while (at < n) {
@@ -298,7 +304,7 @@ static dtx_status split_string(splitter *sp, int k, const char *mark, dtx_split_
 
 /* --- stages that change the text --- */
 
-static dtx_status put_metaspace(splitter *sp, int k, const char *s, size_t n, bool first)
+static dtx_status put_metaspace(splitter *sp, int k, const char *s, size_t n, dtx_place place)
 {
     const dtx_stage *stage = &sp->t->stage[k];
     size_t n_mark = strlen(stage->mark), len = 0;
@@ -307,7 +313,8 @@ static dtx_status put_metaspace(splitter *sp, int k, const char *s, size_t n, bo
     dtx_status st;
 
     DTX_TRY(DTX_NEW_RAW(text, (n + 1) * n_mark));
-    if (!marked && (stage->prepend == DTX_PREPEND_ALWAYS || (stage->prepend == DTX_PREPEND_FIRST && first))) {
+    if (!marked && place != DTX_PLACE_JOINED &&
+        (stage->prepend == DTX_PREPEND_ALWAYS || (stage->prepend == DTX_PREPEND_FIRST && place == DTX_PLACE_START))) {
         memcpy(text, stage->mark, n_mark);
         len = n_mark;
     }
@@ -319,24 +326,24 @@ static dtx_status put_metaspace(splitter *sp, int k, const char *s, size_t n, bo
             text[len++] = s[i];
         }
     }
-    st = stage->split ? split_string(sp, k + 1, stage->mark, DTX_SPLIT_WITH_NEXT, false, text, len, first)
-                      : run_stage(sp, k + 1, text, len, first);
+    st = stage->split ? split_string(sp, k + 1, stage->mark, DTX_SPLIT_WITH_NEXT, false, text, len, place)
+                      : run_stage(sp, k + 1, text, len, place);
     dtx_free(text);
     return st;
 }
 
-static dtx_status put_blank(splitter *sp, int k, const char *s, size_t n, bool first)
+static dtx_status put_blank(splitter *sp, int k, const char *s, size_t n, dtx_place place)
 {
     char *text;
     dtx_status st;
 
-    if (s[0] == ' ') {
-        return run_stage(sp, k + 1, s, n, first);
+    if (s[0] == ' ' || place == DTX_PLACE_JOINED) {
+        return run_stage(sp, k + 1, s, n, place);
     }
     DTX_TRY(DTX_NEW_RAW(text, n + 1));
     text[0] = ' ';
     memcpy(text + 1, s, n);
-    st = run_stage(sp, k + 1, text, n + 1, first);
+    st = run_stage(sp, k + 1, text, n + 1, place);
     dtx_free(text);
     return st;
 }
@@ -357,7 +364,7 @@ static dtx_status encode_piece(const dtx_tokenizer *t, const char *s, size_t n, 
     return dtx_bpe_encode(&t->bpe, s, n, out);
 }
 
-static dtx_status run_stage(splitter *sp, int k, const char *s, size_t n, bool first)
+static dtx_status run_stage(splitter *sp, int k, const char *s, size_t n, dtx_place place)
 {
     if (k == sp->t->n_stages) {
         return encode_piece(sp->t, s, n, sp->out);
@@ -365,27 +372,27 @@ static dtx_status run_stage(splitter *sp, int k, const char *s, size_t n, bool f
     const dtx_stage *stage = &sp->t->stage[k];
     switch (stage->kind) {
     case DTX_STAGE_PUNCTUATION:
-    case DTX_STAGE_DIGITS: return split_runs(sp, k, s, n, first);
+    case DTX_STAGE_DIGITS: return split_runs(sp, k, s, n, place);
     case DTX_STAGE_WHITESPACE:
-    case DTX_STAGE_BERT: return split_words(sp, k, s, n, first);
-    case DTX_STAGE_REGEX: return split_regex(sp, k, s, n, first);
-    case DTX_STAGE_STRING: return split_string(sp, k + 1, stage->mark, stage->behavior, stage->invert, s, n, first);
-    case DTX_STAGE_METASPACE: return put_metaspace(sp, k, s, n, first);
-    case DTX_STAGE_PREFIX_SPACE: return put_blank(sp, k, s, n, first);
+    case DTX_STAGE_BERT: return split_words(sp, k, s, n, place);
+    case DTX_STAGE_REGEX: return split_regex(sp, k, s, n, place);
+    case DTX_STAGE_STRING: return split_string(sp, k + 1, stage->mark, stage->behavior, stage->invert, s, n, place);
+    case DTX_STAGE_METASPACE: return put_metaspace(sp, k, s, n, place);
+    case DTX_STAGE_PREFIX_SPACE: return put_blank(sp, k, s, n, place);
     case DTX_STAGE_GPT2: break;
     }
     for (size_t i = 0; i < n;) {
         size_t len = dtx_tok_gpt2_next(s + i, n - i);
-        DTX_TRY(run_stage(sp, k + 1, s + i, len, first && i == 0));
+        DTX_TRY(run_stage(sp, k + 1, s + i, len, part_of(place, i)));
         i += len;
     }
     return DTX_OK;
 }
 
-dtx_status dtx_tok_split(const dtx_tokenizer *t, const char *s, size_t n, bool first, dtx_ids *out)
+dtx_status dtx_tok_split(const dtx_tokenizer *t, const char *s, size_t n, dtx_place place, dtx_ids *out)
 {
     splitter sp = {.t = t, .out = out};
-    dtx_status st = n > 0 ? run_stage(&sp, 0, s, n, first) : DTX_OK;
+    dtx_status st = n > 0 ? run_stage(&sp, 0, s, n, place) : DTX_OK;
 
     pcre2_match_data_free(sp.match);
     return st;

@@ -91,40 +91,53 @@ void dtx_tokenizer_close(dtx_tokenizer *t)
 
 /* --- encoding --- */
 
-typedef dtx_status segment_fn(const dtx_tokenizer *t, const char *s, size_t n, bool first, dtx_ids *out);
+typedef dtx_status segment_fn(const dtx_tokenizer *t, const char *s, size_t n, dtx_place place, dtx_ids *out);
 
 /* Finds added tokens and hands the text between them to `segment`. */
-static dtx_status between_added(const dtx_tokenizer *t, const dtx_trie *trie, const char *s, size_t n, bool first, segment_fn *segment,
-                                dtx_ids *out)
+static dtx_status between_added(const dtx_tokenizer *t, const dtx_trie *trie, const char *s, size_t n, dtx_place place,
+                                segment_fn *segment, dtx_ids *out)
 {
     size_t from = 0, search = 0, at, end;
     int32_t id;
 
     while (dtx_tok_next_added(t, trie, s, n, from, &search, &at, &end, &id)) {
         if (at > from) {
-            DTX_TRY(segment(t, s + from, at - from, first && from == 0, out));
+            DTX_TRY(segment(t, s + from, at - from, from == 0 ? place : DTX_PLACE_BEHIND, out));
         }
         DTX_TRY(dtx_ids_add(out, id));
         from = end;
     }
-    return from < n ? segment(t, s + from, n - from, first && from == 0, out) : DTX_OK;
+    return from < n ? segment(t, s + from, n - from, from == 0 ? place : DTX_PLACE_BEHIND, out) : DTX_OK;
 }
 
-static dtx_status normalized_segment(const dtx_tokenizer *t, const char *s, size_t n, bool first, dtx_ids *out)
+static dtx_status normalized_segment(const dtx_tokenizer *t, const char *s, size_t n, dtx_place place, dtx_ids *out)
 {
     char *changed = NULL;
     dtx_status st;
 
-    DTX_TRY(dtx_normalize(&t->normalizer, s, n, &changed, &n));
-    st = between_added(t, &t->normalized, changed ? changed : s, n, first, dtx_tok_split, out);
+    DTX_TRY(dtx_normalize(&t->normalizer, s, n, place == DTX_PLACE_JOINED, &changed, &n));
+    st = between_added(t, &t->normalized, changed ? changed : s, n, place, dtx_tok_split, out);
+    dtx_free(changed);
+    return st;
+}
+
+/* A stretch in which added tokens are text like others. */
+static dtx_status plain_segment(const dtx_tokenizer *t, const char *s, size_t n, dtx_place place, dtx_ids *out)
+{
+    char *changed = NULL;
+    dtx_status st;
+
+    DTX_TRY(dtx_normalize(&t->normalizer, s, n, place == DTX_PLACE_JOINED, &changed, &n));
+    st = dtx_tok_split(t, changed ? changed : s, n, place, out);
     dtx_free(changed);
     return st;
 }
 
 /* Ids of the text alone. */
-static dtx_status encode_text(const dtx_tokenizer *t, const char *text, size_t len, dtx_ids *out)
+static dtx_status encode_text(const dtx_tokenizer *t, const char *text, size_t len, bool plain, bool joined, dtx_ids *out)
 {
     size_t bad = dtx_utf8_valid(text, len), had = out->n;
+    dtx_place place = joined ? DTX_PLACE_JOINED : DTX_PLACE_START;
     dtx_status st;
 
     if (bad < len) {
@@ -134,11 +147,16 @@ static dtx_status encode_text(const dtx_tokenizer *t, const char *text, size_t l
     if (len >= INT32_MAX / 4) {
         return DTX_FAIL(DTX_ERR_INPUT, "the text has %zu bytes; the tokenizer takes less than %d", len, INT32_MAX / 4);
     }
-    st = between_added(t, &t->raw, text, len, true, normalized_segment, out);
+    st = plain ? plain_segment(t, text, len, place, out) : between_added(t, &t->raw, text, len, place, normalized_segment, out);
     if (st != DTX_OK) {
         out->n = had;
     }
     return st;
+}
+
+dtx_status dtx_tokenizer_encode_stretch(const dtx_tokenizer *t, const char *text, size_t len, bool plain, bool joined, dtx_ids *out)
+{
+    return encode_text(t, text, len, plain, joined, out);
 }
 
 /* --- templates and truncation --- */
@@ -217,13 +235,13 @@ dtx_status dtx_tokenizer_encode_max(const dtx_tokenizer *t, const char *text, si
     }
     if (!special || t->n_single == 1) { /* nothing around the text: no copy */
         size_t had = out->n;
-        DTX_TRY(encode_text(t, text, len, out));
+        DTX_TRY(encode_text(t, text, len, false, false, out));
         if (max_length > 0 && (int64_t)(out->n - had) > room) {
             out->n = had + (size_t)room;
         }
         return DTX_OK;
     }
-    DTX_GO(encode_text(t, text, len, &a));
+    DTX_GO(encode_text(t, text, len, false, false, &a));
     if (max_length > 0 && (int64_t)a.n > room) {
         a.n = (size_t)room;
     }
@@ -243,8 +261,8 @@ dtx_status dtx_tokenizer_encode_pair(const dtx_tokenizer *t, const char *a, size
     if (max_length > 0) {
         DTX_TRY(room_for_text(max_length, special ? count_special(t->pair, t->n_pair) : 0, &room));
     }
-    DTX_GO(encode_text(t, a, a_len, &ids_a));
-    DTX_GO(encode_text(t, b, b_len, &ids_b));
+    DTX_GO(encode_text(t, a, a_len, false, false, &ids_a));
+    DTX_GO(encode_text(t, b, b_len, false, false, &ids_b));
     if (max_length > 0) {
         truncate_pair(room, &ids_a.n, &ids_b.n);
     }

@@ -56,6 +56,9 @@ dtx_status dtx_tokenizer_encode(const dtx_tokenizer *t, const char *text, size_t
 /* The same cut to max_length ids, special ones counted. */
 dtx_status dtx_tokenizer_encode_max(const dtx_tokenizer *t, const char *text, size_t len, bool special,
                                     int64_t max_length, dtx_ids *out);
+/* A stretch of a longer text, without special tokens. plain: added tokens in it are text like others. joined: it was cut off from the text
+ * before it, so that nothing is put in front, as some tokenizers do at beginnings. */
+dtx_status dtx_tokenizer_encode_stretch(const dtx_tokenizer *t, const char *text, size_t len, bool plain, bool joined, dtx_ids *out);
 /* A pair with special tokens, longest_first truncation when max_length > 0. */
 dtx_status dtx_tokenizer_encode_pair(const dtx_tokenizer *t, const char *a, size_t a_len, const char *b, size_t b_len,
                                      bool special, int64_t max_length, dtx_ids *out);

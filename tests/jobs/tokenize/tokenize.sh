@@ -73,6 +73,33 @@ expect 2 '{"text": "a"}\n' '' "${t[@]}" --special --max-length 1
 says 'less than the 2 special tokens'
 expect 4 '' '' --tokenizer nowhere
 says 'tokenizer.json'
+# conversations: the template of the folder, or of a file
+mkdir c none
+printf '{"bos_token": "<s>", "eos_token": {"content": "</s>"}, "chat_template": "{{ bos_token }}{%% for m in messages %%}{{ m.content | trim }}{%% endfor %%}{%% if add_generation_prompt %%}b{%% endif %%}"}' >c/tokenizer_config.json
+cp v/vocab.json v/merges.txt c
+m='{"messages": [{"role": "user", "content": " ab<s> "}, {"role": "user", "content": "", "name": null}]'
+expect 0 "$m}\n$m, \"add_generation_prompt\": true}\n" \
+    $'{"text": "<s>ab<s>", "ids": [6,2], "spans": [[[3, 8]], [[8, 8]]]}\n{"text": "<s>ab<s>b", "ids": [6,2,1], "spans": [[[3, 8]], [[8, 8]]]}\n' \
+    --tokenizer c --messages --json # < s > are not in the vocabulary, and the token they spell is not what the text says
+echo '{{ x }}{% if not messages %}{{ raise_exception("nobody") }}{% endif %}{{ strftime_now("%d.%m.%Y") if strftime_now is defined }}' >own.jinja
+expect 0 "$m, \"variables\": {\"x\": \"a\"}}\n{\"messages\": []}\n{\"messages\": 1}\n" \
+    $'{"text": "a", "ids": [0], "spans": [[], []]}\n{"error": "nobody"}\n{"error": "messages must be a list of objects with \\"role\\" and \\"content\\""}\n' \
+    --tokenizer c --messages --json --template own.jinja
+expect 0 "$m}\n" $'{"text": "03.02.2026", "ids": [], "spans": [[], []]}\n' --tokenizer c --messages --json --template own.jinja \
+    --set model.template.date=2026-02-03
+expect 2 '' '' --tokenizer c --messages --json --template own.jinja --set model.template.date=2026-02-30
+says 'is no date'
+expect 2 '' '' --tokenizer c --messages --json --set model.template.date=today
+expect 2 '' '' --tokenizer v --messages --json
+says '--template FILE'
+expect 2 '' '' --tokenizer c --messages
+expect 2 '' '' --tokenizer c --template own.jinja
+expect 4 '' '' --tokenizer none --messages --json
+says 'no tokenizer'
+printf 'a\n{%% macro m() %%}{%% endmacro %%}' >macro.jinja
+expect 3 "$m}\n" '' --tokenizer c --messages --json --template macro.jinja
+says 'macro.jinja:2: the statement "macro"'
+
 echo '{"a": 0, "a": 1}' >v/vocab.json
 expect 3 '' '' "${t[@]}"
 says 'v/vocab.json'
