@@ -292,7 +292,7 @@ static dtx_status run(dtx_job *job)
     m.path = job->args[0];
     dtx_h5_group(m.variant_group, sizeof m.variant_group, DTX_H5_VARIANT, job->variant, NULL);
     dtx_h5_group(m.group, sizeof m.group, DTX_H5_COMPLETIONS, job->variant, NULL);
-    st = dtx_par_agree(&job->par, job->par.rank == 0 ? read_input(&m) : DTX_OK);
+    st = DTX_ROOT(&job->par, read_input(&m));
     if (st == DTX_OK) {
         st = run_stage(&m);
     }

@@ -294,7 +294,7 @@ static dtx_status run(dtx_job *job)
         return DTX_FAIL(DTX_ERR_USAGE, "which runs? detoxlens merge RUN/IT RUN/FT RUN/RL --run RUN");
     }
     DTX_GO(dtx_file_join(g.h5, sizeof g.h5, job->config.run, "run.h5"));
-    DTX_GO(dtx_par_agree(par, par->rank == 0 ? open_sources(&g) : DTX_OK));
+    DTX_GO(DTX_ROOT(par, open_sources(&g)));
     if (job->dry_run) {
         st = par->rank == 0 ? dry_run(&g) : DTX_OK;
         goto done;

@@ -179,7 +179,7 @@ static dtx_status prepare(const dtx_job *job, dtx_pipeline *p)
     }
     DTX_TRY(dtx_par_or(&job->par, there, sizeof there));
     DTX_TRY(dtx_pipeline_plan(&job->config, there, p));
-    return dtx_par_agree(&job->par, job->par.rank == 0 ? dtx_pipeline_check_files(&job->config, p) : DTX_OK);
+    return DTX_ROOT(&job->par, dtx_pipeline_check_files(&job->config, p));
 }
 
 static dtx_status run(dtx_job *job)

@@ -75,7 +75,7 @@ COMMANDS = {
     "import": ["published.csv", "--run", "run", "--variant", "FT"],
     "merge": ["other", "third", "--run", "run"],
     "report": ["--run", "run"],
-    "export": ["--run", "run", "--out", "out"],
+    "export": ["out", "--csv", "--run", "run"],
 }
 LOCAL = {"report", "export"}
 wanted = a.jobs.split(",")
