@@ -10,6 +10,7 @@
 #include "jobs/export/export.h"
 #include "jobs/program/job.h"
 #include "jobs/shared/stage.h"
+#include "src/weights/gguf.h"
 #include "src/base/file.h"
 #include "src/base/json.h"
 #include "src/base/log.h"
@@ -98,6 +99,10 @@ static dtx_status write_config(const merging *x)
     cJSON *root = NULL;
     dtx_status st = DTX_OK;
 
+    if (dtx_gguf_is_path(x->base)) { /* which has none: the description that its keys gave */
+        dtx_log(DTX_LOG_WARN, "export", "%s: a GGUF file's tokenizer is not written; put that of the original model into %s", x->base, x->out);
+        return dtx_arch_write(x->out, &x->model.arch, x->as_f32 ? "float32" : "float16");
+    }
     if (!x->as_f32) {
         return copy_file(x, "config.json");
     }
@@ -208,7 +213,7 @@ const dtx_job_def dtx_job_export = {
     .help = "--merged writes a folder in Hugging Face layout to OUT: model.safetensors with W + alpha / r B A of the variant's "
             "adapter, config.json,\n"
             "and what the base has of tokenizer files and generation_config.json. Weights are rounded to nearest even into the "
-            "dtype of the base.\n"
+            "dtype of the base (quantised ones of a GGUF file into f16).\n"
             "A folder without config.json is not complete.\n"
             "\n"
             "  detoxlens export --merged --variant FT --run out --set model.path=models/small models/small-ft\n"

@@ -390,7 +390,7 @@ static void print_plan(const generation *g)
 
     for (int64_t i = 0; i < dtx_model_n_params(g->m.model); i++) {
         const dtx_param *p = dtx_model_param(g->m.model, i);
-        weights += (double)p->n_elements * (double)dtx_dtype_size(p->dtype);
+        weights += (double)dtx_dtype_bytes(p->dtype, p->n_elements);
     }
     for (int64_t r = 0; r < g->rows; r++) {
         double len = (double)prompt_len(g, r);

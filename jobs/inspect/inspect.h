@@ -10,6 +10,8 @@ dtx_status dtx_inspect_model(const char *dir, bool sha256, dtx_facts *f);
 dtx_status dtx_inspect_adapter(const char *dir, bool sha256, dtx_facts *f);
 /* One weights file: its tensors. */
 dtx_status dtx_inspect_weights(const char *file, bool sha256, dtx_facts *f);
+/* A GGUF file: its keys, and the model, or what it lacks to be one. */
+dtx_status dtx_inspect_gguf(const char *file, bool sha256, dtx_facts *f);
 /* A run.h5; `dir` is its run directory, for the progress of a job that is under way. */
 dtx_status dtx_inspect_run(const char *dir, const char *file, dtx_facts *f);
 /* One row of a run.h5: text, completion, prompt dependence. */

@@ -5,6 +5,7 @@
 
 #include "jobs/inspect/inspect.h"
 #include "jobs/program/job.h"
+#include "src/weights/gguf.h"
 #include "src/base/file.h"
 #include "src/model/families/table.h"
 
@@ -47,6 +48,9 @@ static dtx_status inspect_file(const char *path, bool sha256, dtx_facts *f)
 {
     char dir[4096];
 
+    if (dtx_gguf_is_path(path)) {
+        return dtx_inspect_gguf(path, sha256, f);
+    }
     if (!ends_with(path, ".h5")) {
         return dtx_inspect_weights(path, sha256, f);
     }

@@ -4,6 +4,8 @@
 
 #include "jobs/inspect/inspect.h"
 #include "jobs/shared/eos.h"
+#include "src/base/printable.h"
+#include "src/weights/gguf.h"
 #include "src/base/file.h"
 #include "src/model/families/table.h"
 #include "src/model/model.h"
@@ -107,7 +109,7 @@ static void add_shape(const dtx_arch *a, dtx_facts *f)
 /* "F16, U8": the type of most elements first. */
 static void dtypes_text(const dtx_weights *w, char *out, size_t size)
 {
-    int64_t elements[DTX_BOOL + 1] = {0};
+    int64_t elements[DTX_DTYPES] = {0};
 
     for (int64_t i = 0; i < dtx_weights_count(w); i++) {
         const dtx_tensor *t = dtx_weights_at(w, i);
@@ -116,7 +118,7 @@ static void dtypes_text(const dtx_weights *w, char *out, size_t size)
     out[0] = '\0';
     for (;;) {
         int most = 0;
-        for (int d = 1; d <= DTX_BOOL; d++) {
+        for (int d = 1; d < DTX_DTYPES; d++) {
             most = elements[d] > elements[most] ? d : most;
         }
         if (elements[most] == 0) {
@@ -182,6 +184,9 @@ static dtx_status stated_dtype(const char *dir, char *name, size_t size, int64_t
     cJSON *root = NULL;
 
     snprintf(name, size, "float32");
+    if (dtx_gguf_is_path(dir)) { /* its tensors tell */
+        return DTX_OK;
+    }
     DTX_TRY(dtx_file_join(path, sizeof path, dir, "config.json"));
     DTX_TRY(dtx_json_read(path, &root));
     dtx_status st = dtx_json_str(root, path, "torch_dtype", size, name);
@@ -213,7 +218,7 @@ static dtx_status add_tokenizer(const char *dir, const dtx_arch *a, dtx_facts *f
     int64_t special = 0;
     dtx_tokenizer *t = NULL;
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && dtx_file_is_dir(dir); i++) {
         DTX_TRY(dtx_file_join(path, sizeof path, dir, names[i]));
         if (dtx_file_exists(path)) {
             DTX_TRY(dtx_tokenizer_open(dir, &t));
@@ -282,6 +287,68 @@ done:
     dtx_model_del(m);
     dtx_weights_close(w);
     return st;
+}
+
+static void add_key(const dtx_gguf *g, const dtx_gguf_key *k, dtx_facts *f)
+{
+    char raw[160], text[4 * sizeof raw];
+    int64_t whole;
+    double real;
+    bool truth;
+
+    if (k->is_array || (k->type == DTX_GGUF_U64 && dtx_gguf_int(g, k->key, true, &whole) != DTX_OK)) {
+        dtx_gguf_value_text(k, raw, sizeof raw);
+        dtx_facts_text(f, k->key, k->key, "%s", raw);
+    } else if (k->type == DTX_GGUF_STRING) {
+        snprintf(raw, sizeof raw, "%s", k->data);
+        dtx_printable(text, sizeof text, raw, strlen(raw));
+        dtx_facts_text(f, k->key, k->key, "%s", text);
+    } else if (k->type == DTX_GGUF_BOOL && dtx_gguf_bool(g, k->key, true, &truth) == DTX_OK) {
+        dtx_facts_bool(f, k->key, k->key, truth);
+    } else if ((k->type == DTX_GGUF_F32 || k->type == DTX_GGUF_F64) && dtx_gguf_float(g, k->key, true, &real) == DTX_OK) {
+        dtx_facts_number(f, k->key, k->key, real, "");
+    } else if (dtx_gguf_int(g, k->key, true, &whole) == DTX_OK) {
+        dtx_facts_int(f, k->key, k->key, whole, "");
+    }
+    dtx_error_clear();
+}
+
+/* The keys of a GGUF file, and how much it holds. */
+static void add_keys(const dtx_gguf *g, dtx_facts *f)
+{
+    dtx_facts_section(f, "gguf", "GGUF file");
+    dtx_facts_text(f, "path", "path", "%s", dtx_gguf_path(g));
+    dtx_facts_int(f, "keys", "keys", dtx_gguf_n_keys(g), "");
+    dtx_facts_int(f, "tensors", "tensors", dtx_gguf_n_tensors(g), "");
+    dtx_facts_section(f, "keys", "Keys");
+    for (int64_t i = 0; i < dtx_gguf_n_keys(g); i++) {
+        add_key(g, dtx_gguf_key_at(g, i), f);
+    }
+}
+
+dtx_status dtx_inspect_gguf(const char *file, bool sha256, dtx_facts *f)
+{
+    dtx_gguf *g = NULL;
+    dtx_arch a;
+    dtx_model *m = NULL;
+
+    DTX_TRY(dtx_gguf_open(file, &g));
+    add_keys(g, f);
+    dtx_gguf_close(g);
+    dtx_status st = dtx_arch_read(file, &a);
+    st = st == DTX_OK ? dtx_model_open_as(file, &a, false, &m) : st;
+    dtx_model_del(m);
+    if (st == DTX_OK) {
+        return dtx_inspect_model(file, sha256, f);
+    }
+    if (st != DTX_ERR_INPUT) {
+        return st;
+    }
+    dtx_facts_section(f, "model", "Model"); /* a sound container is no error, whatever it lacks */
+    dtx_facts_bool(f, "usable", "usable", false);
+    dtx_facts_text(f, "lacks", "because", "%s", dtx_error_text());
+    dtx_error_clear();
+    return dtx_inspect_weights(file, sha256, f);
 }
 
 dtx_status dtx_inspect_adapter(const char *dir, bool sha256, dtx_facts *f)

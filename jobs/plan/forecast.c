@@ -24,7 +24,7 @@ static dtx_status describe(dtx_plan *p, const dtx_job *job, const char *name, co
     for (int64_t i = 0; i < dtx_model_n_params(model); i++) {
         const dtx_param *w = dtx_model_param(model, i);
         const bool vector = w->n_elements < 65536 && w->dtype == DTX_F32; /* widened norms and biases */
-        bytes += vector ? 0 : (double)w->n_elements * (double)dtx_dtype_size(w->dtype);
+        bytes += vector ? 0 : (double)dtx_dtype_bytes(w->dtype, w->n_elements);
         n += vector ? 0 : (double)w->n_elements;
     }
     p->element = n > 0 ? bytes / n : 4;

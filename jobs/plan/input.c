@@ -12,6 +12,7 @@
 #include "src/base/json.h"
 #include "src/base/mem.h"
 #include "src/training/pretrain.h"
+#include "src/weights/gguf.h"
 #include "src/weights/weights.h"
 
 /* --- model --- */
@@ -29,24 +30,12 @@ static dtx_status element_of(const char *name, const char *text, size_t len, dou
     return st;
 }
 
-/* Bytes of a weight as the files have it; false where there are none. */
-static dtx_status element_of_weights(const char *dir, bool *there, double *out)
+static dtx_status mean_element(const char *path, double *out)
 {
-    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
-                                        "pytorch_model.bin.index.json"};
     double bytes = 0, n = 0;
     dtx_weights *w = NULL;
-    char path[DTX_PATH_MAX];
 
-    *there = false;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        DTX_TRY(dtx_file_join(path, sizeof path, dir, names[i]));
-        *there = *there || dtx_file_exists(path);
-    }
-    if (!*there) {
-        return DTX_OK;
-    }
-    DTX_TRY(dtx_weights_open(dir, NULL, &w));
+    DTX_TRY(dtx_weights_open(path, NULL, &w));
     for (int64_t i = 0; i < dtx_weights_count(w); i++) {
         bytes += (double)dtx_weights_at(w, i)->size_bytes;
         n += (double)dtx_weights_at(w, i)->n_elements;
@@ -56,12 +45,33 @@ static dtx_status element_of_weights(const char *dir, bool *there, double *out)
     return DTX_OK;
 }
 
+/* Bytes of a weight as the files have it; false where there are none. */
+static dtx_status element_of_weights(const char *dir, bool *there, double *out)
+{
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+                                        "pytorch_model.bin.index.json"};
+    char path[DTX_PATH_MAX];
+
+    *there = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        DTX_TRY(dtx_file_join(path, sizeof path, dir, names[i]));
+        *there = *there || dtx_file_exists(path);
+    }
+    return *there ? mean_element(dir, out) : DTX_OK;
+}
+
 static dtx_status read_folder(dtx_plan *p, const char *dir)
 {
     char config[DTX_PATH_MAX];
     dtx_file_map map;
     bool weights;
 
+    if (dtx_gguf_is_path(dir)) {
+        DTX_TRY(dtx_arch_read(dir, &p->arch));
+        DTX_TRY(mean_element(dir, &p->element));
+        snprintf(p->model, sizeof p->model, "%.200s", dir);
+        return DTX_OK;
+    }
     DTX_TRY(dtx_file_join(config, sizeof config, dir, "config.json"));
     if (dtx_file_exists(config)) {
         DTX_TRY(dtx_arch_read(dir, &p->arch));

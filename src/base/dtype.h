@@ -12,7 +12,7 @@ typedef enum {
     DTX_Q8_0, DTX_Q4_0, DTX_Q4_1, DTX_Q5_0, DTX_Q5_1, DTX_IQ4_NL,                     /* blocks of 32 */
     DTX_Q2_K, DTX_Q3_K, DTX_Q4_K, DTX_Q5_K, DTX_Q6_K, DTX_IQ4_XS                      /* blocks of 256 */
 } dtx_dtype;
-enum { DTX_MAX_BLOCK = 256 };
+enum { DTX_DTYPES = DTX_IQ4_XS + 1, DTX_MAX_BLOCK = 256 };
 
 /* Bytes of an element; 0 for quantised types, whose elements have none of their own. */
 size_t dtx_dtype_size(dtx_dtype t);

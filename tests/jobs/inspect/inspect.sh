@@ -70,8 +70,8 @@ refused 4 "no such file" nothing
 refused 4 "nothing to inspect" empty
 refused 2 "one path" redpajama falcon
 refused 2 "one path"
-echo '{"model_type": "llama"}' >broken/config.json
-refused 3 'model_type: "llama"' broken
+echo '{"model_type": "mamba"}' >broken/config.json
+refused 3 'model_type: "mamba"' broken
 echo '{"model_type": ' >broken/config.json
 refused 3 "malformed JSON" broken
 cp redpajama/config.json broken
