@@ -164,30 +164,6 @@ dtx_status dtx_weights_finish(dtx_weights *w)
     return DTX_OK;
 }
 
-bool dtx_tensor_measure(dtx_tensor *t)
-{
-    t->n_elements = 1;
-    for (int i = 0; i < t->n_dims; i++) {
-        if (__builtin_mul_overflow(t->n_elements, t->shape[i], &t->n_elements)) {
-            return false;
-        }
-    }
-    return !__builtin_mul_overflow((size_t)(t->n_elements / dtx_dtype_block(t->dtype)), dtx_dtype_block_bytes(t->dtype),
-                                   &t->size_bytes);
-}
-
-void dtx_tensor_shape_text(const dtx_tensor *t, char *out, size_t size)
-{
-    int at = snprintf(out, size, "[");
-
-    for (int i = 0; i < t->n_dims && at >= 0 && (size_t)at < size; i++) {
-        at += snprintf(out + at, size - (size_t)at, "%s%lld", i > 0 ? ", " : "", (long long)t->shape[i]);
-    }
-    if (at >= 0 && (size_t)at < size) {
-        snprintf(out + at, size - (size_t)at, "]");
-    }
-}
-
 dtx_status dtx_weights_map(dtx_weights *w, const char *path, const char **file, dtx_file_map *map)
 {
     mapped_file *f;
