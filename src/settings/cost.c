@@ -269,7 +269,7 @@ double dtx_cost_train_bytes(const dtx_arch *a, const dtx_adapter *ad, int64_t n,
         R += (double)len[i];
     }
     double pass = tape_floats(a, n, len, recompute) + forward_floats(a, ad, R, dropout) + 2 * R * d;
-    double head = HEAD_BLOCK * (2 * d + (double)a->vocab), back = backward_floats(a, ad, R);
+    double head = HEAD_BLOCK * (2 * d + (a->logit_cap > 0 ? 2 : 1) * (double)a->vocab), back = backward_floats(a, ad, R);
     /* the scratch of an earlier backward pass is kept while the head runs */
     return 4 * (pass + head + back) + R * 24;
 }
@@ -289,7 +289,7 @@ double dtx_cost_attribution_bytes(const dtx_arch *a, const dtx_adapter *ad, int6
     }
     block = block < n ? n : block < all ? block : all;
     range = range < n ? n : range < all ? range : all;
-    return 4 * (3 * n * d + steps * (double)a->vocab + 2 * steps * d + (n + 1) * (d + steps) + tape_floats(a, 1, &len, false)
+    return 4 * (3 * n * d + (a->logit_cap > 0 ? 2 : 1) * steps * (double)a->vocab + 2 * steps * d + (n + 1) * (d + steps) + tape_floats(a, 1, &len, false)
                 + forward_floats(a, ad, n, false) + backward_floats(a, ad, block) + (block + range) * d);
 }
 

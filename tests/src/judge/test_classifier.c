@@ -36,7 +36,7 @@ static const char *make(const char *name, int n_labels, const char *const *label
 {
     static char dir[128];
     size_t len[N_TEXTS];
-    dtx_arch a = variant_arch(6);
+    dtx_arch a = variant_arch(N_DECODERS);
     dtx_model *m = NULL;
 
     snprintf(dir, sizeof dir, "%s/%s", folder, name);

@@ -442,8 +442,8 @@ static void test_suffix_rule(void **state)
         {0, "dense", 1U << DTX_MOD_OUT},
         {3, "dense_h_to_4h", 1U << DTX_MOD_UP},
         {3, "to_h", 1U << DTX_MOD_DOWN},
-        {6, "value", 1U << DTX_MOD_V},
-        {6, "output.dense", 1U << DTX_MOD_OUT | 1U << DTX_MOD_DOWN},
+        {N_DECODERS, "value", 1U << DTX_MOD_V},
+        {N_DECODERS, "output.dense", 1U << DTX_MOD_OUT | 1U << DTX_MOD_DOWN},
     };
 
     (void)state;

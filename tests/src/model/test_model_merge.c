@@ -81,10 +81,10 @@ static double merged_difference(const dtx_model *m, const dtx_adapter *ad, const
 
 static dtx_adapter *some_adapter(const dtx_arch *a)
 {
-    static const char *const targets[] = {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"};
+    const char *targets[DTX_MODULES];
     dtx_adapter *ad;
 
-    OK(dtx_adapter_new(a, 3, 6, 0, targets, 4, 9, &ad));
+    OK(dtx_adapter_new(a, 3, 6, 0, targets, variant_targets(a, ~0U, targets), 9, &ad));
     fill_normal(ad->arena, ad->n_params, 5, 0.2);
     return ad;
 }

@@ -121,20 +121,18 @@ static void near(double predicted, double seen, double tolerance, const char *wh
 }
 
 /* The decoders with wider layers, so that lists and padding to cache lines do not hide the rest. */
-static void decoder(int v, const char *target, run *r)
+static void decoder(int v, unsigned kinds, run *r)
 {
     dtx_arch a = variant_arch(v);
-    const char *const falcon[] = {"query_key_value", "dense_h_to_4h", "dense_4h_to_h", "dense"};
+    const char *target[DTX_MODULES];
 
     a.head_dim *= 4;
     a.hidden *= 4;
     a.ffn *= 4;
     *r = (run){0};
     must(dtx_model_new(&a, 5, &r->m));
-    if (target != NULL && strcmp(target, "all") == 0) {
-        must(dtx_adapter_new(&a, 4, 8, 0, falcon, 4, 1, &r->adapter));
-    } else if (target != NULL) {
-        must(dtx_adapter_new(&a, 4, 8, 0, &target, 1, 1, &r->adapter));
+    if (kinds != 0) {
+        must(dtx_adapter_new(&a, 4, 8, 0, target, variant_targets(&a, kinds, target), 1, &r->adapter));
     }
     if (r->adapter != NULL) {
         must(dtx_adapter_like(r->adapter, &r->grads));
@@ -165,7 +163,7 @@ static dtx_cost_work training_work(const dtx_arch *a)
 
 static void test_lora(void **state)
 {
-    static const char *const targets[] = {"query_key_value", "dense_h_to_4h", "dense_4h_to_h", "dense", "all"};
+    static const unsigned targets[] = {1U << DTX_MOD_Q, 1U << DTX_MOD_UP, 1U << DTX_MOD_DOWN, 1U << DTX_MOD_OUT, ~0U};
     (void)state;
 
     for (int v = 0; v < N_DECODERS; v++) {
@@ -178,7 +176,7 @@ static void test_lora(void **state)
                 dtx_cost_work w = training_work(a);
                 counted c = count(train, &r);
                 /* two passes, of which the second one takes no more memory */
-                near(2 * dtx_cost_lora(a, r.adapter, &w, recompute).linear, c.flops, 1e-12, targets[t]);
+                near(2 * dtx_cost_lora(a, r.adapter, &w, recompute).linear, c.flops, 1e-12, variant_name(v));
                 near(dtx_cost_train_bytes(a, r.adapter, N_SEQ, lens, false, recompute), c.bytes, 0.03, variant_name(v));
                 clear(&r);
             }
@@ -191,7 +189,7 @@ static void test_full(void **state)
     (void)state;
     for (int v = 0; v < N_DECODERS; v++) {
         run r;
-        decoder(v, NULL, &r);
+        decoder(v, 0, &r);
         const dtx_arch *a = dtx_model_arch(r.m);
         must(DTX_NEW(r.params, dtx_model_arena_size(r.m)));
         dtx_cost_work w = training_work(a);
@@ -208,7 +206,7 @@ static void test_attribution(void **state)
     for (int v = 0; v < N_DECODERS; v++) {
         for (int lora = 0; lora < 2; lora++) {
             run r;
-            decoder(v, lora ? "all" : NULL, &r);
+            decoder(v, lora ? ~0U : 0, &r);
             r.P = 17;
             r.G = 29;
             const dtx_arch *a = dtx_model_arch(r.m);
@@ -225,7 +223,7 @@ static void test_generation(void **state)
     (void)state;
     for (int v = 0; v < N_DECODERS; v++) {
         run r;
-        decoder(v, "query_key_value", &r);
+        decoder(v, 1U << DTX_MOD_Q, &r);
         r.P = 3;
         r.G = 20;
         r.batch = 6;

@@ -48,12 +48,12 @@ typedef struct {
 
 static void set_up(fixture *f, int variant, bool recompute)
 {
-    static const char *const targets[] = {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"};
+    const char *targets[DTX_MODULES];
 
     f->a = variant_arch(variant);
     OK(dtx_model_new(&f->a, 3, &f->m));
     variant_shake(f->m, 4);
-    OK(dtx_adapter_new(&f->a, 3, 6, 0, targets, 4, 9, &f->ad));
+    OK(dtx_adapter_new(&f->a, 3, 6, 0, targets, variant_targets(&f->a, ~0U, targets), 9, &f->ad));
     fill_normal(f->ad->arena, f->ad->n_params, 5, 0.2);
     OK(dtx_adapter_like(f->ad, &f->g));
     OK(dtx_tape_new(f->m, recompute, &f->tape));
