@@ -1,4 +1,5 @@
 /* model.c - what a model folder, an adapter's folder or a weights file holds. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -351,6 +352,16 @@ dtx_status dtx_inspect_gguf(const char *file, bool sha256, dtx_facts *f)
     return dtx_inspect_weights(file, sha256, f);
 }
 
+static int64_t count_pairs(const dtx_weights *w)
+{
+    int64_t n = 0;
+
+    for (int64_t i = 0; i < dtx_weights_count(w); i++) {
+        n += strstr(dtx_weights_at(w, i)->name, ".lora_A.") != NULL;
+    }
+    return n;
+}
+
 dtx_status dtx_inspect_adapter(const char *dir, bool sha256, dtx_facts *f)
 {
     char path[4096], base[1024] = "", targets[512] = "", type[32] = "";
@@ -359,6 +370,7 @@ dtx_status dtx_inspect_adapter(const char *dir, bool sha256, dtx_facts *f)
     dtx_weights *w = NULL;
     int64_t r = -1, n = 0;
     double alpha = -1.0, dropout = 0.0;
+    bool rslora = false, dora = false;
     dtx_status st = DTX_OK;
 
     DTX_TRY(dtx_file_join(path, sizeof path, dir, "adapter_config.json"));
@@ -372,6 +384,12 @@ dtx_status dtx_inspect_adapter(const char *dir, bool sha256, dtx_facts *f)
         st = DTX_FAIL(DTX_ERR_INPUT, "%s: peft_type \"LORA\", r and lora_alpha are expected", path);
         goto done;
     }
+    t = dtx_json_get(root, "target_modules");
+    if (cJSON_IsString(t)) {
+        snprintf(targets, sizeof targets, "%s", t->valuestring);
+    }
+    DTX_GO(dtx_json_bool(root, path, "use_rslora", &rslora));
+    DTX_GO(dtx_json_bool(root, path, "use_dora", &dora));
     cJSON_ArrayForEach(t, dtx_json_get(root, "target_modules"))
     {
         size_t at = strlen(targets);
@@ -382,14 +400,15 @@ dtx_status dtx_inspect_adapter(const char *dir, bool sha256, dtx_facts *f)
     (void)tensor_bytes(w, &n);
     dtx_facts_section(f, "adapter", "Adapter");
     dtx_facts_text(f, "path", "path", "%s", dir);
-    dtx_facts_text(f, "type", "type", "LoRA, y = W x + alpha / r B A x");
+    dtx_facts_text(f, "type", "type", "%sLoRA, y = %sW x + alpha / %s B A x%s", dora ? "Do" : rslora ? "rs" : "", dora ? "m / |W + ..| (" : "",
+                   rslora ? "sqrt(r)" : "r", dora ? ")" : "");
     dtx_facts_text(f, "base", "base model", "%s", base[0] != '\0' ? base : "not stated");
     dtx_facts_int(f, "r", "r", r, "");
     dtx_facts_number(f, "alpha", "alpha", alpha, "");
-    dtx_facts_number(f, "scale", "scale alpha / r", alpha / (double)r, "");
+    dtx_facts_number(f, "scale", rslora ? "scale alpha / sqrt(r)" : "scale alpha / r", alpha / (rslora ? sqrt((double)r) : (double)r), "");
     dtx_facts_number(f, "dropout", "dropout in training", dropout, "");
     dtx_facts_text(f, "targets", "target modules", "%s", targets);
-    dtx_facts_int(f, "modules", "modules adapted", dtx_weights_count(w) / 2, "");
+    dtx_facts_int(f, "modules", "modules adapted", count_pairs(w), "");
     dtx_facts_int(f, "parameters", "parameters", n, "");
     dtx_facts_section(f, "weights", "Weights");
     DTX_GO(add_weights(w, NULL, sha256, f));

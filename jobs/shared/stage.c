@@ -67,6 +67,7 @@ static dtx_status open_here(const dtx_job *job, dtx_stage_model *m)
     m->arch = *dtx_model_arch(m->model);
     if (dir[0] != '\0') {
         DTX_TRY(dtx_adapter_read(dir, &m->arch, &m->adapter));
+        DTX_TRY(dtx_adapter_attach(m->model, m->adapter));
     }
     while (end > 1 && path[end - 1] == '/') {
         end--;

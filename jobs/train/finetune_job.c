@@ -193,7 +193,7 @@ static dtx_status layer_ranges(trainer *t)
         g->first = at;
         for (int k = 0; k < DTX_MODULES; k++) {
             const dtx_lora *l = &t->l.adapter->slot[layer * DTX_MODULES + k];
-            g->count += l->A != NULL ? t->l.adapter->r * (l->n_in + l->n_out) : 0;
+            g->count += l->A != NULL ? l->r * (l->n_in + l->n_out) : 0;
         }
         at += g->count;
     }

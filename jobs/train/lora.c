@@ -32,6 +32,10 @@ dtx_status dtx_lora_begin(const dtx_config *c, dtx_stage_model *base, dtx_adapte
 {
     const char *targets[DTX_LIST_MAX];
 
+    if (base->adapter != NULL && !base->adapter->uniform) {
+        return DTX_FAIL(DTX_ERR_INPUT, "variant %s: an adapter whose modules differ in rank or scale, or with DoRA or biases of its own, is "
+                        "not trained further here", base->variant);
+    }
     if (base->adapter != NULL) {
         *out = base->adapter;
         base->adapter = NULL;
@@ -40,8 +44,11 @@ dtx_status dtx_lora_begin(const dtx_config *c, dtx_stage_model *base, dtx_adapte
     for (int64_t i = 0; i < c->lora.target_modules.n; i++) {
         targets[i] = c->lora.target_modules.entry[i];
     }
-    return dtx_adapter_new(&base->arch, c->lora.r, c->lora.alpha, c->lora.dropout, targets, (int)c->lora.target_modules.n,
-                           (uint64_t)c->seed, out);
+    const dtx_adapter_rule rule = {.target = targets, .n_targets = (int)c->lora.target_modules.n, .r = c->lora.r, .alpha = c->lora.alpha,
+                                   .dropout = c->lora.dropout, .rslora = c->lora.use_rslora};
+    DTX_TRY(dtx_adapter_make(&base->arch, &rule, out));
+    dtx_adapter_draw(*out, (uint64_t)c->seed);
+    return DTX_OK;
 }
 
 dtx_status dtx_lora_dialogues(const dtx_job *job, dtx_dialogues *d)
@@ -77,11 +84,10 @@ void dtx_lora_identify(dtx_lora_training *t)
     char *text = t->training.state.identity;
     const size_t size = sizeof t->training.state.identity;
 
-    for (int i = 0; i < t->adapter->n_targets; i++) {
-        const size_t n = strlen(text);
-        snprintf(text + n, size - n, "%s%s", i > 0 ? "," : " targets=", t->adapter->targets[i]);
-    }
-    const size_t n = strlen(text);
+    char targets[512];
+    size_t n = strlen(text);
+    snprintf(text + n, size - n, " targets=%s%s", dtx_adapter_targets(t->adapter, targets, sizeof targets), t->adapter->rslora ? " rslora" : "");
+    n = strlen(text);
     snprintf(text + n, size - n, " precision=%s", dtx_config_word(t->c, "compute.precision"));
 }
 

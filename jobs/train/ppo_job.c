@@ -182,9 +182,9 @@ static dtx_status identify(dtx_ppo *p)
         DTX_TRY(dtx_answers_describe_judge(&p->reward, s, size));
         n = strlen(s);
     }
-    for (int i = 0; i < p->adapter->n_targets; i++) {
-        n += (size_t)snprintf(s + n, size - n, "%s%s", i > 0 ? "," : " targets=", p->adapter->targets[i]);
-    }
+    char targets[512];
+    n += (size_t)snprintf(s + n, size - n, " targets=%s%s", dtx_adapter_targets(p->adapter, targets, sizeof targets),
+                          p->adapter->rslora ? " rslora" : "");
     return n < size ? DTX_OK : DTX_FAIL(DTX_ERR_USAGE, "the settings do not fit into the checkpoint's description");
 }
 

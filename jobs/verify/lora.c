@@ -115,7 +115,7 @@ dtx_status dtx_verify_adapter(dtx_verify *v, dtx_quantity *q, const char *prefix
         dtx_module_name(a, s / DTX_MODULES, (dtx_module_kind)(s % DTX_MODULES), module, sizeof module);
         for (int half = 0; l->A != NULL && half < 2; half++) {
             double *want;
-            int64_t n, size = half == 0 ? ad->r * l->n_in : ad->r * l->n_out;
+            int64_t n, size = half == 0 ? l->r * l->n_in : l->r * l->n_out;
             snprintf(name, sizeof name, "%s.base_model.model.%s.lora_%c.weight", prefix, module, "AB"[half]);
             if (!all && !dtx_verify_has(v, name)) {
                 continue;

@@ -184,9 +184,9 @@ static dtx_status read_perturbed(dtx_verify *v, policy *p)
         }
         dtx_module_name(dtx_model_arch(v->model), s / DTX_MODULES, (dtx_module_kind)(s % DTX_MODULES), module, sizeof module);
         snprintf(name, sizeof name, "perturbed.base_model.model.%s.lora_A.weight", module);
-        DTX_TRY(read_floats(v, name, p->adapter->r * l->n_in, l->A));
+        DTX_TRY(read_floats(v, name, l->r * l->n_in, l->A));
         snprintf(name, sizeof name, "perturbed.base_model.model.%s.lora_B.weight", module);
-        DTX_TRY(read_floats(v, name, p->adapter->r * l->n_out, l->B));
+        DTX_TRY(read_floats(v, name, l->r * l->n_out, l->B));
     }
     return read_head(v, "perturbed.", p);
 }

@@ -21,6 +21,7 @@ static const struct {
     {"ppo.safetensors", dtx_verify_ppo},
     {"processors.safetensors", dtx_verify_processors},
     {"attribution.safetensors", dtx_verify_attribution},
+    {"adapters.safetensors", dtx_verify_adapters},
 };
 
 /* Groups the tensors that no checker read by their first two components, "w0.step1": one line each. */
@@ -211,6 +212,7 @@ static dtx_status verify_model(dtx_verify *v)
     snprintf(path, sizeof path, "%s/adapter", v->dir);
     if (dtx_file_is_dir(path)) {
         DTX_GO(dtx_adapter_read(path, dtx_model_arch(v->model), &v->adapter));
+        DTX_GO(dtx_adapter_attach(v->model, v->adapter));
     }
     snprintf(path, sizeof path, "%s/expected", v->dir);
     n = scandir(path, &list, is_safetensors, alphasort);

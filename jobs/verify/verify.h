@@ -74,5 +74,6 @@ dtx_status dtx_verify_lora(dtx_verify *v);
 dtx_status dtx_verify_ppo(dtx_verify *v);
 dtx_status dtx_verify_processors(dtx_verify *v);
 dtx_status dtx_verify_attribution(dtx_verify *v);
+dtx_status dtx_verify_adapters(dtx_verify *v);
 
 #endif

@@ -26,7 +26,7 @@ typedef struct {
     dtx_attn_seg *attn; /* room for n_seg */
     model_pass pass;    /* for recompute */
     /* scratch: cotangents (D, E: of the residual stream), inputs of modules, A x and its cotangent */
-    float *D, *E, *norm, *ffn, *up, *attn_out, *qkv, *lora, *d_lora, *u_norm, *u_act;
+    float *D, *E, *norm, *ffn, *up, *gain, *attn_out, *qkv, *lora, *d_lora, *u_norm, *u_act;
 } backward;
 
 static float *grad_of(const backward *b, int64_t param)
@@ -44,19 +44,18 @@ static bool needs_input(const backward *b, int64_t layer, dtx_module_kind kind)
 static void lora_backward(const backward *b, int64_t layer, dtx_module_kind kind, int64_t M, const float *dy,
                           int64_t lddy, const float *u, float *du)
 {
-    const dtx_adapter *ad = b->t->adapter;
-    const dtx_lora *l = dtx_adapter_at(ad, layer, kind), *g = dtx_adapter_at(b->want->lora, layer, kind);
+    const dtx_lora *l = dtx_adapter_at(b->t->adapter, layer, kind), *g = dtx_adapter_at(b->want->lora, layer, kind);
 
     if (l == NULL) {
         return;
     }
-    const int64_t r = ad->r, slot = dtx_module_stream(layer, kind);
+    const int64_t r = l->r, slot = dtx_module_stream(layer, kind);
     const bool drop = b->t->dropout.p > 0;
     const dtx_matrix A = dtx_f32_matrix(l->A, r, l->n_in), B = dtx_f32_matrix(l->B, l->n_out, r);
     if (du != NULL || g != NULL) {
         dtx_linear_backward_input(&B, M, dy, lddy, b->d_lora, r, false);
         for (int64_t i = 0; i < M * r; i++) {
-            b->d_lora[i] *= ad->scale;
+            b->d_lora[i] *= l->scale;
         }
     }
     if (g != NULL) {
@@ -66,7 +65,7 @@ static void lora_backward(const backward *b, int64_t layer, dtx_module_kind kind
         }
         dtx_linear_forward(&A, NULL, M, u, l->n_in, b->lora, r, false);
         for (int64_t i = 0; i < M * r; i++) {
-            b->lora[i] *= ad->scale;
+            b->lora[i] *= l->scale;
         }
         dtx_linear_backward_weight(l->n_out, r, M, dy, lddy, b->lora, r, g->B, NULL);
         dtx_linear_backward_weight(r, l->n_in, M, b->d_lora, r, u, l->n_in, g->A, NULL);
@@ -84,7 +83,15 @@ static void module_backward(const backward *b, int64_t layer, dtx_module_kind ki
                             int64_t lddy, const float *u, float *du, bool accumulate)
 {
     const model_linear *l = &b->m->layers[layer].module[kind];
+    const dtx_lora *lora = dtx_adapter_at(b->t->adapter, layer, kind);
 
+    if (lora != NULL && lora->gain != NULL) { /* W and B A see gain * dy */
+        for (int64_t i = 0; i < M * lora->n_out; i++) {
+            b->gain[i] = lora->gain[i % lora->n_out] * dy[i / lora->n_out * lddy + i % lora->n_out];
+        }
+        dy = b->gain;
+        lddy = lora->n_out;
+    }
     if (du != NULL) {
         dtx_model_linear_input(l, M, dy, lddy, du, accumulate);
     }
@@ -364,6 +371,9 @@ static dtx_status check_segments(const backward *b)
     if (b->want->params != NULL && b->m->arena == NULL) {
         return DTX_FAIL(DTX_ERR_CHECK, "gradients of all parameters need a trainable model");
     }
+    if (t->adapter != NULL && t->adapter->extra != NULL && (b->want->lora != NULL || b->want->params != NULL)) {
+        return DTX_FAIL(DTX_ERR_CHECK, "an adapter with DoRA or biases of its own is not trained here");
+    }
     if (b->want->lora != NULL && (t->adapter == NULL || t->adapter->n_params != b->want->lora->n_params)) {
         return DTX_FAIL(DTX_ERR_CHECK, "the forward pass used no adapter of the gradient's shape");
     }
@@ -438,6 +448,7 @@ static dtx_status make_scratch(backward *b)
     DTX_TRY(dtx_buffer_need(&w[BACK_UP], a->gated ? M * 2 * a->ffn : 0, &b->up));
     DTX_TRY(dtx_buffer_need(&w[BACK_ATTN], M * a->n_heads * a->head_dim, &b->attn_out));
     DTX_TRY(dtx_buffer_need(&w[BACK_QKV], M * b->m->heads.width, &b->qkv));
+    DTX_TRY(dtx_buffer_need(&w[BACK_GAIN], dtx_gain_size(b->t->adapter, M), &b->gain));
     DTX_TRY(dtx_buffer_need(&w[BACK_LORA], 2 * M * r, &b->lora));
     b->d_lora = b->lora + M * r;
     /* the forward pass' scratch serves a layer that is run again, and then the inputs that gradients need */
@@ -450,6 +461,7 @@ static dtx_status make_scratch(backward *b)
                            .dropout = &b->t->dropout,
                            .probs_at = b->t->probs_at,
                            .seq = b->pass.seq};
+    DTX_TRY(dtx_buffer_need(&w[WORK_GAIN], dtx_gain_size(b->t->adapter, b->t->R), &b->pass.gain));
     DTX_TRY(dtx_buffer_need(&w[WORK_NORM], b->t->R * a->hidden, &b->pass.norm));
     DTX_TRY(dtx_buffer_need(&w[WORK_ACT], b->t->R * a->ffn, &b->pass.act));
     DTX_TRY(dtx_buffer_need(&w[WORK_END], a->branch_norm ? b->t->R * a->hidden : 0, &b->pass.end));

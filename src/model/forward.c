@@ -38,25 +38,45 @@ static void product(const model_pass *p, const model_linear *l, const float *x, 
     }
 }
 
-/* y (R, n_out of the module) = module(x), with the pass's adapter: y = W x + b + scale B (A x). */
+/* y (R, n_out) (+)= the adapter's branch of x, scale B (A x) + its bias. */
+static void lora_forward(const model_pass *p, int64_t layer, dtx_module_kind kind, const dtx_lora *l, const float *x, float *y, int64_t ldy)
+{
+    const model_linear A = {.w = dtx_f32_matrix(l->A, l->r, l->n_in)}, B = {.w = dtx_f32_matrix(l->B, l->n_out, l->r), .bias = l->bias};
+
+    if (p->dropout != NULL && p->dropout->p > 0) {
+        dtx_dropout_apply(p->dropout, dtx_module_stream(layer, kind), p->R, l->n_in, x, p->drop, 0);
+        x = p->drop;
+    }
+    product(p, &A, x, p->lora, l->r, false);
+    for (int64_t i = 0; i < p->R * l->r; i++) {
+        p->lora[i] *= l->scale;
+    }
+    product(p, &B, p->lora, y, ldy, true);
+}
+
+/* y (R, n_out of the module) = module(x), with the pass's adapter: y = W x + b + scale B (A x), or with DoRA
+ * y = gain (W x + scale B (A x)) + b. */
 static void module_forward(const model_pass *p, int64_t layer, dtx_module_kind kind, const float *x, float *y,
                            int64_t ldy, bool accumulate)
 {
     const dtx_lora *lora = dtx_adapter_at(p->adapter, layer, kind);
+    const model_linear *l = &p->m->layers[layer].module[kind];
 
-    product(p, &p->m->layers[layer].module[kind], x, y, ldy, accumulate);
+    if (lora != NULL && lora->gain != NULL) {
+        model_linear bare = *l;
+        const int64_t n = lora->n_out;
+        bare.bias = NULL;
+        product(p, &bare, x, p->gain, n, false);
+        lora_forward(p, layer, kind, lora, x, p->gain, n);
+        for (int64_t i = 0; i < p->R * n; i++) {
+            float *to = y + i / n * ldy + i % n, v = lora->gain[i % n] * p->gain[i] + (l->bias != NULL ? l->bias[i % n] : 0.0f);
+            *to = accumulate ? *to + v : v;
+        }
+        return;
+    }
+    product(p, l, x, y, ldy, accumulate);
     if (lora != NULL) {
-        const int64_t r = p->adapter->r;
-        const model_linear A = {.w = dtx_f32_matrix(lora->A, r, lora->n_in)}, B = {.w = dtx_f32_matrix(lora->B, lora->n_out, r)};
-        if (p->dropout != NULL && p->dropout->p > 0) {
-            dtx_dropout_apply(p->dropout, dtx_module_stream(layer, kind), p->R, lora->n_in, x, p->drop, 0);
-            x = p->drop;
-        }
-        product(p, &A, x, p->lora, r, false);
-        for (int64_t i = 0; i < p->R * r; i++) {
-            p->lora[i] *= p->adapter->scale;
-        }
-        product(p, &B, p->lora, y, ldy, true);
+        lora_forward(p, layer, kind, lora, x, y, ldy);
     }
 }
 
@@ -279,6 +299,7 @@ dtx_status dtx_pass_scratch(model_pass *p, model_work *w, bool entropy)
     DTX_TRY(dtx_buffer_need(&w->b[WORK_NORM], p->R * a->hidden, &p->norm));
     DTX_TRY(dtx_buffer_need(&w->b[WORK_ACT], p->R * a->ffn, &p->act));
     DTX_TRY(dtx_buffer_need(&w->b[WORK_END], a->branch_norm ? p->R * a->hidden : 0, &p->end));
+    DTX_TRY(dtx_buffer_need(&w->b[WORK_GAIN], dtx_gain_size(p->adapter, p->R), &p->gain));
     DTX_TRY(dtx_buffer_need(&w->b[WORK_DROP], dtx_drop_size(p->adapter, p->dropout, p->R), &p->drop));
     return dtx_buffer_need(&w->b[WORK_LORA], p->adapter != NULL ? p->R * p->adapter->r : 0, &p->lora);
 }
@@ -312,6 +333,9 @@ static dtx_status check_batch(const dtx_model *m, const dtx_batch *b)
     }
     if (b->kv != NULL && b->tape != NULL) {
         return DTX_FAIL(DTX_ERR_CHECK, "a pass with a key-value cache keeps no tape");
+    }
+    if (b->adapter != NULL && !b->adapter->attached) {
+        return DTX_FAIL(DTX_ERR_CHECK, "an adapter with DoRA must be attached to its model first");
     }
     if (b->offset[0] != 0) {
         return DTX_FAIL(DTX_ERR_CHECK, "the row offsets of a batch must start at 0");

@@ -53,8 +53,8 @@ struct dtx_model {
     } *rotary;
 };
 
-/* W (n_out, n_in; or its transposed) += scale B A, summed in double and rounded once. */
-void dtx_merge_module(const dtx_adapter *ad, const dtx_lora *l, bool transposed, float *W);
+/* W (n_out, n_in; or its transposed) += scale B A, summed in double and rounded once; with `gain` then times it (DoRA). */
+void dtx_merge_module(const dtx_lora *l, bool transposed, bool gain, float *W);
 
 /* Value of a fresh vector's elements. */
 float dtx_fresh_vector(const dtx_arch *a, const dtx_param_spec *s);
@@ -79,11 +79,13 @@ enum { /* who uses which buffer of a workspace */
     WORK_ACT,    /* (R, ffn) the activation's output */
     WORK_LORA,   /* (R, r) A x */
     WORK_DROP,   /* (R, widest input of an adapter) dropout(x) */
+    WORK_GAIN,   /* (R, widest output of a DoRA module) */
     WORK_END,    /* (R, d) a branch's output before its norm, without a tape */
     BACK_D,      /* cotangents of the residual stream, two of them */
     BACK_E,
     BACK_NORM,   /* of a norm's output */
     BACK_FFN,
+    BACK_GAIN,   /* cotangent of a DoRA module's output times its gain */
     BACK_UP,     /* gated: of the gate and the up projection */
     BACK_ATTN,
     BACK_QKV,
@@ -177,7 +179,7 @@ typedef struct {
     int64_t *done;             /* (n_seq) rows of a layer that have attended, with a cache */
     double *entropy;           /* NULL = not wanted; room for (n_seq, n_heads), one layer's */
     double entropy_sum;        /* of the layers so far */
-    float *norm, *act, *lora, *drop, *end; /* scratch */
+    float *norm, *act, *lora, *drop, *end, *gain; /* scratch */
 } model_pass;
 /* y (R, d) = layer(x), filling rec. */
 void dtx_layer_forward(model_pass *p, int64_t layer, const float *x, const model_record *rec, float *y);
@@ -225,6 +227,16 @@ static inline const dtx_lora *dtx_adapter_at(const dtx_adapter *a, int64_t layer
 static inline dtx_matrix dtx_f32_matrix(const float *w, int64_t n_out, int64_t n_in)
 {
     return (dtx_matrix){.w = w, .dtype = DTX_F32, .n_out = n_out, .n_in = n_in};
+}
+/* Elements of WORK_GAIN: 0 without DoRA. */
+static inline int64_t dtx_gain_size(const dtx_adapter *a, int64_t R)
+{
+    int64_t widest = 0;
+
+    for (int64_t i = 0; a != NULL && a->extra != NULL && i < a->n_slots; i++) {
+        widest = a->slot[i].gain != NULL && a->slot[i].n_out > widest ? a->slot[i].n_out : widest;
+    }
+    return R * widest;
 }
 /* Elements of WORK_DROP: 0 without dropout. */
 static inline int64_t dtx_drop_size(const dtx_adapter *a, const dtx_dropout *o, int64_t R)

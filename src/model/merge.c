@@ -7,7 +7,8 @@
 
 enum { COLUMNS = 512 }; /* of W that are summed together */
 
-void dtx_merge_module(const dtx_adapter *ad, const dtx_lora *l, bool transposed, float *W)
+/* W (+)= scale B A; then, where asked and there is one, times the gain. */
+void dtx_merge_module(const dtx_lora *l, bool transposed, bool gain, float *W)
 {
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < l->n_out; i++) {
@@ -16,15 +17,16 @@ void dtx_merge_module(const dtx_adapter *ad, const dtx_lora *l, bool transposed,
             float *w = transposed ? W + first * l->n_out + i : W + i * l->n_in + first;
             const int64_t step = transposed ? l->n_out : 1;
             double sum[COLUMNS] = {0};
-            for (int64_t k = 0; k < ad->r; k++) {
-                const double b = (double)l->B[i * ad->r + k];
+            for (int64_t k = 0; k < l->r; k++) {
+                const double b = (double)l->B[i * l->r + k];
                 const float *a = l->A + k * l->n_in + first;
                 for (int64_t j = 0; j < n; j++) {
                     sum[j] += b * (double)a[j];
                 }
             }
             for (int64_t j = 0; j < n; j++) {
-                w[j * step] = (float)((double)w[j * step] + (double)ad->scale * sum[j]);
+                const double v = (double)w[j * step] + (double)l->scale * sum[j];
+                w[j * step] = (float)(gain && l->gain != NULL ? l->gain[i] * v : v);
             }
         }
     }
@@ -63,7 +65,7 @@ static dtx_status make_tensor(void *user, int64_t i, const void **data)
     }
     dtx_tensor_widen(in, w->wide);
     if (pair != NULL) {
-        dtx_merge_module(w->ad, pair, w->m->specs[i].transposed, w->wide);
+        dtx_merge_module(pair, w->m->specs[i].transposed, true, w->wide);
     }
     *data = dtype == DTX_F32 ? (const void *)w->wide : w->narrow;
     for (int64_t j = 0; j < n; j++) {
@@ -92,6 +94,11 @@ dtx_status dtx_model_write_merged(const dtx_model *m, const dtx_adapter *ad, boo
     if (m->weights == NULL) {
         return DTX_FAIL(DTX_ERR_CHECK, "%s: only a model that was opened from a folder is merged into a file", path);
     }
+    for (int64_t i = 0; ad != NULL && i < ad->n_slots; i++) {
+        if (ad->slot[i].bias != NULL) {
+            return DTX_FAIL(DTX_ERR_INPUT, "%s: the adapter has biases of its own (lora_bias), which no weight can take up", path);
+        }
+    }
     DTX_GO(DTX_NEW(t, m->n_params));
     for (int64_t i = 0; i < m->n_params; i++) {
         const dtx_tensor *in = m->stored[i];
@@ -112,4 +119,34 @@ done:
     dtx_free(w.wide);
     dtx_free(t);
     return st;
+}
+
+dtx_status dtx_adapter_attach(const dtx_model *m, dtx_adapter *ad)
+{
+    for (int64_t s = 0; s < ad->n_slots; s++) {
+        dtx_lora *l = &ad->slot[s];
+        if (l->gain == NULL) {
+            continue;
+        }
+        const model_linear *base = &m->layers[s / DTX_MODULES].module[s % DTX_MODULES];
+        float *V = NULL;
+        DTX_TRY(DTX_NEW_RAW(V, l->n_out * l->n_in));
+        if (m->stored != NULL) {
+            dtx_tensor_widen(m->stored[base->w_param], V);
+        } else {
+            dtx_widen(base->w.dtype, base->w.w, l->n_out * l->n_in, V);
+        }
+        dtx_merge_module(l, base->transposed, false, V);
+        for (int64_t i = 0; i < l->n_out; i++) {
+            double sum = 0;
+            for (int64_t j = 0; j < l->n_in; j++) {
+                const double v = V[base->transposed ? j * l->n_out + i : i * l->n_in + j];
+                sum += v * v;
+            }
+            l->gain[i] = (float)((double)l->magnitude[i] / sqrt(sum));
+        }
+        dtx_free(V);
+    }
+    ad->attached = true;
+    return DTX_OK;
 }

@@ -287,7 +287,7 @@ dtx_status dtx_model_copy(const dtx_model *m, const dtx_adapter *ad, dtx_model *
     for (int64_t s = 0; ad != NULL && s < ad->n_slots; s++) {
         if (ad->slot[s].A != NULL) {
             const model_linear *l = &copy->layers[s / DTX_MODULES].module[s % DTX_MODULES];
-            dtx_merge_module(ad, &ad->slot[s], l->transposed, copy->arena + copy->params[l->w_param].offset);
+            dtx_merge_module(&ad->slot[s], l->transposed, true, copy->arena + copy->params[l->w_param].offset);
         }
     }
     *out = copy;

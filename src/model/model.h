@@ -62,6 +62,9 @@ dtx_status dtx_model_write_merged(const dtx_model *m, const dtx_adapter *ad, boo
 dtx_status dtx_model_first_layers(const dtx_model *m, int64_t n, dtx_model **out);
 void dtx_model_del(dtx_model *m);
 
+/* What an adapter needs to know of its base: DoRA's gains. To be called once after reading; nothing for plain LoRA. */
+dtx_status dtx_adapter_attach(const dtx_model *m, dtx_adapter *ad);
+
 const dtx_arch *dtx_model_arch(const dtx_model *m);
 int64_t dtx_model_n_params(const dtx_model *m);      /* entries */
 const dtx_param *dtx_model_param(const dtx_model *m, int64_t i);

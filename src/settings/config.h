@@ -93,6 +93,7 @@ typedef struct {
         int64_t r;
         double alpha, dropout;
         dtx_config_list target_modules;
+        bool use_rslora;
     } lora;
     struct {
         char init[64];                      /* a variant's name */

@@ -191,9 +191,11 @@ const dtx_config_row dtx_config_table[] = {
     INT("lora.r", lora.r, "64", 1, 4096, LORA, "rank of the adapters"),
     NUMBER("lora.alpha", lora.alpha, "32", 0, 65536, LORA, "scale: alpha / r"),
     NUMBER("lora.dropout", lora.dropout, "0.05", 0, 0.9, LORA, "dropout on the adapters' input while training"),
-    {"lora.target_modules", DTX_CFG_LIST, AT(lora.target_modules), "[\"query_key_value\"]", 0, 0,
-     "a list of at most 16 endings of module names", NULL, LORA, "modules that get an adapter", DTX_CFG_OPEN, NULL},
+    {"lora.target_modules", DTX_CFG_LIST, AT(lora.target_modules), "[]", 0, 0,
+     "a list of at most 16 module names or ends of them behind a dot, or all-linear", NULL, LORA,
+     "modules that get an adapter; empty = the family's usual ones (query_key_value, q_proj and v_proj, ...)", DTX_CFG_OPEN, NULL},
 
+    BOOL("lora.use_rslora", lora.use_rslora, "false", LORA, "scale: alpha / sqrt(r) (rank-stabilised LoRA)"),
     TEXT("finetune.init", finetune.init, "IT", "a variant's name", valid_word, FINETUNE, "variant that training begins from"),
     INT("finetune.epochs", finetune.epochs, "4", 1, 100000, FINETUNE, "passes over the samples"),
     INT("finetune.batch", finetune.batch, "8", 1, 1024, FINETUNE, "samples of a micro-batch, over all ranks"),

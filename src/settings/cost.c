@@ -69,7 +69,7 @@ static double forward_row(const dtx_arch *a, const dtx_adapter *ad, int64_t laye
     for (int k = 0; k < DTX_MODULES; k++) {
         const dtx_lora *l = dtx_adapter_at(ad, layer, (dtx_module_kind)k);
         sum += 2 * module_size(a, (dtx_module_kind)k);
-        sum += l != NULL ? 2 * (double)ad->r * (double)(l->n_in + l->n_out) : 0;
+        sum += l != NULL ? 2 * (double)l->r * (double)(l->n_in + l->n_out) : 0;
     }
     return sum;
 }
@@ -97,7 +97,7 @@ static double backward_row(const dtx_arch *a, const dtx_adapter *ad, int64_t lay
     double sum = du ? 2 * module_size(a, kind) : 0;
 
     if (l != NULL) {
-        double r = (double)ad->r, in = (double)l->n_in, out = (double)l->n_out;
+        double r = (double)l->r, in = (double)l->n_in, out = (double)l->n_out;
         sum += du || grads ? 2 * r * out : 0;                   /* through B */
         sum += grads ? 2 * r * in + 2 * r * out + 2 * r * in : 0; /* A x again, dB, dA */
         sum += du ? 2 * r * in : 0;

@@ -129,6 +129,8 @@ static void fresh(dtx_arch *a)
 
 static const char *const ignored[] = {"*.inv_freq", NULL};
 
+static const char *const targets[] = {"query_key_value", NULL};
+
 const dtx_family dtx_family_falcon = {.model_type = "falcon",
                                       .dialects = {"RefinedWeb", "RefinedWebModel"},
                                       .title = "Falcon",
@@ -140,4 +142,5 @@ const dtx_family dtx_family_falcon = {.model_type = "falcon",
                                       .write = write_falcon,
                                       .names = names,
                                       .ignored = ignored,
+    .targets = targets,
                                       .fresh = fresh};

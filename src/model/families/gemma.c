@@ -66,4 +66,5 @@ const dtx_family dtx_family_gemma = {
     .write = write_gemma,
     .names = dtx_llama_names,
     .ignored = dtx_llama_ignored,
+    .targets = dtx_llama_targets,
 };

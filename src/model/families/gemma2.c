@@ -75,4 +75,5 @@ const dtx_family dtx_family_gemma2 = {
     .write = write_gemma2,
     .names = dtx_gemma2_names,
     .ignored = dtx_llama_ignored,
+    .targets = dtx_llama_targets,
 };

@@ -119,5 +119,6 @@ const dtx_family dtx_family_gemma3 = {
     .dialects = {"gemma3"},
     .names = names,
     .ignored = ignored,
+    .targets = dtx_llama_targets,
     .spellings = spellings,
 };

@@ -68,6 +68,8 @@ static const char *const ignored[] = {"*.attn.bias", "*.attn.masked_bias", NULL}
 /* the released folders hold the model without its head, whose names have no prefix */
 static const dtx_spelling spellings[] = {{"transformer.", ""}, {NULL, NULL}};
 
+static const char *const targets[] = {"c_attn", NULL};
+
 const dtx_family dtx_family_gpt2 = {
     .model_type = "gpt2",
     .title = "GPT-2",
@@ -78,5 +80,6 @@ const dtx_family dtx_family_gpt2 = {
     .write = write_gpt2,
     .names = names,
     .ignored = ignored,
+    .targets = targets,
     .spellings = spellings,
 };

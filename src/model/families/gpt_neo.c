@@ -135,6 +135,8 @@ static const dtx_part_name *names(const dtx_arch *a)
 
 static const char *const ignored[] = {"*.attn.attention.bias", "*.attn.attention.masked_bias", NULL};
 
+static const char *const targets[] = {"q_proj", "v_proj", NULL};
+
 const dtx_family dtx_family_gpt_neo = {
     .model_type = "gpt_neo",
     .title = "GPT-Neo",
@@ -145,4 +147,5 @@ const dtx_family dtx_family_gpt_neo = {
     .write = write_gpt_neo,
     .names = names,
     .ignored = ignored,
+    .targets = targets,
 };

@@ -118,6 +118,8 @@ static dtx_status write_llama(cJSON *o, const dtx_arch *a)
     return DTX_OK;
 }
 
+const char *const dtx_llama_targets[] = {"q_proj", "v_proj", NULL};
+
 const dtx_family dtx_family_llama = {.model_type = "llama",
                                      .title = "Llama",
                                      .known = "Llama 2 and 3.x, TinyLlama, SmolLM2, Falcon 3, DeepSeek-R1-Distill-Llama, Llama Guard",
@@ -127,4 +129,5 @@ const dtx_family dtx_family_llama = {.model_type = "llama",
                                      .write = write_llama,
                                      .names = dtx_llama_names,
                                      .ignored = dtx_llama_ignored,
+    .targets = dtx_llama_targets,
                                      .fresh = dtx_llama_fresh};

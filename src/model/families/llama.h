@@ -20,7 +20,7 @@ void dtx_llama_add(cJSON *o, const dtx_arch *a);
 /* DTX_ERR_USAGE with `what` unless the description is a causal model with RMSNorm, gated MLP and rotary positions of whole heads. */
 dtx_status dtx_llama_states(const dtx_arch *a, bool rest, const char *what);
 const dtx_part_name *dtx_llama_names(const dtx_arch *a);
-extern const char *const dtx_llama_ignored[];
+extern const char *const dtx_llama_ignored[], *const dtx_llama_targets[];
 /* use_sliding_window, sliding_window, max_window_layers and layer_types as Qwen's families have them. */
 dtx_status dtx_qwen_windows(const dtx_cfg *s, dtx_arch *a);
 void dtx_qwen_add_windows(cJSON *o, const dtx_arch *a);

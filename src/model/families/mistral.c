@@ -41,4 +41,5 @@ const dtx_family dtx_family_mistral = {
     .write = write_mistral,
     .names = dtx_llama_names,
     .ignored = dtx_llama_ignored,
+    .targets = dtx_llama_targets,
 };

@@ -69,6 +69,8 @@ static void fresh(dtx_arch *a)
 
 static const char *const ignored[] = {"*.attention.bias", "*.attention.masked_bias", "*.inv_freq", NULL};
 
+static const char *const targets[] = {"query_key_value", NULL};
+
 const dtx_family dtx_family_neox = {.model_type = "gpt_neox",
                                     .title = "GPT-NeoX",
                                     .known = "Pythia, RedPajama-INCITE",
@@ -79,4 +81,5 @@ const dtx_family dtx_family_neox = {.model_type = "gpt_neox",
                                     .write = write_neox,
                                     .names = names,
                                     .ignored = ignored,
+    .targets = targets,
                                     .fresh = fresh};

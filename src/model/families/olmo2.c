@@ -55,4 +55,5 @@ const dtx_family dtx_family_olmo2 = {
     .write = write_olmo2,
     .names = names,
     .ignored = dtx_llama_ignored,
+    .targets = dtx_llama_targets,
 };

@@ -46,6 +46,8 @@ static const dtx_part_name *names(const dtx_arch *a)
     return list;
 }
 
+static const char *const targets[] = {"qkv_proj", NULL};
+
 const dtx_family dtx_family_phi3 = {
     .model_type = "phi3",
     .title = "Phi-3",
@@ -56,4 +58,5 @@ const dtx_family dtx_family_phi3 = {
     .write = write_phi3,
     .names = names,
     .ignored = dtx_llama_ignored,
+    .targets = targets,
 };

@@ -57,4 +57,5 @@ const dtx_family dtx_family_qwen2 = {
     .write = write_qwen2,
     .names = dtx_llama_names,
     .ignored = dtx_llama_ignored,
+    .targets = dtx_llama_targets,
 };

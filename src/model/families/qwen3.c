@@ -33,4 +33,5 @@ const dtx_family dtx_family_qwen3 = {
     .write = write_qwen3,
     .names = dtx_llama_names,
     .ignored = dtx_llama_ignored,
+    .targets = dtx_llama_targets,
 };

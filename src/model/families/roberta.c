@@ -137,6 +137,8 @@ static void fresh(dtx_arch *a)
 /* Hugging Face's library drops the pooler of a sequence classifier too. */
 static const char *const ignored[] = {"*.embeddings.position_ids", "roberta.pooler.*", NULL};
 
+static const char *const targets[] = {"query", "value", NULL};
+
 const dtx_family dtx_family_roberta = {.model_type = "roberta",
                                        .title = "RoBERTa classifier",
                                        .known = "classifiers of toxicity and hate",
@@ -147,4 +149,5 @@ const dtx_family dtx_family_roberta = {.model_type = "roberta",
                                        .write = write_roberta,
                                        .names = names,
                                        .ignored = ignored,
+    .targets = targets,
                                        .fresh = fresh};

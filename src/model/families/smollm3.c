@@ -72,4 +72,5 @@ const dtx_family dtx_family_smollm3 = {
     .write = write_smollm3,
     .names = dtx_llama_names,
     .ignored = dtx_llama_ignored,
+    .targets = dtx_llama_targets,
 };

@@ -34,6 +34,7 @@ typedef struct {
     const dtx_spelling *spellings; /* NULL = names are stored as they are */
     /* Tensors that folders carry beside the weights: NULL-ended list; "*x" is any name that ends with x, "x*" begins with x. */
     const char *const *ignored;
+    const char *const *targets;    /* modules that LoRA adapts where the user names none, as PEFT has it; NULL-ended */
     /* Completes a description that has sizes, ids and activation to one that is trained from scratch; NULL = none. */
     void (*fresh)(dtx_arch *a);
 } dtx_family;

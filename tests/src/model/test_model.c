@@ -760,6 +760,59 @@ static void test_first_layers(void **state)
     dtx_free(part);
 }
 
+/* DoRA and biases beside the pair: hidden states and the embeddings' gradient are those of the merged weights. */
+static void test_dora(void **state)
+{
+    (void)state;
+    for (int v = 6; v < N_DECODERS; v += 7) { /* weights stored (out, in), and (in, out) */
+        fixture f;
+        dtx_model *merged;
+        set_up(&f, v);
+        const int64_t ne = R * f.a.hidden;
+        float *e[2] = {dtx_calloc((size_t)ne, sizeof(float)), dtx_calloc((size_t)ne, sizeof(float))}, *h = dtx_calloc((size_t)ne, sizeof(float));
+        int64_t n = 0;
+        for (int64_t s = 0; s < f.ad->n_slots; s++) {
+            n += f.ad->slot[s].A != NULL ? 2 * f.ad->slot[s].n_out : 0;
+        }
+        float *at = f.ad->extra = dtx_calloc((size_t)n, sizeof(float));
+        for (int64_t s = 0; s < f.ad->n_slots; s++) {
+            dtx_lora *l = &f.ad->slot[s];
+            for (int64_t i = 0; l->A != NULL && i < l->n_out; i++) {
+                at[i] = 0.5F + (float)(i % 3);
+            }
+            l->magnitude = l->A != NULL ? at : NULL;
+            l->gain = l->A != NULL ? at + l->n_out : NULL;
+            at += l->A != NULL ? 2 * l->n_out : 0;
+        }
+        f.ad->attached = f.ad->uniform = false;
+        dtx_batch b = batch_of();
+        b.adapter = f.ad;
+        assert_int_equal(dtx_model_forward(f.m, &b, f.hidden), DTX_ERR_CHECK);
+        OK(dtx_adapter_attach(f.m, f.ad));
+        OK(dtx_model_copy(f.m, f.ad, &merged));
+        gradients(&f, b, false, &(dtx_wanted){.embeds = e[0]});
+        memcpy(h, f.hidden, (size_t)ne * sizeof *h);
+        dtx_model *base = f.m;
+        f.m = merged;
+        b.adapter = NULL;
+        gradients(&f, b, false, &(dtx_wanted){.embeds = e[1]});
+        f.m = base;
+        double size = 0;
+        for (int64_t i = 0; i < ne; i++) {
+            size = fabs((double)e[1][i]) > size ? fabs((double)e[1][i]) : size;
+        }
+        for (int64_t i = 0; i < ne; i++) {
+            assert_true(fabs((double)h[i] - (double)f.hidden[i]) < 2e-5);
+            assert_true(fabs((double)e[0][i] - (double)e[1][i]) < 1e-4 * size);
+        }
+        dtx_free(e[0]);
+        dtx_free(e[1]);
+        dtx_free(h);
+        dtx_model_del(merged);
+        tear_down(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -774,6 +827,7 @@ int main(void)
         cmocka_unit_test(test_bits_do_not_depend_on_threads),
         cmocka_unit_test(test_bits_do_not_depend_on_neighbours),
         cmocka_unit_test(test_adapter_off_and_merged),
+        cmocka_unit_test(test_dora),
         cmocka_unit_test(test_classifier),
         cmocka_unit_test(test_bad_batches),
         cmocka_unit_test(test_tape_is_reused),

@@ -358,8 +358,7 @@ static void test_adapter_round_trip(void **state)
     assert_int_equal(again->n_params, ad->n_params);
     assert_memory_equal(again->arena, ad->arena, (size_t)ad->n_params * sizeof(float));
     assert_true(again->r == 5 && again->alpha == 7.5 && again->scale == 1.5F && again->dropout == 0.05);
-    assert_int_equal(again->n_targets, 2);
-    assert_string_equal(again->targets[1], "dense_4h_to_h");
+    assert_string_equal(again->targets, "query_key_value\ndense_4h_to_h");
     dtx_adapter_del(ad);
     dtx_adapter_del(again);
     dtx_adapter_del(same);
@@ -391,27 +390,37 @@ static void test_wrong_adapters(void **state)
     OK(read_with(HEAD "\"r\":5," TWO "}"));
     OK(read_with(HEAD "\"r\":5,\"use_rslora\":false,\"rank_pattern\":{},\"modules_to_save\":null,\"bias\":\"none\"," TWO
                       "}"));
-    FAILS(DTX_ERR_INPUT, "use_rslora", read_with(HEAD "\"r\":5,\"use_rslora\":true," TWO "}"));
-    FAILS(DTX_ERR_INPUT, "use_dora", read_with(HEAD "\"r\":5,\"use_dora\":true," TWO "}"));
+    OK(read_with(HEAD "\"r\":5,\"use_rslora\":true," TWO "}"));
+    OK(read_with(HEAD "\"r\":5,\"target_modules\":\".*\\\\.(query_key_value|dense_4h_to_h)\"}"));
+    FAILS(DTX_ERR_INPUT, "lora_magnitude_vector is missing", read_with(HEAD "\"r\":5,\"use_dora\":true," TWO "}"));
+    FAILS(DTX_ERR_INPUT, "lora_B.bias is missing", read_with(HEAD "\"r\":5,\"lora_bias\":true," TWO "}"));
+    FAILS(DTX_ERR_INPUT, "use_qalora", read_with(HEAD "\"r\":5,\"use_qalora\":true," TWO "}"));
+    FAILS(DTX_ERR_INPUT, "some_new_setting", read_with(HEAD "\"r\":5,\"some_new_setting\":1," TWO "}"));
+    FAILS(DTX_ERR_INPUT, "pissa", read_with(HEAD "\"r\":5,\"init_lora_weights\":\"pissa_niter_4\"," TWO "}"));
+    FAILS(DTX_ERR_INPUT, "cannot be used", read_with(HEAD "\"r\":5,\"target_modules\":\"(query\"}"));
+    FAILS(DTX_ERR_INPUT, "takes too long", read_with(HEAD "\"r\":5,\"target_modules\":\"([a-z._0-9]+)*[^a-z._0-9]\"}"));
     FAILS(DTX_ERR_INPUT, "modules_to_save", read_with(HEAD "\"r\":5,\"modules_to_save\":[\"lm_head\"]," TWO "}"));
-    FAILS(DTX_ERR_INPUT, "rank_pattern", read_with(HEAD "\"r\":5,\"rank_pattern\":{\"a\":2}," TWO "}"));
-    FAILS(DTX_ERR_INPUT, "layers_to_transform", read_with(HEAD "\"r\":5,\"layers_to_transform\":1," TWO "}"));
+    OK(read_with(HEAD "\"r\":7,\"rank_pattern\":{\"dense_4h_to_h\":5,\"h.[0-9].self_attention.query_key_value\":5}," TWO "}"));
+    FAILS(DTX_ERR_INPUT, "shape", read_with(HEAD "\"r\":5,\"rank_pattern\":{\"dense_4h_to_h\":2}," TWO "}"));
+    FAILS(DTX_ERR_INPUT, "rank_pattern", read_with(HEAD "\"r\":5,\"rank_pattern\":{\"a\":2.5}," TWO "}"));
+    FAILS(DTX_ERR_INPUT, "belongs to no module", read_with(HEAD "\"r\":5,\"layers_to_transform\":1," TWO "}"));
+    FAILS(DTX_ERR_INPUT, "layers_to_transform", read_with(HEAD "\"r\":5,\"layers_to_transform\":3," TWO "}"));
     FAILS(DTX_ERR_INPUT, "bias", read_with(HEAD "\"r\":5,\"bias\":\"all\"," TWO "}"));
     FAILS(DTX_ERR_INPUT, "peft_type", read_with("{\"peft_type\":\"IA3\",\"lora_alpha\":16,\"r\":5," TWO "}"));
     FAILS(DTX_ERR_INPUT, "lora_alpha", read_with("{\"peft_type\":\"LORA\",\"r\":5," TWO "}"));
-    FAILS(DTX_ERR_INPUT, "target_modules", read_with(HEAD "\"r\":5,\"target_modules\":\"query.*\"}"));
+    FAILS(DTX_ERR_INPUT, "no module is called", read_with(HEAD "\"r\":5,\"target_modules\":\"query.*\"}"));
     FAILS(DTX_ERR_INPUT, "target_modules", read_with(HEAD "\"r\":5,\"target_modules\":[3]}"));
     FAILS(DTX_ERR_INPUT, "r", read_with(HEAD "\"r\":0," TWO "}"));
     FAILS(DTX_ERR_INPUT, "shape", read_with(HEAD "\"r\":4," TWO "}"));
     FAILS(DTX_ERR_INPUT, "is missing",
           read_with(HEAD "\"r\":5,\"target_modules\":[\"query_key_value\",\"dense_4h_to_h\",\"dense\"]}"));
     FAILS(DTX_ERR_INPUT, "belongs to no module", read_with(HEAD "\"r\":5,\"target_modules\":[\"query_key_value\"]}"));
-    FAILS(DTX_ERR_INPUT, "no module ends", read_with(HEAD "\"r\":5,\"target_modules\":[\"q_proj\"]}"));
+    FAILS(DTX_ERR_INPUT, "no module is called", read_with(HEAD "\"r\":5,\"target_modules\":[\"q_proj\"]}"));
     FAILS(DTX_ERR_INPUT, "", read_with("[1, 2]"));
     FAILS(DTX_ERR_INPUT, "", read_with("{"));
     FAILS(DTX_ERR_USAGE, "transformer.h.0.mlp.dense_h_to_4h",
           dtx_adapter_new(&a, 4, 8, 0, (const char *const[]){"w1"}, 1, 1, &ad));
-    FAILS(DTX_ERR_USAGE, "lm_head", dtx_adapter_new(&a, 4, 8, 0, (const char *const[]){"head"}, 1, 1, &ad));
+    FAILS(DTX_ERR_USAGE, "lm_head", dtx_adapter_new(&a, 4, 8, 0, (const char *const[]){"lm_head"}, 1, 1, &ad));
     FAILS(DTX_ERR_USAGE, "rank 0", dtx_adapter_new(&a, 0, 8, 0, (const char *const[]){"dense"}, 1, 1, &ad));
     /* an adapter of a wider model */
     dtx_arch wide = a;
@@ -430,7 +439,7 @@ static void test_wrong_adapters(void **state)
     assert_null(ad);
 }
 
-/* PEFT's rule is the end of the dotted name: "dense" is the attention's output alone, not dense_h_to_4h. */
+/* PEFT's rule: the dotted name itself, or its end behind a dot. "dense" is the attention's output alone, not dense_h_to_4h. */
 static void test_suffix_rule(void **state)
 {
     const struct {
@@ -441,18 +450,25 @@ static void test_suffix_rule(void **state)
         {0, "query_key_value", 1U << DTX_MOD_QKV},
         {0, "dense", 1U << DTX_MOD_OUT},
         {3, "dense_h_to_4h", 1U << DTX_MOD_UP},
-        {3, "to_h", 1U << DTX_MOD_DOWN},
+        {3, "mlp.dense_4h_to_h", 1U << DTX_MOD_DOWN},
+        {6, "all-linear", ~0U},
         {N_DECODERS, "value", 1U << DTX_MOD_V},
         {N_DECODERS, "output.dense", 1U << DTX_MOD_OUT | 1U << DTX_MOD_DOWN},
     };
 
     (void)state;
+    dtx_adapter *none = NULL;
+    const dtx_arch first = variant_arch(0);
+    FAILS(DTX_ERR_USAGE, "no module is called \"4h\"", dtx_adapter_new(&first, 2, 4, 0, (const char *const[]){"4h"}, 1, 1, &none));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const dtx_arch a = variant_arch(cases[i].variant);
         dtx_adapter *ad;
         OK(dtx_adapter_new(&a, 2, 4, 0, &cases[i].target, 1, 1, &ad));
         for (int64_t s = 0; s < ad->n_slots; s++) {
             bool expected = (cases[i].modules >> (s % DTX_MODULES) & 1U) != 0;
+            char name[128];
+            dtx_module_name(&a, s / DTX_MODULES, (dtx_module_kind)(s % DTX_MODULES), name, sizeof name);
+            expected = expected && name[0] != '\0';
             if ((ad->slot[s].A != NULL) != expected) {
                 fail_msg("target %s, slot %lld", cases[i].target, (long long)s);
             }

@@ -195,8 +195,8 @@ static void stored_dtypes_are_kept(void **state)
                 double sum = 0;
                 uint16_t got;
                 dtx_widen(t, (const char *)x->data + 2 * e, 1, &w);
-                for (int64_t r = 0; r < ad->r; r++) {
-                    sum += (double)pair->B[e / pair->n_in * ad->r + r] * (double)pair->A[r * pair->n_in + e % pair->n_in];
+                for (int64_t r = 0; r < pair->r; r++) {
+                    sum += (double)pair->B[e / pair->n_in * pair->r + r] * (double)pair->A[r * pair->n_in + e % pair->n_in];
                 }
                 float want = (float)((double)w + (double)ad->scale * sum);
                 memcpy(&got, (const char *)y->data + 2 * e, 2);
