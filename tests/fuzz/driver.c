@@ -1,9 +1,10 @@
-/* driver.c - runs a harness as a test: every seed as it is (must be accepted), every prefix of every seed, and a fixed
- * sequence of mutations. The input ends at an unmapped page, so that a read beyond it faults without any sanitizer. A
+/* driver.c - runs a harness as a test: every seed as it is (must be accepted), every prefix of every seed, every file of its
+ * corpus (accepted or refused), and a fixed sequence of mutations of both. The input ends at an unmapped page, so that a read beyond it faults without any sanitizer. A
  * test fails by a fault, by memory that is still held after a call, by a refusal without a message, by a seed that is
  * refused, or when the mutations are all accepted or all refused.
  * Usage: fuzz_NAME [ITERATIONS [SEED]]; one input again: fuzz_NAME --file INPUT; the seeds as files: fuzz_NAME --seeds
  * DIR. */
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,11 +15,16 @@
 #include "src/base/mem.h"
 #include "tests/fuzz/fuzz.h"
 
-enum { CAP = 1 << 16, MAX_SEEDS = 32, ITERATIONS = 200000 };
+enum { CAP = 1 << 16, MAX_SEEDS = 32, MAX_CORPUS = 512, ITERATIONS = 200000 };
 
 static uint8_t seeds[MAX_SEEDS][CAP];
 static size_t seed_size[MAX_SEEDS];
 static int n_seeds;
+static struct {
+    uint8_t *data;
+    size_t size;
+} corpus[MAX_CORPUS]; /* what libFuzzer found, in the order of the names */
+static int n_corpus;
 static uint8_t *guard; /* first byte of the unmapped page; CAP bytes before it are ours */
 static uint64_t state;
 
@@ -181,6 +187,36 @@ static int run_file(const char *path)
     return 0;
 }
 
+/* Reads DTX_CORPUS, which may be absent. Returns 0, or 2 after a message. */
+static int read_corpus(void)
+{
+    struct dirent **entry = NULL;
+    int n = scandir(DTX_CORPUS, &entry, NULL, alphasort), rc = 0;
+
+    for (int i = 0; i < n; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s", DTX_CORPUS, entry[i]->d_name);
+        if (entry[i]->d_name[0] != '.' && rc == 0) {
+            FILE *f = fopen(path, "rb");
+            uint8_t *x = malloc(CAP);
+            if (f == NULL || x == NULL || n_corpus == MAX_CORPUS) {
+                fprintf(stderr, "%s cannot be read, or there are more than %d files\n", path, MAX_CORPUS);
+                rc = 2;
+                free(x);
+            } else {
+                corpus[n_corpus].size = fread(x, 1, CAP, f);
+                corpus[n_corpus++].data = x;
+            }
+            if (f != NULL) {
+                fclose(f);
+            }
+        }
+        free(entry[i]);
+    }
+    free(entry);
+    return rc;
+}
+
 static int write_seeds(const char *dir)
 {
     char path[4096];
@@ -228,10 +264,17 @@ int main(int argc, char **argv)
             (void)run(seeds[i], k);
         }
     }
+    if (read_corpus() != 0) {
+        return 2;
+    }
+    for (int i = 0; i < n_corpus; i++) {
+        (void)run(corpus[i].data, corpus[i].size);
+    }
     for (long i = 0; i < iterations; i++) {
-        int s = (int)below((size_t)n_seeds);
-        size_t size = seed_size[s];
-        memcpy(x, seeds[s], size);
+        int s = (int)below((size_t)(n_seeds + n_corpus));
+        const uint8_t *from = s < n_seeds ? seeds[s] : corpus[s - n_seeds].data;
+        size_t size = s < n_seeds ? seed_size[s] : corpus[s - n_seeds].size;
+        memcpy(x, from, size);
         for (size_t k = 1 + below(4); k > 0; k--) {
             size = mutate(x, size);
         }
@@ -241,6 +284,9 @@ int main(int argc, char **argv)
             refused++;
         }
     }
-    printf("%d seeds, %ld mutations: %ld accepted, %ld refused\n", n_seeds, iterations, accepted, refused);
+    printf("%d seeds, %d files of the corpus, %ld mutations: %ld accepted, %ld refused\n", n_seeds, n_corpus, iterations, accepted, refused);
+    for (int i = 0; i < n_corpus; i++) {
+        free(corpus[i].data);
+    }
     return n_seeds == 0 || (iterations >= 1000 && (accepted == 0 || refused == 0));
 }
