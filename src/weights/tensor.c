@@ -12,8 +12,7 @@ bool dtx_tensor_measure(dtx_tensor *t)
             return false;
         }
     }
-    return !__builtin_mul_overflow((size_t)(t->n_elements / dtx_dtype_block(t->dtype)), dtx_dtype_block_bytes(t->dtype),
-                                   &t->size_bytes);
+    return !__builtin_mul_overflow((size_t)(t->n_elements / dtx_dtype_block(t->dtype)), dtx_dtype_block_bytes(t->dtype), &t->size_bytes);
 }
 
 void dtx_tensor_shape_text(const dtx_tensor *t, char *out, size_t size)
