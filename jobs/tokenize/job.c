@@ -352,7 +352,7 @@ done:
 }
 
 static const dtx_job_option own_options[] = {
-    {"tokenizer", "DIR", NULL, "folder with tokenizer.json, or vocab.json and merges.txt"},
+    {"tokenizer", "DIR", NULL, "folder with tokenizer.json, or vocab.json and merges.txt; or a GGUF file"},
     {"messages", NULL, NULL, "with --json: lines hold conversations, for the model's chat template"},
     {"template", "FILE", NULL, "with --messages: this chat template instead of the folder's"},
     {"special", NULL, NULL, "add the tokens that the tokenizer puts around a text"},

@@ -11,6 +11,7 @@
 #include "src/text/impl.h"
 #include "src/text/jinja/jinja.h"
 #include "src/text/unicode.h"
+#include "src/weights/gguf.h"
 
 enum { MARKS = 0xFDD0, MARK_PAIRS = 16 }; /* U+FDD0 to U+FDEF are characters of no text */
 
@@ -126,6 +127,36 @@ static dtx_status read_json(const char *dir, const char *name, char *path, size_
     return dtx_file_exists(path) ? dtx_json_read(path, out) : DTX_OK;
 }
 
+/* The keys of a GGUF file as tokenizer_config.json would have them: the template, and the strings of named tokens. */
+static dtx_status read_gguf(const char *path, const dtx_tokenizer *t, cJSON **out)
+{
+    static const char *const keys[] = {"bos", "eos", "unknown", "seperator", "padding", "cls", "mask"}; /* in token_names' order */
+    const char *template = NULL;
+    dtx_gguf *g = NULL;
+    dtx_status st = DTX_OK;
+
+    DTX_TRY(dtx_gguf_open(path, &g));
+    DTX_GO(dtx_gguf_string(g, "tokenizer.chat_template", false, &template));
+    if ((*out = cJSON_CreateObject()) == NULL || (template != NULL && cJSON_AddStringToObject(*out, "chat_template", template) == NULL)) {
+        st = DTX_FAIL(DTX_ERR_MISSING, "out of memory for the chat template");
+        goto done;
+    }
+    for (int i = 0; token_names[i] != NULL && t != NULL; i++) {
+        char key[64];
+        int64_t id = -1;
+        snprintf(key, sizeof key, "tokenizer.ggml.%s_token_id", keys[i]);
+        DTX_GO(dtx_gguf_int(g, key, false, &id));
+        const char *piece = id >= 0 && id <= INT32_MAX ? dtx_tokenizer_piece(t, (int32_t)id) : NULL;
+        if (piece != NULL && cJSON_AddStringToObject(*out, token_names[i], piece) == NULL) {
+            st = DTX_FAIL(DTX_ERR_MISSING, "out of memory for the special tokens");
+            goto done;
+        }
+    }
+done:
+    dtx_gguf_close(g);
+    return st;
+}
+
 dtx_status dtx_chat_open(const char *dir, const char *file, const dtx_tokenizer *t, dtx_chat **out)
 {
     char config_path[4096], map_path[4096], own_path[4096];
@@ -138,11 +169,17 @@ dtx_status dtx_chat_open(const char *dir, const char *file, const dtx_tokenizer 
     *out = NULL;
     DTX_TRY(DTX_NEW(c, 1));
     c->tokenizer = t;
-    DTX_GO(read_json(dir, "tokenizer_config.json", config_path, sizeof config_path, &config));
-    DTX_GO(read_json(dir, "special_tokens_map.json", map_path, sizeof map_path, &map));
-    DTX_GO(dtx_file_join(own_path, sizeof own_path, dir, "chat_template.jinja"));
+    if (dtx_gguf_is_path(dir)) {
+        snprintf(config_path, sizeof config_path, "%s", dir); /* for messages */
+        DTX_GO(read_gguf(dir, t, &config));
+        own_path[0] = '\0';
+    } else {
+        DTX_GO(read_json(dir, "tokenizer_config.json", config_path, sizeof config_path, &config));
+        DTX_GO(read_json(dir, "special_tokens_map.json", map_path, sizeof map_path, &map));
+        DTX_GO(dtx_file_join(own_path, sizeof own_path, dir, "chat_template.jinja"));
+    }
     DTX_GO(template_member(config, config_path, &member));
-    if (file == NULL && dtx_file_exists(own_path)) {
+    if (file == NULL && own_path[0] != '\0' && dtx_file_exists(own_path)) {
         name = own_path;
     }
     if (name != NULL) {

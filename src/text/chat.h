@@ -14,7 +14,7 @@ typedef struct dtx_chat dtx_chat;
 
 /* The template of a folder: chat_template.jinja, else `chat_template` of tokenizer_config.json (a text, or a list of which the one named
  * "default" counts); with `file` that file's text instead. The named special tokens come from the folder's tokenizer_config.json, else
- * special_tokens_map.json; null ones are undefined. *out is NULL when there is no template. DTX_ERR_INPUT when it is malformed or uses what
+ * special_tokens_map.json; null ones are undefined. dir may be a GGUF file: its keys say both. *out is NULL when there is no template. DTX_ERR_INPUT when it is malformed or uses what
  * is not supported. t (may be NULL: no ids then) is borrowed. */
 dtx_status dtx_chat_open(const char *dir, const char *file, const dtx_tokenizer *t, dtx_chat **out);
 void dtx_chat_close(dtx_chat *c);

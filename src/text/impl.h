@@ -7,7 +7,7 @@
  *   added.c                        added tokens
  *   split.c                        pre-tokenization: a segment into pieces
  *   decode.c                       ids into text
- *   read.c, load_model.c, load_pipeline.c, load_added.c, load.c
+ *   read.c, load_model.c, load_pipeline.c, load_added.c, load.c, load_gguf.c
  *                                  the files -> the structures below
  *   tokenizer.c                    the whole path, templates, truncation
  *   chat.c                         conversations by the model's own template

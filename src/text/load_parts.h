@@ -6,6 +6,7 @@
 #include <cjson/cJSON.h>
 
 #include "src/text/impl.h"
+#include "src/weights/gguf.h"
 
 /* --- load_model.c: t->kind says whether symbols are bytes; it becomes the model's kind --- */
 dtx_status dtx_load_model(dtx_tokenizer *t, const char *path, const cJSON *model);
@@ -26,5 +27,9 @@ void dtx_load_roberta(dtx_tokenizer *t, int32_t cls, int32_t sep);
 dtx_status dtx_load_added(dtx_tokenizer *t, const char *path, const cJSON *list);
 /* What tokenizer_config.json, added_tokens.json and special_tokens_map.json add; each may be NULL. */
 dtx_status dtx_load_config(dtx_tokenizer *t, dtx_tok_file config, dtx_tok_file added, dtx_tok_file map);
+
+/* --- load_gguf.c --- */
+/* Everything out of the keys tokenizer.ggml.*: byte-level BPE whose split llama.cpp names in `pre`, and SentencePiece BPE by scores. */
+dtx_status dtx_load_gguf(dtx_tokenizer *t, const dtx_gguf *g);
 
 #endif

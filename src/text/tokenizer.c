@@ -5,7 +5,7 @@
 #include "src/base/file.h"
 #include "src/base/mem.h"
 #include "src/base/utf8.h"
-#include "src/text/impl.h"
+#include "src/text/load_parts.h"
 
 /* --- open and close --- */
 
@@ -45,7 +45,7 @@ static dtx_status load_folder(dtx_tokenizer *t, const char *dir, tokenizer_file 
                                : dtx_tok_load_files(t, as_file(&file[VOCAB]), as_file(&file[MERGES]));
 }
 
-dtx_status dtx_tokenizer_open(const char *dir, dtx_tokenizer **out)
+static dtx_status open_folder(const char *dir, dtx_tokenizer **out)
 {
     tokenizer_file *file = NULL;
     dtx_tokenizer *t = NULL;
@@ -67,6 +67,30 @@ done:
     }
     *out = t;
     return DTX_OK;
+}
+
+static dtx_status open_gguf(const char *path, dtx_tokenizer **out)
+{
+    dtx_gguf *g = NULL;
+    dtx_tokenizer *t = NULL;
+    dtx_status st = DTX_OK;
+
+    DTX_TRY(dtx_gguf_open(path, &g));
+    DTX_GO(dtx_tok_new(&t));
+    st = dtx_load_gguf(t, g);
+done:
+    dtx_gguf_close(g);
+    if (st != DTX_OK) {
+        dtx_tokenizer_close(t);
+        return st;
+    }
+    *out = t;
+    return DTX_OK;
+}
+
+dtx_status dtx_tokenizer_open(const char *dir, dtx_tokenizer **out)
+{
+    return dtx_gguf_is_path(dir) ? open_gguf(dir, out) : open_folder(dir, out);
 }
 
 void dtx_tokenizer_close(dtx_tokenizer *t)

@@ -47,7 +47,8 @@
 
 typedef struct dtx_tokenizer dtx_tokenizer;
 
-/* Folder with tokenizer.json or vocab.json + merges.txt. */
+/* Folder with tokenizer.json or vocab.json + merges.txt, or a GGUF file: byte-level BPE (tokenizer.ggml.model = gpt2, split as `pre`
+ * says) and SentencePiece BPE (llama), as llama.cpp runs them. */
 dtx_status dtx_tokenizer_open(const char *dir, dtx_tokenizer **out);
 void dtx_tokenizer_close(dtx_tokenizer *t);
 

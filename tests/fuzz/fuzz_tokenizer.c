@@ -1,10 +1,10 @@
 /* Tokenizer files and texts. "J" tokenizer.json NUL text, "M" vocab.json NUL merges.txt NUL text, or "C" tokenizer.json NUL
- * tokenizer_config.json NUL added_tokens.json NUL text; the text may be any bytes. What a tokenizer that was accepted gives must be consistent. */
+ * tokenizer_config.json NUL added_tokens.json NUL text; the text may be any bytes. "G" a GGUF file, for a text that stands here. What a tokenizer that was accepted gives must be consistent. */
 #include <string.h>
 
 #include "src/base/mem.h"
 #include "src/base/utf8.h"
-#include "src/text/impl.h"
+#include "src/text/load_parts.h"
 #include "tests/fuzz/fuzz.h"
 
 dtx_status dtx_fuzz_status;
@@ -105,9 +105,96 @@ const char *const dtx_fuzz_words[] = {"\"a b\",",
                                       "Removed",
                                       NULL};
 
+/* --- GGUF files: a header, and keys --- */
+
+typedef struct {
+    uint8_t *at;
+    uint64_t keys;
+} gguf_writer;
+
+static void put(gguf_writer *w, uint64_t value, size_t bytes)
+{
+    memcpy(w->at, &value, bytes); /* little endian, as this machine */
+    w->at += bytes;
+}
+
+static void put_string(gguf_writer *w, const char *s)
+{
+    put(w, strlen(s), 8);
+    memcpy(w->at, s, strlen(s));
+    w->at += strlen(s);
+}
+
+static void put_key(gguf_writer *w, const char *key, unsigned type)
+{
+    put_string(w, key);
+    put(w, type, 4);
+    w->keys++;
+}
+
+/* Strings with blanks between; numbers of `type` (4 bytes each) when type is not 8. */
+static void put_array(gguf_writer *w, const char *key, unsigned type, const char *const *strings, const float *numbers, uint64_t n)
+{
+    put_key(w, key, 9);
+    put(w, type, 4);
+    put(w, n, 8);
+    for (uint64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        if (type == 8) {
+            put_string(w, strings[i]);
+            continue;
+        }
+        if (type == 6) {
+            memcpy(&bits, &numbers[i], 4);
+        } else {
+            bits = (uint32_t)(int32_t)numbers[i];
+        }
+        put(w, bits, 4);
+    }
+}
+
+/* Kind 0: SentencePiece by scores, 1: byte-level BPE. Returns the size. */
+static size_t gguf_seed(int kind, uint8_t *out)
+{
+    static const char *const pieces[] = {"<unk>", "<s>", "\xE2\x96\x81", "a", "b", "ab", "\xE2\x96\x81" "ab", "<0x0A>"};
+    static const char *const tokens[] = {"<|e|>", "a", "b", "ab", "\xC4\xA0", "\xC4\xA0" "ab", "1", "<x>"};
+    static const char *const merges[] = {"a b", "\xC4\xA0 ab"};
+    static const float scores[] = {0, 0, -1, -2, -3, -0.5f, -0.25f, 0}, types[] = {2, 3, 1, 1, 1, 1, 1, 6}, other[] = {3, 1, 1, 1, 1, 1, 1, 4};
+    gguf_writer w = {.at = out};
+
+    memcpy(out, "GGGUF", 5);
+    w.at += 5;
+    put(&w, 3, 4);
+    put(&w, 0, 8);
+    uint8_t *count = w.at;
+    put(&w, 0, 8);
+    put_key(&w, "tokenizer.ggml.model", 8);
+    put_string(&w, kind == 0 ? "llama" : "gpt2");
+    put_array(&w, "tokenizer.ggml.tokens", 8, kind == 0 ? pieces : tokens, NULL, 8);
+    put_array(&w, "tokenizer.ggml.token_type", 5, NULL, kind == 0 ? types : other, 8);
+    if (kind == 0) {
+        put_array(&w, "tokenizer.ggml.scores", 6, NULL, scores, 8);
+        put_key(&w, "tokenizer.ggml.unknown_token_id", 4);
+        put(&w, 0, 4);
+    } else {
+        put_key(&w, "tokenizer.ggml.pre", 8);
+        put_string(&w, "qwen2");
+        put_array(&w, "tokenizer.ggml.merges", 8, merges, NULL, 2);
+    }
+    put_key(&w, "tokenizer.ggml.bos_token_id", 4);
+    put(&w, 1, 4);
+    memcpy(count, &w.keys, 8);
+    return (size_t)(w.at - out);
+}
+
 size_t dtx_fuzz_seed(int i, uint8_t *out, size_t cap)
 {
-    if (i >= (int)(sizeof seeds / sizeof *seeds) || seeds[i].size > cap) {
+    int n = (int)(sizeof seeds / sizeof *seeds);
+
+    if (i >= n && i < n + 2 && cap >= 4096) {
+        return gguf_seed(i - n, out);
+    }
+    if (i >= n || seeds[i].size > cap) {
         return 0;
     }
     memcpy(out, seeds[i].bytes, seeds[i].size);
@@ -176,6 +263,23 @@ done:
     return st;
 }
 
+static dtx_status use_gguf(const char *data, size_t size)
+{
+    static const char text[] = "ab a<s>b\n 1 <x>ab \xC3\xA9<|e|>";
+    dtx_gguf *g = NULL;
+    dtx_tokenizer *t = NULL;
+    dtx_status st = DTX_OK;
+
+    DTX_GO(dtx_gguf_read("fuzz.gguf", data, size, &g));
+    DTX_GO(dtx_tok_new(&t));
+    DTX_GO(dtx_load_gguf(t, g));
+    st = use(t, text, sizeof text - 1);
+done:
+    dtx_tokenizer_close(t);
+    dtx_gguf_close(g);
+    return st;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *s = (const char *)data, *end = s + size, *part[4];
@@ -183,6 +287,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int n_parts = size > 0 && s[0] == 'M' ? 3 : size > 0 && s[0] == 'C' ? 4 : 2;
     dtx_tokenizer *t;
 
+    if (size > 0 && s[0] == 'G') {
+        dtx_fuzz_status = use_gguf(s + 1, size - 1);
+        return 0;
+    }
     s += size > 0;
     for (int i = 0; i < n_parts; i++) { /* the last part takes all that is left, NUL bytes too */
         const char *stop = i + 1 < n_parts ? memchr(s, '\0', (size_t)(end - s)) : NULL;
