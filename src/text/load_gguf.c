@@ -89,7 +89,8 @@ static dtx_status load_tokens(dtx_tokenizer *t, const dtx_gguf *g, const dtx_ggu
             return DTX_FAIL(DTX_ERR_INPUT, "%s: tokenizer.ggml.tokens: token %llu is not UTF-8", path, (unsigned long long)id);
         }
         if (n > 4096) {
-            return DTX_FAIL(DTX_ERR_INPUT, "%s: tokenizer.ggml.tokens: token %llu has %zu bytes, more than 4096", path, (unsigned long long)id, n);
+            return DTX_FAIL(DTX_ERR_INPUT, "%s: tokenizer.ggml.tokens: token %llu has %zu bytes, more than 4096", path,
+                            (unsigned long long)id, n);
         }
         DTX_TRY(dtx_tok_add(t, path, (int64_t)id, s, n));
     }
@@ -238,8 +239,8 @@ static dtx_status load_sentencepiece(dtx_tokenizer *t, const dtx_gguf *g, bool *
     DTX_TRY(dtx_gguf_array(g, "tokenizer.ggml.scores", true, DTX_GGUF_F32, &scores));
     DTX_TRY(dtx_gguf_int(g, "tokenizer.ggml.unknown_token_id", false, &unknown));
     if (scores->count != (uint64_t)t->n_model || unknown >= t->n_model || unknown < -1) {
-        return DTX_FAIL(DTX_ERR_INPUT, "%s: tokenizer.ggml.scores holds %llu scores for %lld tokens, or unknown_token_id is none of them", path,
-                        (unsigned long long)scores->count, (long long)t->n_model);
+        return DTX_FAIL(DTX_ERR_INPUT, "%s: tokenizer.ggml.scores holds %llu scores for %lld tokens, or unknown_token_id is none of them",
+                        path, (unsigned long long)scores->count, (long long)t->n_model);
     }
     DTX_TRY(add_by_score(t, scores));
     t->chars = (dtx_bpe_chars){.ids = &t->ids, .unknown = (int32_t)unknown, .byte_fallback = true, .fuse_unknown = true};

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "src/base/mem.h"
 #include "src/base/utf8.h"
@@ -336,12 +337,15 @@ bool dtx_gguf_is_path(const char *path)
     if (n > 5 && strcmp(path + n - 5, ".gguf") == 0) {
         return true;
     }
-    FILE *f = fopen(path, "rbe");
-    const size_t got = f != NULL ? fread(magic, 1, sizeof magic, f) : 0;
-    if (f != NULL) {
-        fclose(f);
+    int fd;
+    size_t size;
+    if (dtx_file_open(path, &fd, &size) != DTX_OK) {
+        dtx_error_clear();
+        return false;
     }
-    return has_magic(magic, got);
+    const ssize_t got = pread(fd, magic, sizeof magic, 0);
+    close(fd);
+    return got > 0 && has_magic(magic, (size_t)got);
 }
 
 static dtx_status read_header(reader *r, uint64_t *tensors, uint64_t *keys)

@@ -105,8 +105,8 @@ rm no_tokenizer/tokenizer.json
 refused 4 no_tokenizer "tokenizer.json"
 
 # --- configuration ---
-edit llama 'config["model_type"] = "llama"'
-refused 3 llama "config.json" 'model_type: "llama"' "gpt_neox"
+edit mamba 'config["model_type"] = "mamba"'
+refused 3 mamba "config.json" 'model_type: "mamba"' "gpt_neox"
 edit scaled 'config["rope_scaling"] = {"type": "linear", "factor": 2.0}'
 refused 3 scaled "config.json" "rope_scaling"
 edit heads 'config["num_attention_heads"] = 5'
