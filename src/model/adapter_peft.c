@@ -305,6 +305,7 @@ dtx_status dtx_adapter_read(const char *dir, const dtx_arch *a, dtx_adapter **ou
         goto done;
     }
     DTX_GO(dtx_weights_open(dir, "adapter_model", &w));
+    DTX_GO(dtx_weights_check_sum(w, "bring back a copy of the adapter, or train it again with --redo"));
     for (int64_t s = 0; s < ad->n_slots; s++) {
         dtx_lora *l = &ad->slot[s];
         char module[128];
