@@ -34,7 +34,7 @@ for job in $jobs; do
 done
 while IFS= read -r row; do
     case $row in
-    src | mpi | jobs | slurm | packaging | data | tests) ;;
+    src | mpi | jobs | slurm | packaging | data | docs | tests) ;;
     *) grep -qw "$row" <<<"$jobs" || failed "README.md lists the job $row, the program does not" ;;
     esac
 done < <(sed -n 's/^| `\([a-z]*\)` |.*/\1/p' "$DTX_SOURCE/README.md")
