@@ -88,21 +88,16 @@ static dtx_status fold(const dtx_report_attribution *const a[2], const float *co
         int64_t n = 0;
         for (int64_t row = i * samples; row < (i + 1) * samples; row++) {
             const float *const at[2] = {x[0] + row * width, x[1] + row * width};
-            double both[2] = {0};
-            int64_t steps = 0;
-            for (int64_t s = 0; s < width; s++) {
-                if (isfinite(at[0][s]) && isfinite(at[1][s])) {
-                    both[0] += at[0][s];
-                    both[1] += at[1][s];
-                    steps++;
-                }
+            const double common = dtx_report_mean_where(at[0], at[1], width);
+            if (!isfinite(common)) { /* no step that both have */
+                continue;
             }
-            for (int k = 0; k < 2 && steps > 0; k++) {
+            for (int k = 0; k < 2; k++) {
                 sum[k] += dtx_report_row_mean(at[k], width);
-                sum[2 + k] += both[k] / (double)steps;
+                sum[2 + k] += k == 0 ? common : dtx_report_mean_where(at[1], at[0], width);
                 t->tokens[k] += a[k]->G[row];
             }
-            n += steps > 0;
+            n++;
         }
         rows += n;
         for (int k = 0; k < 2; k++) {

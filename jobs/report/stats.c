@@ -263,7 +263,7 @@ void dtx_report_resample(uint32_t k, int64_t n, int32_t *count)
     }
 }
 
-dtx_status dtx_report_bootstrap(int64_t n_texts, const int32_t *d, const int32_t *n, double *low, double *high)
+dtx_status dtx_report_bootstrap(int64_t n_texts, const double *d, const double *n, double *low, double *high)
 {
     double *x = NULL;
     int32_t *count = NULL;
@@ -273,14 +273,14 @@ dtx_status dtx_report_bootstrap(int64_t n_texts, const int32_t *d, const int32_t
     DTX_GO(DTX_NEW(x, DTX_REPORT_RESAMPLES));
     DTX_GO(DTX_NEW(count, n_texts));
     for (uint32_t k = 0; k < DTX_REPORT_RESAMPLES && n_texts > 0; k++) {
-        int64_t sum = 0, rows = 0;
+        double sum = 0, rows = 0;
         dtx_report_resample(k, n_texts, count);
         for (int64_t i = 0; i < n_texts; i++) {
-            sum += (int64_t)count[i] * d[i];
-            rows += (int64_t)count[i] * n[i];
+            sum += count[i] * d[i];
+            rows += n != NULL ? count[i] * n[i] : count[i];
         }
         if (rows > 0) {
-            x[n_x++] = (double)sum / (double)rows;
+            x[n_x++] = sum / rows;
         }
     }
     qsort(x, (size_t)n_x, sizeof *x, dtx_report_compare_doubles);
@@ -317,13 +317,10 @@ static double sign_flip(const double *d, int64_t n)
 dtx_status dtx_report_compare_texts(const double *first, const double *second, int64_t n_texts, dtx_report_paired *out)
 {
     dtx_report_paired p = {.first = NAN, .second = NAN, .difference = NAN, .low = NAN, .high = NAN, .p = NAN};
-    double *d = NULL, *x = NULL;
-    int32_t *count = NULL;
+    double *d = NULL;
     dtx_status st;
 
     DTX_GO(DTX_NEW(d, n_texts + 1));
-    DTX_GO(DTX_NEW(x, DTX_REPORT_RESAMPLES));
-    DTX_GO(DTX_NEW(count, n_texts + 1));
     double a = 0, b = 0;
     for (int64_t i = 0; i < n_texts; i++) {
         if (isfinite(first[i]) && isfinite(second[i])) {
@@ -338,23 +335,11 @@ dtx_status dtx_report_compare_texts(const double *first, const double *second, i
         p.difference = p.first - p.second;
     }
     if (p.texts > 1) {
-        for (uint32_t k = 0; k < DTX_REPORT_RESAMPLES; k++) {
-            double sum = 0;
-            dtx_report_resample(k, p.texts, count);
-            for (int64_t i = 0; i < p.texts; i++) {
-                sum += count[i] * d[i];
-            }
-            x[k] = sum / (double)p.texts;
-        }
-        qsort(x, DTX_REPORT_RESAMPLES, sizeof *x, dtx_report_compare_doubles);
-        p.low = dtx_report_quantile(x, DTX_REPORT_RESAMPLES, 0.025);
-        p.high = dtx_report_quantile(x, DTX_REPORT_RESAMPLES, 0.975);
+        DTX_GO(dtx_report_bootstrap(p.texts, d, NULL, &p.low, &p.high));
         p.p = sign_flip(d, p.texts);
     }
     *out = p;
 done:
-    dtx_free(count);
-    dtx_free(x);
     dtx_free(d);
     return st;
 }

@@ -43,8 +43,9 @@ dtx_status dtx_report_curve_difference(const float *x, const float *y, int64_t n
 
 /* How often each of n things is drawn in resample k: n draws with replacement. */
 void dtx_report_resample(uint32_t k, int64_t n, int32_t *count);
-/* 95 % interval of sum d / sum n when the n_texts pairs are drawn with replacement; NaN where nothing can be drawn. */
-dtx_status dtx_report_bootstrap(int64_t n_texts, const int32_t *d, const int32_t *n, double *low, double *high);
+/* 95 % interval of sum d / sum n when the n_texts pairs are drawn with replacement; n NULL: 1 for each text. NaN where nothing can be
+ * drawn. */
+dtx_status dtx_report_bootstrap(int64_t n_texts, const double *d, const double *n, double *low, double *high);
 
 /* Two values of each text (NaN: none), over the texts that have both: their means, the mean difference first - second with a 95 %
  * bootstrap interval over texts (2.5 and 97.5 % points of DTX_REPORT_RESAMPLES draws), and the two-sided p of a sign-flip test: how

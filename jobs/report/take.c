@@ -41,16 +41,7 @@ const char *dtx_report_attr(char *const *pairs, size_t n, const char *name)
 
 double dtx_report_row_mean(const float *x, int64_t n)
 {
-    double sum = 0;
-    int64_t there = 0;
-
-    for (int64_t i = 0; i < n; i++) {
-        if (isfinite(x[i])) {
-            sum += x[i];
-            there++;
-        }
-    }
-    return there > 0 ? sum / (double)there : NAN;
+    return dtx_report_mean_where(x, x, n);
 }
 
 const dtx_report_variant *dtx_report_find(const dtx_report *r, const char *name)

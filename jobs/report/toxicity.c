@@ -157,7 +157,7 @@ static dtx_status add_pair(dtx_report *r, const dtx_report_variant *a, const dtx
     const dtx_report_scores *x = dtx_report_find_scores(a, r->score_set), *y = dtx_report_find_scores(b, r->score_set);
     dtx_report_pair t = {.subset = subset_names[subset], .basis = scored ? "scored" : "all", .p = NAN};
     int64_t samples = a->n_rows / r->n_prompts, n_texts = 0;
-    int32_t *d = NULL, *n = NULL;
+    double *d = NULL, *n = NULL;
     dtx_status st;
 
     snprintf(t.first, sizeof t.first, "%s", a->name);

@@ -230,21 +230,6 @@ done:
     return st;
 }
 
-static double number(const cJSON *root, const char *key)
-{
-    const cJSON *x = dtx_json_get(root, key);
-
-    return cJSON_IsNumber(x) ? x->valuedouble : NAN;
-}
-
-static void compare_number(dtx_verify *v, const char *name, const char *entry, double got, double want)
-{
-    dtx_quantity q = dtx_verify_begin(v, name, entry);
-
-    dtx_verify_values(&q, name, 1, &got, &want);
-    dtx_verify_end(v, &q);
-}
-
 static dtx_status check_gradient(dtx_verify *v, training *t, const cJSON *json)
 {
     dtx_status st;
@@ -255,9 +240,9 @@ static dtx_status check_gradient(dtx_verify *v, training *t, const cJSON *json)
     DTX_GO(dtx_adapter_like(v->adapter, &g));
     DTX_GO(loss_and_gradient(v->model, t, v->adapter, 0, t->n_seq, 1, &(dtx_wanted){.lora = g}, &loss));
     DTX_GO(dtx_verify_read(v, "train.loss", &want, &n, NULL));
-    compare_number(v, "train.loss", "loss", loss, want[0]);
+    dtx_verify_number(v, "train.loss", "loss", loss, want[0]);
     DTX_GO(compare_adapter(v, "grad", "grad", "grad", 0, g));
-    compare_number(v, "grad_norm", NULL, dtx_global_norm(g->arena, g->n_params), number(json, "grad_norm"));
+    dtx_verify_number(v, "grad_norm", NULL, dtx_global_norm(g->arena, g->n_params), dtx_verify_json_number(json, "grad_norm"));
 
     /* two micro-batches of two rows, each loss halved, gradients added */
     const cJSON *acc = dtx_json_get(json, "accumulated");
@@ -266,11 +251,11 @@ static dtx_status check_gradient(dtx_verify *v, training *t, const cJSON *json)
         memset(g->arena, 0, (size_t)g->n_params * sizeof(float));
         for (int k = 0; k < 2; k++) {
             DTX_GO(loss_and_gradient(v->model, t, v->adapter, 2 * k, 2 * k + 2, 2, &(dtx_wanted){.lora = g}, &half));
-            compare_number(v, k == 0 ? "accumulated loss 1" : "accumulated loss 2", "loss", half,
+            dtx_verify_number(v, k == 0 ? "accumulated loss 1" : "accumulated loss 2", "loss", half,
                            cJSON_GetArrayItem(losses, k)->valuedouble);
         }
-        compare_number(v, "accumulated grad_norm", NULL, dtx_global_norm(g->arena, g->n_params),
-                       number(acc, "grad_norm"));
+        dtx_verify_number(v, "accumulated grad_norm", NULL, dtx_global_norm(g->arena, g->n_params),
+                       dtx_verify_json_number(acc, "grad_norm"));
     }
 done:
     dtx_free(want);
@@ -298,10 +283,10 @@ static dtx_status check_schedule(dtx_verify *v, training *t, const cJSON *json, 
     const cJSON *betas = dtx_json_get(json, "betas");
     const dtx_adamw opt = {.beta1 = cJSON_GetNumberValue(cJSON_GetArrayItem(betas, 0)),
                            .beta2 = cJSON_GetNumberValue(cJSON_GetArrayItem(betas, 1)),
-                           .eps = number(json, "eps"),
-                           .weight_decay = number(json, "weight_decay")};
-    const double rate = number(json, "lr"), max_norm = number(json, "max_grad_norm");
-    const int64_t warmup = (int64_t)number(schedule, "warmup"), total = (int64_t)number(schedule, "total");
+                           .eps = dtx_verify_json_number(json, "eps"),
+                           .weight_decay = dtx_verify_json_number(json, "weight_decay")};
+    const double rate = dtx_verify_json_number(json, "lr"), max_norm = dtx_verify_json_number(json, "max_grad_norm");
+    const int64_t warmup = (int64_t)dtx_verify_json_number(schedule, "warmup"), total = (int64_t)dtx_verify_json_number(schedule, "total");
     snprintf(names[0], sizeof names[0], "%s.loss of each step", name);
     snprintf(names[1], sizeof names[1], "%s.grad_norm of each step", name);
     snprintf(names[2], sizeof names[2], "%s.lr of each step", name);
@@ -320,9 +305,9 @@ static dtx_status check_schedule(dtx_verify *v, training *t, const cJSON *json, 
         memset(g->arena, 0, (size_t)g->n_params * sizeof(float));
         DTX_GO(loss_and_gradient(v->model, t, ad, 0, t->n_seq, 1, &(dtx_wanted){.lora = g}, &loss));
         norm = dtx_global_norm(g->arena, g->n_params);
-        dtx_verify_values(&q_loss, "step", 1, &loss, &(double){number(row, "loss")});
-        dtx_verify_values(&q_norm, "step", 1, &norm, &(double){number(row, "grad_norm")});
-        dtx_verify_values(&q_rate, "step", 1, &lr, &(double){number(row, "lr")});
+        dtx_verify_values(&q_loss, "step", 1, &loss, &(double){dtx_verify_json_number(row, "loss")});
+        dtx_verify_values(&q_norm, "step", 1, &norm, &(double){dtx_verify_json_number(row, "grad_norm")});
+        dtx_verify_values(&q_rate, "step", 1, &lr, &(double){dtx_verify_json_number(row, "lr")});
         dtx_clip(g->arena, g->n_params, norm, max_norm);
         dtx_adamw_step(&opt, ++k, lr, ad->n_params, ad->arena, g->arena, m->arena, s->arena, NULL, 0);
         if (k == 1 || k == 5) {
@@ -357,7 +342,7 @@ dtx_status dtx_verify_lora(dtx_verify *v)
     DTX_GO(check_logits(v, "logits.active", "logits_active", v->model, v->adapter));
     DTX_GO(dtx_verify_json(v, "lora.json", &json));
     DTX_GO(training_read(v, &t));
-    compare_number(v, "scale", "=", v->adapter->alpha / (double)v->adapter->r, number(json, "scale"));
+    dtx_verify_number(v, "scale", "=", v->adapter->alpha / (double)v->adapter->r, dtx_verify_json_number(json, "scale"));
     DTX_GO(check_gradient(v, &t, json));
     DTX_GO(check_merged(v, &t));
     DTX_GO(check_schedule(v, &t, json, "w0"));

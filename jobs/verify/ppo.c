@@ -70,21 +70,6 @@ static void policy_scale(policy *p, float f)
     }
 }
 
-static double number(const cJSON *root, const char *key)
-{
-    const cJSON *x = dtx_json_get(root, key);
-
-    return cJSON_IsNumber(x) ? x->valuedouble : NAN;
-}
-
-static void compare_number(dtx_verify *v, const char *name, const char *entry, double got, double want)
-{
-    dtx_quantity q = dtx_verify_begin(v, name, entry);
-
-    dtx_verify_values(&q, name, 1, &got, &want);
-    dtx_verify_end(v, &q);
-}
-
 static dtx_status malformed(const dtx_verify *v, const char *what)
 {
     return DTX_FAIL(DTX_ERR_INPUT, "%s/expected/%s: %s", v->dir, v->file, what);
@@ -128,13 +113,13 @@ static dtx_status rollouts_read(dtx_verify *v, const cJSON *json, rollouts *r)
         }
     }
     r->E = r->entry[r->n];
-    r->clip = (dtx_ppo_clip){number(json, "config.cliprange"), number(json, "config.cliprange_value"),
-                             number(json, "config.vf_coef")};
-    r->gamma = number(json, "config.gamma");
-    r->lambda = number(json, "config.lam");
-    r->kl_coef = number(json, "config.init_kl_coef");
-    r->target = number(json, "config.target");
-    r->horizon = number(json, "config.horizon");
+    r->clip = (dtx_ppo_clip){dtx_verify_json_number(json, "config.cliprange"), dtx_verify_json_number(json, "config.cliprange_value"),
+                             dtx_verify_json_number(json, "config.vf_coef")};
+    r->gamma = dtx_verify_json_number(json, "config.gamma");
+    r->lambda = dtx_verify_json_number(json, "config.lam");
+    r->kl_coef = dtx_verify_json_number(json, "config.init_kl_coef");
+    r->target = dtx_verify_json_number(json, "config.target");
+    r->horizon = dtx_verify_json_number(json, "config.horizon");
     DTX_GO(DTX_NEW(r->lp, r->E));
     DTX_GO(DTX_NEW(r->ref_lp, r->E));
     DTX_GO(DTX_NEW(r->value, r->E));
@@ -223,7 +208,7 @@ static dtx_status compare_scalar(dtx_verify *v, const char *name, double got)
         dtx_free(want);
         return malformed(v, name);
     }
-    compare_number(v, name, name, got, want[0]);
+    dtx_verify_number(v, name, name, got, want[0]);
     dtx_free(want);
     return DTX_OK;
 }
@@ -464,13 +449,13 @@ static dtx_status check_epochs(dtx_verify *v, const rollouts *r, const cJSON *js
         q[i] = dtx_verify_begin(v, label[i], entry);
     }
     DTX_GO(minibatch_make(r, NULL, r->n, &b));
-    DTX_GO(optimizer_init(p, number(json, "optimizer.lr"), &o));
+    DTX_GO(optimizer_init(p, dtx_verify_json_number(json, "optimizer.lr"), &o));
     cJSON_ArrayForEach(row, log)
     {
         DTX_GO(gradient(v, &b, &o.p, &o.g));
         scalars(&b, got);
         for (int i = 0; i < N_SCALARS; i++) {
-            dtx_verify_values(&q[i], label[i], 1, &got[i], &(double){number(row, scalar_name[i])});
+            dtx_verify_values(&q[i], label[i], 1, &got[i], &(double){dtx_verify_json_number(row, scalar_name[i])});
         }
         optimizer_step(&o);
     }
@@ -498,7 +483,7 @@ static dtx_status check_minibatches(dtx_verify *v, const rollouts *r, const cJSO
     int64_t order[MAX_ROWS];
 
     snprintf(label, sizeof label, "minibatch.%s", mode);
-    DTX_GO(optimizer_init(p, number(json, "optimizer.lr"), &o));
+    DTX_GO(optimizer_init(p, dtx_verify_json_number(json, "optimizer.lr"), &o));
     cJSON_ArrayForEach(epoch, dtx_json_get(json, "minibatch.orders"))
     {
         int64_t k = 0;
@@ -541,8 +526,8 @@ static void check_controller(dtx_verify *v, const rollouts *r, const cJSON *json
     q.tolerance = 1e-12;
     cJSON_ArrayForEach(row, dtx_json_get(json, "kl_controller_cases"))
     {
-        double got = dtx_kl_control(number(row, "coef_before"), number(row, "kl"), r->target, r->horizon, (int64_t)number(row, "n"));
-        dtx_verify_values(&q, "case", 1, &got, &(double){number(row, "coef_after")});
+        double got = dtx_kl_control(dtx_verify_json_number(row, "coef_before"), dtx_verify_json_number(row, "kl"), r->target, r->horizon, (int64_t)dtx_verify_json_number(row, "n"));
+        dtx_verify_values(&q, "case", 1, &got, &(double){dtx_verify_json_number(row, "coef_after")});
     }
     dtx_verify_end(v, &q);
 }
@@ -583,7 +568,7 @@ dtx_status dtx_verify_ppo(dtx_verify *v)
         agrees = (mask[i] != 0) == (j >= 0 && j < r.entry[row + 1] - r.entry[row]);
     }
     dtx_free(mask);
-    compare_number(v, "response_mask", "=", agrees, 1);
+    dtx_verify_number(v, "response_mask", "=", agrees, 1);
 done:
     cJSON_Delete(json);
     policy_free(&other);

@@ -184,3 +184,18 @@ void dtx_verify_skip(dtx_verify *v, const char *what, const char *why)
         printf("  %-34s not checked: %s\n", what, why);
     }
 }
+
+double dtx_verify_json_number(const cJSON *root, const char *key)
+{
+    const cJSON *x = dtx_json_get(root, key);
+
+    return cJSON_IsNumber(x) ? x->valuedouble : NAN;
+}
+
+void dtx_verify_number(dtx_verify *v, const char *name, const char *entry, double got, double want)
+{
+    dtx_quantity q = dtx_verify_begin(v, name, entry);
+
+    dtx_verify_values(&q, name, 1, &got, &want);
+    dtx_verify_end(v, &q);
+}

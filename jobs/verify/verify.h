@@ -50,6 +50,10 @@ dtx_quantity dtx_verify_begin(const dtx_verify *v, const char *name, const char 
 void dtx_verify_values(dtx_quantity *q, const char *where, int64_t n, const double *got, const double *want);
 void dtx_verify_floats(dtx_quantity *q, const char *where, int64_t n, const float *got, const double *want);
 void dtx_verify_end(dtx_verify *v, const dtx_quantity *q);
+/* A quantity that is one number. */
+void dtx_verify_number(dtx_verify *v, const char *name, const char *entry, double got, double want);
+/* A number of expected/NAME, dotted key; NaN where there is none. */
+double dtx_verify_json_number(const cJSON *root, const char *key);
 /* Compares an adapter (or its gradient) with the tensors PREFIX.KEY: of all modules, else of those that the file has. */
 dtx_status dtx_verify_adapter(dtx_verify *v, dtx_quantity *q, const char *prefix, const dtx_adapter *ad, bool all);
 /* Says that something of this file is not compared, and why. */

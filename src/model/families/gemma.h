@@ -11,6 +11,5 @@ dtx_status dtx_gemma_read_scale(const dtx_cfg *s, dtx_arch *a);
 /* A cap: null is none, an absent key the fallback. */
 dtx_status dtx_gemma_read_cap(const dtx_cfg *s, const char *key, double fallback, double *out);
 void dtx_gemma_add(cJSON *o, const dtx_arch *a);
-const dtx_part_name *dtx_gemma2_names(const dtx_arch *a);
 
 #endif

@@ -98,7 +98,7 @@ static const dtx_part_name *names(const dtx_arch *a)
                                          {DTX_PART_HEAD, "lm_head"},
                                          {-1, NULL}};
 
-    return with_pictures(a) ? list : dtx_gemma2_names(a);
+    return with_pictures(a) ? list : dtx_llama_end_names(a);
 }
 
 static const char *const ignored[] = {"*.inv_freq", "vision_tower.*", "multi_modal_projector.*", "model.vision_tower.*",

@@ -20,6 +20,8 @@ void dtx_llama_add(cJSON *o, const dtx_arch *a);
 /* DTX_ERR_USAGE with `what` unless the description is a causal model with RMSNorm, gated MLP and rotary positions of whole heads. */
 dtx_status dtx_llama_states(const dtx_arch *a, bool rest, const char *what);
 const dtx_part_name *dtx_llama_names(const dtx_arch *a);
+/* The same with norms at the ends of the branches, as Gemma 2 and OLMo 2 have them; those before are passed over where there are none. */
+const dtx_part_name *dtx_llama_end_names(const dtx_arch *a);
 extern const char *const dtx_llama_ignored[], *const dtx_llama_targets[];
 /* use_sliding_window, sliding_window, max_window_layers and layer_types as Qwen's families have them. */
 dtx_status dtx_qwen_windows(const dtx_cfg *s, dtx_arch *a);

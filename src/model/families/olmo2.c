@@ -23,28 +23,6 @@ static dtx_status write_olmo2(cJSON *o, const dtx_arch *a)
     return DTX_OK;
 }
 
-static const dtx_part_name *names(const dtx_arch *a)
-{
-    static const dtx_part_name list[] = {{DTX_PART_WORDS, "model.embed_tokens"},
-                                         {DTX_MOD_Q, "model.layers.#.self_attn.q_proj"},
-                                         {DTX_MOD_K, "model.layers.#.self_attn.k_proj"},
-                                         {DTX_MOD_V, "model.layers.#.self_attn.v_proj"},
-                                         {DTX_MOD_OUT, "model.layers.#.self_attn.o_proj"},
-                                         {DTX_PART_Q_NORM, "model.layers.#.self_attn.q_norm"},
-                                         {DTX_PART_K_NORM, "model.layers.#.self_attn.k_norm"},
-                                         {DTX_MOD_GATE, "model.layers.#.mlp.gate_proj"},
-                                         {DTX_MOD_UP, "model.layers.#.mlp.up_proj"},
-                                         {DTX_MOD_DOWN, "model.layers.#.mlp.down_proj"},
-                                         {DTX_PART_NORM1_END, "model.layers.#.post_attention_layernorm"},
-                                         {DTX_PART_NORM2_END, "model.layers.#.post_feedforward_layernorm"},
-                                         {DTX_PART_FINAL_NORM, "model.norm"},
-                                         {DTX_PART_HEAD, "lm_head"},
-                                         {-1, NULL}};
-
-    (void)a;
-    return list;
-}
-
 const dtx_family dtx_family_olmo2 = {
     .model_type = "olmo2",
     .title = "OLMo 2",
@@ -53,7 +31,7 @@ const dtx_family dtx_family_olmo2 = {
     .code = 8,
     .read = read_olmo2,
     .write = write_olmo2,
-    .names = names,
+    .names = dtx_llama_end_names,
     .ignored = dtx_llama_ignored,
     .targets = dtx_llama_targets,
 };

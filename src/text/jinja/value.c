@@ -172,11 +172,6 @@ dtx_status dtx_jinja_text_sub(dtx_jinja_arena *a, const dtx_jinja_text *x, size_
     return dtx_jinja_built(&b, out);
 }
 
-bool dtx_jinja_text_is(const dtx_jinja_text *x, const char *s)
-{
-    return x->n == strlen(s) && memcmp(x->s, s, x->n) == 0;
-}
-
 bool dtx_jinja_is_space(uint32_t cp)
 {
     return (cp >= 0x09 && cp <= 0x0D) || (cp >= 0x1C && cp <= 0x20) || cp == 0x85 || cp == 0xA0 || cp == 0x1680 ||

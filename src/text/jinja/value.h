@@ -86,7 +86,6 @@ struct dtx_jinja_loop {
 dtx_status dtx_jinja_text_new(dtx_jinja_arena *a, const char *s, size_t n, int32_t source, dtx_jinja_value *out);
 dtx_status dtx_jinja_text_cat(dtx_jinja_arena *a, const dtx_jinja_text *x, const dtx_jinja_text *y, dtx_jinja_value *out);
 dtx_status dtx_jinja_text_sub(dtx_jinja_arena *a, const dtx_jinja_text *x, size_t begin, size_t end, dtx_jinja_value *out);
-bool dtx_jinja_text_is(const dtx_jinja_text *x, const char *s);
 /* Python's white space. */
 bool dtx_jinja_is_space(uint32_t cp);
 int64_t dtx_jinja_text_length(const dtx_jinja_text *x); /* characters */
